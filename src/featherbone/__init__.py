@@ -1,0 +1,44 @@
+"""CNN backbones built on feature reuse: build them, measure them, train them, ship them.
+
+>>> import featherbone as fb
+>>> model = fb.create_model("vovnet39", num_classes=10)
+>>> maps = fb.create_model("densenet121", features_only=True, out_indices=(1, 2, 3))
+>>> maps.strides
+(4, 8, 16)
+"""
+
+from featherbone.cost import Cost as Cost
+from featherbone.cost import cost as cost
+from featherbone.data import Preprocess as Preprocess
+from featherbone.errors import InputError as InputError
+from featherbone.errors import InterruptedRunError as InterruptedRunError
+from featherbone.errors import needs as needs
+from featherbone.layers import Dense as Dense
+from featherbone.layers import Head as Head
+from featherbone.layers import OneShot as OneShot
+from featherbone.layers import Parallel as Parallel
+from featherbone.layers import Residual as Residual
+from featherbone.layers import Shuffle as Shuffle
+from featherbone.layers import Split as Split
+from featherbone.layers import conv as conv
+from featherbone.layers import depthwise as depthwise
+from featherbone.layers import preconv as preconv
+from featherbone.models import count_parameters as count_parameters
+from featherbone.models import create_model as create_model
+from featherbone.models import list_models as list_models
+from featherbone.models import spec as spec
+from featherbone.pyramid import Pyramid as Pyramid
+from featherbone.spec import Backbone as Backbone
+from featherbone.spec import Spec as Spec
+from featherbone.train import Recipe as Recipe
+from featherbone.verbs.inference import confusion_picture as confusion_picture
+from featherbone.verbs.inference import evaluate as evaluate
+from featherbone.verbs.inference import predict as predict
+from featherbone.verbs.shipping import export as export
+from featherbone.verbs.training import DEFAULT_MODEL as DEFAULT_MODEL
+from featherbone.verbs.training import Run as Run
+from featherbone.verbs.training import resume as resume
+from featherbone.verbs.training import train as train
+from featherbone.weights import load as load
+from featherbone.weights import read_header as read_header
+from featherbone.weights import save as save

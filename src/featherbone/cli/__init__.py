@@ -1,0 +1,28 @@
+"""The command line: every verb is a few lines over ``import featherbone``."""
+
+from __future__ import annotations
+
+import sys
+
+import featherbone as fb
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 the caller's mistake, 130 interrupted, 1 ours."""
+    debug = "--debug" in sys.argv
+    try:
+        with fb.needs("cli", "the command line"):
+            from featherbone.cli.app import app
+            from featherbone.cli.output import complain, next_steps
+        app()
+    except fb.InputError as error:
+        if debug:
+            raise
+        print(f"featherbone: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except fb.InterruptedRunError as error:
+        complain(f"stopped; every complete epoch is in {error.folder}")
+        next_steps(["train", "--resume", str(error.folder)], stderr=True)
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

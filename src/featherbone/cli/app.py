@@ -1,0 +1,37 @@
+"""The program and its verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featherbone.cli import models, shipping, training
+
+app = typer.Typer(
+    name="featherbone",
+    help="CNN backbones built on feature reuse: build, measure, train and ship them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """CNN backbones built on feature reuse: build, measure, train and ship them."""
+
+
+for verb in (
+    models.list_,
+    models.show,
+    models.cost,
+    training.train,
+    training.evaluate,
+    training.predict,
+    shipping.export,
+):
+    app.command(name=verb.__name__.rstrip("_"))(verb)

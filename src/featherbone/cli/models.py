@@ -1,0 +1,95 @@
+"""list, show, cost: the networks themselves."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import featherbone as fb
+from featherbone.cli.options import Debug, Json
+from featherbone.cli.output import next_steps, say, show_json, show_table
+
+Size = Annotated[int, typer.Option(help="Side of the input, in pixels.")]
+
+
+def list_(
+    pattern: Annotated[str, typer.Argument(help="A shell pattern, for example 'vovnet*'.")] = "*",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the networks."""
+    names = fb.list_models(pattern)
+    if not names:
+        raise fb.InputError(f"no network is called {pattern!r}: 'featherbone list' shows all {len(fb.list_models())}")
+    rows = [(name, fb.spec(name).family, fb.count_parameters(name), _form(name)) for name in names]
+    if json:
+        show_json({"models": [dict(zip(("name", "family", "params", "form"), row, strict=True)) for row in rows]})
+        return
+    show_table(("name", "family", "form", "params"), [(n, f, form, f"{p:,}") for n, f, p, form in rows], left=3)
+    next_steps(["show", names[0]], ["cost", names[0]], ["train", "digits", "--model", names[0]])
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A network's name.")],
+    size: Size = 224,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the paper's row of a network, and the shapes of its maps."""
+    spec = fb.spec(name)
+    model = fb.create_model(spec)
+    row = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    parts = [r for r in fb.cost(model, size).by("stage") if r.output]
+    shapes = [(r.name, "x".join(map(str, r.output[1:])), r.params) for r in parts]
+    if json:
+        maps = [{"name": n, "shape": shape, "params": p} for n, shape, p in shapes]
+        taps = {"channels": list(model.channels), "strides": list(model.strides)}
+        show_json({"name": name, "family": spec.family, "paper": spec.paper, "row": row, "parts": maps, **taps})
+        return
+    say(f"{name}  ({_form(name)})", style="bold")
+    say(spec.paper)
+    say("")
+    show_table(("column", "value"), list(row.items()), left=2)
+    say("")
+    show_table(("part", f"output at {size}", "params"), [(n, shape, f"{p:,}") for n, shape, p in shapes])
+    say(f"\nfeature maps: channels {model.channels}, strides {model.strides}")
+    next_steps(
+        ["cost", name], ["train", "digits", "--model", name], ["export", name, "--to", "onnx", "--out", f"{name}.onnx"]
+    )
+
+
+def cost(
+    name: Annotated[str, typer.Argument(metavar="NAME|RUN", help="A network's name, a run's folder or a weight file.")],
+    size: Annotated[
+        int | None, typer.Option(help="Side of the input, in pixels; default: as trained, else 224.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
+    by: Annotated[Literal["stage", "layer", "op"], typer.Option(help="What a line is.")] = "stage",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Count parameters and multiply-accumulates, from the traced graph."""
+    trained = Path(name).exists()
+    model = fb.load(name) if trained else fb.create_model(name)
+    preprocess = fb.read_header(name).preprocess if trained else None
+    side = size or (preprocess.size if preprocess else 224)
+    counted = fb.cost(model, side, batch=batch)
+    if json:
+        show_json({"name": name, **counted.to_dict(by)})
+        return
+    say(f"{name} at {side}x{side}, batch {batch}", style="bold")
+    rows = [(r.name, "x".join(map(str, r.output)), f"{r.params:,}", f"{r.macs:,}") for r in counted.by(by)]
+    rows.append(("total", "", f"{counted.params:,}", f"{counted.macs:,}"))
+    show_table((by, "output", "params", "macs"), rows, left=2)
+    for op, times in counted.unknown.items():
+        say(f"not counted, for want of a formula: {op} ({times} times)", style="yellow")
+    finer = {"stage": "layer", "layer": "op", "op": "stage"}[by]
+    next_steps(["cost", name, "--by", finer], ["export", name, "--to", "openvino", "--out", f"{Path(name).name}.xml"])
+
+
+def _form(name: str) -> str:
+    source = name.partition(".")[2]
+    return {"": "as published", "tv": "torchvision's form"}[source]

@@ -1,0 +1,126 @@
+"""train, evaluate, predict: from images to a network, and from a network to answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import featherbone as fb
+from featherbone.cli.options import Debug, Json, RunArgument
+from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="'digits', a folder with train/ and val/, or one folder with a folder of images per class."
+        ),
+    ] = "digits",
+    model: Annotated[str, typer.Option(help="A network's name; 'featherbone list' shows all.")] = fb.DEFAULT_MODEL,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, split, order and augmentation.")] = None,
+    precision: Annotated[
+        Literal["auto", "f32", "bf16"] | None, typer.Option(help="auto measures which is faster here.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on your images, or on handwritten digits that need no download."""
+    given = {
+        "epochs": epochs,
+        "size": size,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "precision": precision,
+        "workers": workers,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if resume and (changes or out):
+        raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(changes) or 'out'}")
+    run = fb.resume(resume) if resume else fb.train(data, model, out=out, changes=changes)
+    if json:
+        show_json(run.to_dict())
+        return
+    recipe = run.recipe
+    right = round(run.test_top1 * run.test_images)
+    order = "channels-last" if recipe.channels_last else "channels-first"
+    facts = [
+        ("run", run.folder),
+        ("held-out top-1", f"{run.test_top1:.2%} ({right} of {run.test_images} images)"),
+        (
+            "training",
+            f"{run.train_seconds:.1f} s, {recipe.epochs} epochs at {recipe.size} pixels, {recipe.precision} {order}",
+        ),
+    ]
+    show_table(("", ""), facts, left=2)
+    show_skipped(run.skipped)
+    folder = str(run.folder)
+    next_steps(
+        ["evaluate", folder],
+        ["predict", folder, str(run.examples[-1])],
+        ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
+    )
+
+
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Argument(help="'digits' or a folder of class folders; default: the run's held-out images.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The confusion matrix as a picture; default RUN/confusion.png.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a trained network on labelled images: top-1, top-5, per class, confusion matrix as a picture."""
+    result = fb.evaluate(run, data)
+    folder = Path(run) if Path(run).is_dir() else Path(run).parent
+    picture = out or folder / "confusion.png"
+    names = [score.name for score in result.classes]
+    fb.confusion_picture(result.confusion, names, picture)
+    if json:
+        show_json({**result.to_dict(), "picture": str(picture)})
+        return
+    shown = ((s.name, s.images, f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}") for s in result.classes)
+    show_table(("class", "images", "precision", "recall", "f1"), shown)
+    say("")
+    images = int(result.confusion.sum())
+    show_table(("", ""), [("images", images), ("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}")])
+    say(f"\nconfusion matrix: {picture}")
+    show_skipped(result.skipped)
+    next_steps(["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")], ["cost", run])
+
+
+def predict(
+    run: RunArgument,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, patterns.")],
+    top: Annotated[int, typer.Option(help="How many classes to name per image in --json.")] = 5,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify images."""
+    found, skipped = fb.predict(run, images, top=top)
+    if json:
+        left_out = [{"path": file.path, "reason": file.reason} for file in skipped]
+        show_json({"predictions": [prediction.to_dict() for prediction in found], "skipped": left_out})
+        return
+    rows = []
+    for p in found:
+        others = ", ".join(f"{c} {share:.1%}" for c, share in zip(p.classes[1:3], p.probabilities[1:3], strict=True))
+        rows.append((p.image, p.classes[0], f"{p.probabilities[0]:.1%}", others))
+    show_table(("image", "class", "probability", "or else"), rows, left=2)
+    show_skipped(skipped)
+    next_steps(["predict", run, *images, "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])

@@ -1,0 +1,5 @@
+"""What a network costs: counts read from its trace."""
+
+from featherbone.cost.counts import Cost as Cost
+from featherbone.cost.counts import CostRow as CostRow
+from featherbone.cost.counts import cost as cost

@@ -1,0 +1,90 @@
+"""How an image becomes a network's input; stored with the weights, because weights without it are half a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from featherbone.errors import InputError
+
+_NORMALISATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    1: ((0.449,), (0.226,)),
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """Resize the short side to ``size / crop``, cut the centre square of ``size`` pixels, scale to 0..1, normalise.
+
+    Attributes:
+        size: side of the square input, in pixels.
+        mean: per channel, in the range 0..1; one value for grey images, three for RGB.
+        std: likewise.
+        crop: share of the resized short side that the square covers (0.875 is the ImageNet custom, 1 cuts nothing off
+            a square image).
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: if one is out of range.
+        """
+        if not isinstance(self.size, int) or self.size < 1:
+            raise InputError(f"size={self.size!r} is not allowed: a whole number of pixels, 1 or more")
+        if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
+            raise InputError(
+                f"mean={self.mean} and std={self.std} are not allowed: one value each (grey) or three (RGB)"
+            )
+        if min(self.std) <= 0 or not 0 < self.crop <= 1:
+            raise InputError(
+                f"std={self.std}, crop={self.crop} are not allowed: std above 0, crop above 0 and at most 1"
+            )
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return len(self.mean)
+
+    @classmethod
+    def usual(cls, size: int, channels: int, *, crop: float = 1.0) -> Preprocess:
+        """Return the customary normalisation: ImageNet's, for grey images averaged over its colours.
+
+        Raises:
+            InputError: if ``channels`` is neither 1 nor 3.
+        """
+        if channels not in _NORMALISATION:
+            raise InputError(f"channels={channels} is not allowed: images are grey (1) or RGB (3)")
+        mean, std = _NORMALISATION[channels]
+        return cls(size=size, mean=mean, std=std, crop=crop)
+
+    def resized(self, size: int) -> Preprocess:
+        """Return the same preprocessing for another input size."""
+        return replace(self, size=size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """Return what ``to_dict`` wrote.
+
+        Raises:
+            InputError: if a value is unknown, missing or out of range.
+        """
+        if set(values) - {f.name for f in fields(cls)} or not {"size", "mean", "std"} <= set(values):
+            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop")
+        return cls(
+            size=values["size"],
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            crop=values.get("crop", 1.0),
+        )

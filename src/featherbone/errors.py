@@ -1,0 +1,45 @@
+"""The one exception that means "the caller can fix this": every other exception is a fault of ours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Bad input. The message is one sentence a user can act on: the argument, what was given, what is allowed."""
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C: the run stopped, and its last complete epoch is on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"stopped; the run is in {folder}")
+        self.folder = folder
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the closest allowed word, or an empty string.
+
+    >>> nearest("vovnet93", ["vovnet39", "densenet121"])
+    " (did you mean 'vovnet39'?)"
+    """
+    close = difflib.get_close_matches(given, list(allowed), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@contextmanager
+def needs(extra: str, doing: str) -> Iterator[None]:
+    """Turn a missing package inside the block into a sentence that says what to install.
+
+    Raises:
+        InputError: if an import fails for want of a package that is not ours.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("featherbone"):
+            raise
+        raise InputError(f"{doing} needs the package {error.name!r}: pip install 'featherbone[{extra}]'") from error

@@ -1,0 +1,196 @@
+"""What a network really runs: every operation on tensors, with shapes, inputs and the layer it belongs to.
+
+The network is run once on ``meta`` tensors, which have shapes but no numbers, and every operation is written down where
+PyTorch dispatches it. That sees functional calls, operators, slicing, shared layers and Python control flow on shapes
+alike, knows a view from a copy, and takes a fraction of a second (docs/decisions/0003-tracing.md).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from featherbone.errors import InputError
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor at one point of the run: an input, a parameter or an operation's output.
+
+    Attributes:
+        index: its number, in order of first use.
+        shape: its shape.
+        bytes: its size if it were stored alone.
+        storage: number of the memory it lives in; a view shares it with what it views.
+        name: the parameter's or buffer's name; empty for activations.
+        trainable: whether it is a parameter that learns.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    bytes: int
+    storage: int
+    name: str = ""
+    trainable: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Attributes:
+        op: PyTorch's name for it, for example ``aten.convolution``.
+        path: name of the layer that called it; empty at the top.
+        inputs: tensors read, in argument order.
+        outputs: tensors made or changed.
+        arguments: everything else it was given, by argument name.
+    """
+
+    op: str
+    path: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced network.
+
+    Attributes:
+        nodes: operations in the order in which they run.
+        inputs: the network's inputs.
+        parameters: every parameter and buffer, used or not, shared ones once, in the module's order.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    parameters: tuple[Value, ...]
+
+
+def trace(
+    module: nn.Module, size: int | tuple[int, int] = 224, *, batch: int = 1, in_chans: int | None = None
+) -> Graph:
+    """Trace an image network, of ours or of a stranger, in evaluation mode.
+
+    Args:
+        module: any module that takes images ``(B, C, H, W)``. It is not changed.
+        size: side of the image in pixels, or (height, width).
+        batch: images at a time.
+        in_chans: channels of the image; default: those the first convolution reads, else 3.
+
+    Raises:
+        InputError: if the network cannot run on such an image, or needs the image's numbers to decide what to do.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width, batch) < 1:
+        raise InputError(f"size={size}, batch={batch} is not allowed: whole numbers, 1 or more")
+    channels = in_chans or _first_channels(module)
+    ghost = _without_numbers(module)
+    image = torch.empty(batch, channels, height, width, device="meta", dtype=_dtype(ghost))
+    recorder = _Recorder(ghost, [image])
+    try:
+        with torch.no_grad(), recorder:
+            ghost(image)
+    except (RuntimeError, ValueError, NotImplementedError, IndexError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"the network cannot be traced at size {height}x{width} with {channels} channels "
+            f"(in {recorder.path or 'its forward'}): {reason}"
+        ) from error
+    finally:
+        recorder.remove_hooks()
+    return recorder.graph()
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Write down every dispatched operation; forward hooks tell which layer is at work."""
+
+    def __init__(self, module: nn.Module, inputs: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._kept: list[Tensor] = []  # keeps every tensor alive, so that no id is used twice
+        self._values: dict[int, Value] = {}
+        self._storages: dict[int, int] = {}
+        self._nodes: list[Node] = []
+        self._paths: list[str] = []
+        named = [*module.named_parameters(), *module.named_buffers()]
+        self._parameters = tuple(self._value(tensor, name) for name, tensor in named)
+        self._inputs = tuple(self._value(tensor) for tensor in inputs)
+        self._hooks = [
+            handle
+            for name, part in module.named_modules()
+            for handle in (
+                part.register_forward_pre_hook(self._enter(name)),
+                part.register_forward_hook(self._leave, always_call=False),
+            )
+        ]
+
+    @property
+    def path(self) -> str:
+        """The layer at work."""
+        return self._paths[-1] if self._paths else ""
+
+    def graph(self) -> Graph:
+        return Graph(tuple(self._nodes), self._inputs, self._parameters)
+
+    def remove_hooks(self) -> None:
+        for handle in self._hooks:
+            handle.remove()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        inputs = [self._value(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        result = func(*args, **kwargs)
+        outputs = [self._value(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        names = [argument.name for argument in func._schema.arguments]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        plain = {k: v for k, v in given.items() if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(v))}
+        op = func.overloadpacket._qualified_op_name.replace("::", ".")
+        self._nodes.append(Node(op, self.path, tuple(inputs), tuple(outputs), plain))
+        return result
+
+    def _value(self, tensor: Tensor, name: str = "") -> Value:
+        if id(tensor) not in self._values:
+            self._kept.append(tensor)
+            storage = self._storages.setdefault(id(tensor.untyped_storage()._cdata), len(self._storages))
+            size = tensor.numel() * tensor.element_size()
+            self._values[id(tensor)] = Value(
+                len(self._values), tuple(tensor.shape), size, storage, name, bool(name) and tensor.requires_grad
+            )
+        return self._values[id(tensor)]
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        def note(*_: Any) -> None:
+            self._paths.append(name)
+
+        return note
+
+    def _leave(self, *_: Any) -> None:
+        self._paths.pop()
+
+
+def _without_numbers(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode on the meta device; the numbers are never copied."""
+    memo: dict[int, Any] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        ghost = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(ghost, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else ghost
+    return copy.deepcopy(module, memo).eval()
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+
+def _first_channels(module: nn.Module) -> int:
+    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    return convolution.in_channels if convolution else 3

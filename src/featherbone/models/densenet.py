@@ -1,0 +1,110 @@
+"""DenseNet: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks" (arXiv 1608.06993).
+
+Every layer reads all feature maps made before it in its block and adds ``growth_rate`` new ones; nothing is computed
+twice because everything is kept. Between blocks a transition compresses the channels and halves the resolution.
+
+>>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["densenet121"].build())):
+...     print(stride, channels)
+2 64
+4 256
+8 512
+16 1024
+32 1024
+
+Facts beside the paper: the transition has a ReLU (authors' Lua code; the text lists norm and convolution only). The
+small-image stem is the paper's own for CIFAR (sec. 4.2): a bare 3x3 convolution, its norm being the first layer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from featherbone.layers import Dense, Head, conv, preconv, relu
+from featherbone.spec import Backbone, Spec
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DenseNetSpec(Spec):
+    """A row of Tables 1 and 2.
+
+    Attributes:
+        growth_rate: k, feature maps that each layer adds.
+        layers: layers of each dense block.
+        stem_channels: output of the first convolution (2k for the ImageNet and BC networks, 16 for the plain ones).
+        bottleneck: width of the 1x1 convolution before each 3x3, in multiples of k; 0 for none.
+        compression: theta, the share of the channels that a transition keeps.
+        dropout: probability of dropping after every convolution but the first.
+    """
+
+    family: ClassVar[str] = "densenet"
+    paper: ClassVar[str] = (
+        "Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, arXiv 1608.06993"
+    )
+    growth_rate: int
+    layers: tuple[int, ...]
+    stem_channels: int
+    bottleneck: int = 4
+    compression: float = 0.5
+    dropout: float = 0.0
+
+    def check(self) -> None:
+        self._require_count("growth_rate")
+        self._require_widths("layers")
+        self._require_count("stem_channels")
+        self._require_count("bottleneck", least=0)
+        self._require("compression", 0 < self.compression <= 1, "above 0, at most 1")
+        self._require_share("dropout")
+
+    def build(self) -> Backbone:
+        channels = [self.stem_channels]
+        strides = [min(self.stem_stride, 2)]
+        stages: list[nn.Module] = []
+        for number, layers in enumerate(self.layers):
+            parts: list[nn.Module] = []
+            c = channels[-1]
+            if number:
+                parts += self._transition(c, c := int(c * self.compression))
+            elif self.stem_stride == 4:
+                parts.append(nn.MaxPool2d(3, 2, padding=1))
+            parts.append(Dense([self._layer(c + i * self.growth_rate) for i in range(layers)]))
+            c += layers * self.growth_rate
+            if number == len(self.layers) - 1:
+                parts += [nn.BatchNorm2d(c), relu()]
+            stages.append(nn.Sequential(*parts))
+            channels.append(c)
+            strides.append(self.stem_stride * 2**number)
+        head = Head(channels[-1], self.num_classes)
+        return Backbone(self, self._stem(), stages, head, channels=channels, strides=strides)
+
+    def _stem(self) -> nn.Module:
+        if self.stem_stride == 1:
+            return nn.Conv2d(self.in_chans, self.stem_channels, 3, padding=1, bias=False)
+        return conv(self.in_chans, self.stem_channels, 7, stride=2)
+
+    def _layer(self, c_in: int) -> nn.Sequential:
+        k, width = self.growth_rate, self.growth_rate * self.bottleneck
+        if not width:
+            return nn.Sequential(preconv(c_in, k, 3), *self._drop())
+        return nn.Sequential(preconv(c_in, width), *self._drop(), preconv(width, k, 3), *self._drop())
+
+    def _transition(self, c_in: int, c_out: int) -> list[nn.Module]:
+        return [preconv(c_in, c_out), *self._drop(), nn.AvgPool2d(2)]
+
+    def _drop(self) -> list[nn.Module]:
+        return [nn.Dropout(self.dropout)] if self.dropout else []
+
+
+def _imagenet(growth_rate: int, *layers: int) -> DenseNetSpec:
+    return DenseNetSpec(growth_rate=growth_rate, layers=layers, stem_channels=2 * growth_rate)
+
+
+TABLE = {
+    "densenet121": _imagenet(32, 6, 12, 24, 16),  # Table 1
+    "densenet169": _imagenet(32, 6, 12, 32, 32),  # Table 1
+    "densenet201": _imagenet(32, 6, 12, 48, 32),  # Table 1
+    "densenet264": _imagenet(32, 6, 12, 64, 48),  # Table 1
+    "densenet161": _imagenet(48, 6, 12, 36, 24),  # authors' repository; not in Table 1
+}

@@ -1,0 +1,164 @@
+"""What a classifier gets right, class by class, and what it says of single images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from sklearn.metrics import precision_recall_fscore_support
+from torch import nn
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from featherbone.data import Preprocess
+from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data.loading import evaluation_transform, loader
+from featherbone.data.sets import ImageSet, Skipped
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: how many images it has, and how well they are found (shares, 0 to 1)."""
+
+    name: str
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A classifier on a labelled set.
+
+    Attributes:
+        top1: share of images whose true class came first.
+        top5: share of images whose true class was among the first five.
+        classes: scores per class, in label order.
+        confusion: counts ``(classes, classes)``; row true, column predicted.
+        skipped: files that could not be read.
+    """
+
+    top1: float
+    top5: float
+    classes: tuple[ClassScore, ...]
+    confusion: np.ndarray
+    skipped: tuple[Skipped, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "images": int(self.confusion.sum()),
+            "classes": [vars(score) for score in self.classes],
+            "confusion": self.confusion.tolist(),
+            "skipped": [vars(file) for file in self.skipped],
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of an image: classes and probabilities, most likely first."""
+
+    image: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        top = [{"class": c, "probability": p} for c, p in zip(self.classes, self.probabilities, strict=True)]
+        return {"image": self.image, "class": self.classes[0], "probability": self.probabilities[0], "top": top}
+
+
+@torch.inference_mode()
+def evaluate_classifier(
+    model: nn.Module,
+    images: ImageSet,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    skipped: tuple[Skipped, ...] = (),
+    batch_size: int = 64,
+    quiet: bool = False,
+) -> Evaluation:
+    """Run a classifier in evaluation mode over a labelled set.
+
+    Args:
+        model: ``(B, C, size, size)`` to ``(B, len(classes))``.
+        images: labels index ``classes``.
+        preprocess: how an image becomes an input.
+        classes: names in the order of the outputs.
+        skipped: files left out before, to be carried into the result.
+        batch_size: images at a time.
+        quiet: show no progress bar.
+    """
+    model.eval()
+    transform = evaluation_transform(preprocess)
+    batches = loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
+    with without_pillows_warnings():
+        logits = torch.cat([model(x).float() for x, _ in _watched(batches, "evaluating", len(batches), quiet)])
+    labels = torch.tensor(images.labels)
+    count = len(classes)
+    confusion = multiclass_confusion_matrix(logits, labels, count).numpy()
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, logits.argmax(1), labels=range(count), zero_division=0.0
+    )
+    scores = zip(classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
+    return Evaluation(
+        top1=float(multiclass_accuracy(logits, labels, count, average="micro")),
+        top5=float(multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count))),
+        classes=tuple(ClassScore(*score) for score in scores),
+        confusion=confusion,
+        skipped=skipped,
+    )
+
+
+@torch.inference_mode()
+def classify_images(
+    model: nn.Module,
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    top: int = 5,
+    quiet: bool = False,
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Return what a classifier says of image files, and the files that could not be read.
+
+    Args:
+        model: ``(B, C, size, size)`` to ``(B, len(classes))``.
+        paths: image files.
+        preprocess: how an image becomes an input.
+        classes: names in the order of the outputs.
+        top: how many classes to name per image.
+        quiet: show no progress bar.
+    """
+    model.eval()
+    transform = evaluation_transform(preprocess)
+    mode: Literal["L", "RGB"] = "L" if preprocess.channels == 1 else "RGB"
+    found: list[Prediction] = []
+    skipped: list[Skipped] = []
+    files = list(paths)
+    for path in _watched(files, "predicting", len(files), quiet):
+        try:
+            with without_pillows_warnings():
+                image = read_image(path, mode)
+        except UnreadableImageError as error:
+            skipped.append(Skipped(str(path), str(error)))
+            continue
+        shares = model(transform(image)[None]).float().softmax(1)[0]
+        best = shares.topk(min(top, len(classes)))
+        names = tuple(classes[i] for i in best.indices.tolist())
+        found.append(Prediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))
+    return found, skipped
+
+
+def _watched(items: Iterable[Any], doing: str, total: int, quiet: bool) -> Iterable[Any]:
+    console = Console(stderr=True)
+    return track(items, description=doing, total=total, console=console, transient=True, disable=quiet)

@@ -1,0 +1,61 @@
+"""A run is a folder.
+
+```text
+RUN/recipe.json             all that determines the run
+    data.json               classes, fingerprint of the images, files left out, a few held-out images
+    checkpoints/last.ckpt   the last complete epoch
+    history.csv             one row per epoch
+    model.safetensors       the trained network     (when finished)
+    result.json             what it reached         (when finished)
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from featherbone.data import Preprocess
+from featherbone.errors import InputError
+from featherbone.train import Recipe
+from featherbone.weights import Header, read_header
+
+RECIPE, DATA, RESULT = "recipe.json", "data.json", "result.json"
+
+AnyPath = str | os.PathLike[str]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} cannot be read: it holds no JSON object")
+    return values
+
+
+def read_recipe(run: AnyPath) -> Recipe:
+    """Return the recipe of a run's folder; of a single weight file, whose recipe is not known, an empty one."""
+    return Recipe.from_dict(read_json(Path(run) / RECIPE)) if Path(run).is_dir() else Recipe()
+
+
+def describe(run: AnyPath) -> tuple[Header, Preprocess]:
+    """Return what a run or weight file says of itself, and how to feed it.
+
+    Raises:
+        InputError: if it cannot be read, or does not say its classes and preprocessing.
+    """
+    header = read_header(run)
+    if not header.classes or header.preprocess is None:
+        raise InputError(
+            f"{run} does not say its classes and preprocessing: save it with classes=... and preprocess=..."
+        )
+    return header, header.preprocess

@@ -1,0 +1,153 @@
+"""Read and write our own safetensors files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from featherbone.data import Preprocess
+from featherbone.errors import InputError
+from featherbone.files import replacing
+from featherbone.models import create_model, spec_from_row
+from featherbone.spec import Backbone, Spec, spec_to_dict
+
+FILE_NAME = "model.safetensors"
+_KEY = "featherbone"
+_VERSION = 1
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weight file says of itself.
+
+    Attributes:
+        spec: the network's row.
+        classes: class names in the order of the outputs; empty if not known.
+        preprocess: how an image becomes the input; ``None`` if not known.
+    """
+
+    spec: Spec
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "version": _VERSION,
+            "spec": spec_to_dict(self.spec),
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict() if self.preprocess else None,
+        }
+
+
+def save(
+    model: Backbone,
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] = (),
+    preprocess: Preprocess | None = None,
+) -> None:
+    """Write weights, spec, class names and preprocessing to one safetensors file, whole or not at all.
+
+    Raises:
+        InputError: if the number of class names is not the number of outputs, or the file cannot be written.
+    """
+    outputs = model.spec.num_classes
+    if classes and len(classes) != outputs:
+        raise InputError(f"classes has {len(classes)} names, but the network has {outputs} outputs")
+    header = Header(model.spec, tuple(classes), preprocess)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(header.to_dict())})
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return what a weight file, or the run in a folder, says of itself. No tensor is read.
+
+    Raises:
+        InputError: if it is missing, damaged, of another format or without our header.
+    """
+    file = _weight_file(path)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata: Mapping[str, str] = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} cannot be read as safetensors: {_what_is_wrong(file, error)}") from error
+    if _KEY not in metadata:
+        raise InputError(
+            f"{file} has no featherbone header, so the network it belongs to is unknown: build that network with "
+            "create_model, load the tensors into it and write it with fb.save"
+        )
+    values = json.loads(metadata[_KEY])
+    if values["version"] > _VERSION:
+        raise InputError(f"{file} was written by a newer featherbone (format {values['version']}): upgrade to read it")
+    preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
+    return Header(spec_from_row(values["spec"]), tuple(values["classes"]), preprocess)
+
+
+def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone:
+    """Rebuild the network of a weight file, or of the run in a folder, in evaluation mode.
+
+    Args:
+        path: a file that ``save`` wrote, or a run's folder.
+        num_classes: the number of outputs the caller counts on; anything else in the file is refused.
+
+    Raises:
+        InputError: as ``read_header``; or if the tensors do not fit the network, or ``num_classes`` differs.
+    """
+    header = read_header(path)
+    file = _weight_file(path)
+    if num_classes not in (None, header.spec.num_classes):
+        raise InputError(f"num_classes={num_classes}, but {file} has {header.spec.num_classes} classes")
+    model = create_model(header.spec)
+    tensors = load_file(file)
+    wrong = _differences(model.state_dict(), tensors)
+    if wrong:
+        raise InputError(f"{file} does not fit its own header: {'; '.join(wrong[:3])} ({len(wrong)} differences)")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _weight_file(path: str | os.PathLike[str]) -> Path:
+    file = Path(path)
+    if file.is_dir():
+        if not (file / FILE_NAME).exists():
+            unfinished = (file / "recipe.json").exists()
+            why = f"its training did not finish: featherbone train --resume {file}" if unfinished else "it is no run"
+            raise InputError(f"the folder {file} holds no {FILE_NAME}; {why}")
+        return file / FILE_NAME
+    if not file.exists():
+        raise InputError(f"no such run or weight file: {file}")
+    return file
+
+
+def _what_is_wrong(file: Path, error: Exception) -> str:
+    with file.open("rb") as stream:
+        start = stream.read(8)
+    if not start:
+        return "the file is empty"
+    if start.startswith(_PICKLE_STARTS):
+        return "it is a pickle (a .pt or .pth checkpoint), which can run code and is never opened"
+    if 8 < int.from_bytes(start, "little") < 100_000_000:
+        return f"it is damaged or cut short ({error})"
+    return f"it is of another format ({error})"
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    missing = [f"{name} is missing" for name in wanted if name not in given]
+    extra = [f"{name} is unknown" for name in given if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    return missing + extra + shapes

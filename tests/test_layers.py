@@ -1,0 +1,111 @@
+"""Wirings as equations."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from featherbone import Dense, Head, OneShot, Parallel, Residual, Shuffle, Split, conv, depthwise, preconv
+
+
+def image(channels: int = 6, size: int = 5) -> torch.Tensor:
+    return torch.randn(2, channels, size, size, dtype=torch.float64)
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+class Sum(nn.Module):
+    """Sums all channels into one: shows what a layer was given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(1, keepdim=True)
+
+
+def test_conv_is_convolution_norm_activation() -> None:
+    brick = conv(6, 4, 3, stride=2).double().eval()
+    x = image()
+    convolution, norm, activation = brick
+    assert isinstance(activation, nn.ReLU)
+    assert torch.equal(brick(x), norm(convolution(x)).relu())
+    assert conv(6, 4, act=None)[-1].__class__ is nn.BatchNorm2d
+    assert convolution.bias is None
+
+
+def test_preconv_is_norm_activation_convolution() -> None:
+    brick = preconv(6, 4, 3).double().eval()
+    x = image()
+    norm, _, convolution = brick
+    assert torch.equal(brick(x), convolution(norm(x).relu()))
+    assert norm.num_features == 6
+
+
+def test_padding_keeps_the_size_at_every_kernel_and_dilation() -> None:
+    for kernel in (1, 3, 5, 7):
+        for dilation in (1, 2, 4):
+            assert conv(6, 4, kernel, dilation=dilation).double()(image(size=9)).shape[2:] == (9, 9)
+
+
+def test_depthwise_keeps_channels_apart() -> None:
+    brick = depthwise(6).double().eval()
+    x = image()
+    changed = x.clone()
+    changed[:, 2] += 1
+    differs = (brick(x) != brick(changed)).any(dim=(0, 2, 3))
+    assert differs.tolist() == [False, False, True, False, False, False]
+
+
+def test_residual_adds() -> None:
+    x = image()
+    assert torch.equal(Residual(Times(2.0))(x), 3 * x)
+
+
+def test_dense_layer_reads_everything_before_it() -> None:
+    x = image(1)
+    # 1, then 1, then 1 + 1, then 1 + 1 + 2: every layer doubles the sum
+    assert torch.equal(Dense([Sum(), Sum(), Sum()])(x), torch.cat([x, x, 2 * x, 4 * x], 1))
+
+
+def test_one_shot_is_a_chain_collected_once() -> None:
+    x = image(2)
+    assert torch.equal(OneShot([Times(2.0), Times(3.0)])(x), torch.cat([x, 2 * x, 6 * x], 1))
+
+
+def test_split_leaves_the_first_channels_alone() -> None:
+    x = image()
+    assert torch.equal(Split(2, Times(2.0))(x), torch.cat([x[:, :2], 2 * x[:, 2:]], 1))
+
+
+def test_parallel_concatenates_in_order() -> None:
+    x = image()
+    assert torch.equal(Parallel(Times(1.0), Times(5.0))(x), torch.cat([x, 5 * x], 1))
+
+
+@given(groups=st.integers(1, 8), width=st.integers(1, 8))
+def test_shuffle_is_the_documented_permutation_and_its_inverse_undoes_it(groups: int, width: int) -> None:
+    channels = groups * width
+    x = torch.arange(channels, dtype=torch.float32).view(1, channels, 1, 1)
+    shuffled = Shuffle(groups)(x).flatten().long()
+    for i in range(width):
+        for k in range(groups):
+            assert shuffled[i * groups + k] == k * width + i
+    assert torch.equal(Shuffle(width)(Shuffle(groups)(x)), x)
+
+
+def test_shuffle_agrees_with_torch() -> None:
+    x = image(12)
+    assert torch.equal(Shuffle(3)(x), nn.ChannelShuffle(3)(x))
+
+
+def test_head_pools_then_classifies() -> None:
+    x = image()
+    head = Head(6, 3).double().eval()
+    assert torch.allclose(head(x), head.classifier(x.mean((2, 3))))
+    assert torch.allclose(Head(6, 0)(x), x.mean((2, 3)))
+    assert Head(6, 3, bias=False).classifier.bias is None
