@@ -14,7 +14,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give every norm weights and statistics that are not the identity, so that a wrong order shows."""
     generator = torch.Generator().manual_seed(seed)
     for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
+        if isinstance(part, nn.BatchNorm2d) and part.affine:
             for tensor, low, high in (
                 (part.weight.data, 0.5, 1.5),
                 (part.bias.data, -0.5, 0.5),
@@ -27,10 +27,10 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 class AuthorsShuffleNetV2(nn.Module):
-    """ShuffleNet V2 written a second time, from the paper's Fig. 3 and Table 5, with plain indexing and no shared parts.
+    """ShuffleNet V2 written a second time, from the paper's Fig. 3 and Table 5, with plain indexing.
 
-    The projection branch of every downsampling unit keeps its input's width and the main branch emits the rest, the rule
-    under which the paper's operations come out.
+    The projection branch of every downsampling unit keeps its input's width and the main branch emits the rest, the
+    rule under which the paper's operations come out.
     """
 
     def __init__(self, channels: tuple[int, ...], conv5: int, num_classes: int) -> None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,12 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorchcv.model_provider import get_model
+from reference import AuthorsShuffleNetV2, copy_weights, randomise
 from torch import nn
 
 import featherbone as fb
 from featherbone.models import spec_from_row, stem_stride_for
 from featherbone.spec import spec_to_dict
-from reference import AuthorsShuffleNetV2, copy_weights, randomise
 
 # parameters, multiply-accumulates at 224 in millions: papers, authors' code and torchvision
 PUBLISHED = {
@@ -58,7 +59,10 @@ def test_parameters_and_operations_are_the_published_ones(name: str) -> None:
     ("name", "other"),
     [
         *((n, getattr(torchvision.models, n)) for n in ("densenet121", "densenet161", "densenet169", "densenet201")),
-        *((f"{n}.tv", getattr(torchvision.models, n)) for n in (f"shufflenet_v2_x{x}" for x in ("0_5", "1_0", "1_5", "2_0"))),
+        *(
+            (f"{n}.tv", getattr(torchvision.models, n))
+            for n in (f"shufflenet_v2_x{x}" for x in ("0_5", "1_0", "1_5", "2_0"))
+        ),
         *((n, lambda n=n: get_model(n.replace("27_slim", "27s"))) for n in ("vovnet27_slim", "vovnet39", "vovnet57")),
         ("densenet121", lambda: get_model("densenet121")),
     ],
@@ -175,7 +179,7 @@ def test_every_column_changes_the_network(name: str) -> None:
     for field in fields(row):
         value = getattr(row, field.name)
         if field.name == "stem_stride":
-            other: object = 2
+            other: Any = 2
         elif field.name in changes:
             other = changes[field.name]
         elif isinstance(value, tuple):
@@ -223,7 +227,7 @@ def test_every_parameter_learns(name: str) -> None:
         ({"dropout": 1.0}, "dropout=1.0"),
     ],
 )
-def test_a_wrong_row_is_refused_with_its_column(change: dict[str, object], said: str) -> None:
+def test_a_wrong_row_is_refused_with_its_column(change: dict[str, Any], said: str) -> None:
     with pytest.raises(fb.InputError, match=said.replace("(", r"\(").replace(")", r"\)")):
         replace(fb.spec("densenet121"), **change)
 
@@ -243,19 +247,33 @@ def test_an_unknown_network_is_told_its_neighbour() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [{}, {"family": "resnet"}, {"family": "vovnet"}, {"family": "vovnet", "depth": 3}, {"family": "densenet", "layers": 3}]
+    "row",
+    [
+        {},
+        {"family": "resnet"},
+        {"family": "vovnet"},
+        {"family": "vovnet", "depth": 3},
+        {"family": "densenet", "layers": 3},
+    ],
 )
-def test_a_row_that_is_none_is_refused(row: dict[str, object]) -> None:
+def test_a_row_that_is_none_is_refused(row: dict[str, Any]) -> None:
     with pytest.raises(fb.InputError):
         spec_from_row(row)
 
 
 def test_plain_densenet_without_bottleneck_has_the_papers_count() -> None:
     """DenseNet-40 with k = 12 and no bottleneck (Table 2): 1,019,722 parameters for ten classes."""
+    columns: dict[str, Any] = {
+        "growth_rate": 12,
+        "layers": (12, 12, 12),
+        "stem_channels": 16,
+        "bottleneck": 0,
+        "compression": 1.0,
+    }
     plain = replace(
         fb.spec("densenet121"),
         num_classes=10,
         stem_stride=1,
-        **{"growth_rate": 12, "layers": (12, 12, 12), "stem_channels": 16, "bottleneck": 0, "compression": 1.0},
+        **columns,
     )
     assert fb.count_parameters(plain) == 1_019_722

@@ -161,7 +161,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _value(self, tensor: Tensor, name: str = "") -> Value:
         if id(tensor) not in self._values:
             self._kept.append(tensor)
-            storage = self._storages.setdefault(id(tensor.untyped_storage()._cdata), len(self._storages))
+            storage = self._storages.setdefault(tensor.untyped_storage()._cdata, len(self._storages))
             size = tensor.numel() * tensor.element_size()
             self._values[id(tensor)] = Value(
                 len(self._values), tuple(tensor.shape), size, storage, name, bool(name) and tensor.requires_grad

@@ -94,8 +94,7 @@ class Residual(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.body(x)
-        return y
+        return x + self.body(x)
 
 
 class Dense(nn.Module):
@@ -171,8 +170,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(x).flatten(1)  # (B, C)
-        y: Tensor = self.classifier(self.dropout(x))
-        return y
+        return self.classifier(self.dropout(x))
 
 
 def initialise(module: nn.Module) -> None:

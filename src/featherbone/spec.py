@@ -117,8 +117,7 @@ class Backbone(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(self.forward_features(x))
-        return y
+        return self.head(self.forward_features(x))
 
 
 def spec_to_dict(spec: Spec) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def evaluate(
     show_table(("class", "images", "precision", "recall", "f1"), shown)
     say("")
     images = int(result.confusion.sum())
-    show_table(("", ""), [("images", images), ("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}")])
+    shares = [("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}")]
+    show_table(("", ""), [("images", images), *shares[: 2 if len(names) > 5 else 1]])
     say(f"\nconfusion matrix: {picture}")
     show_skipped(result.skipped)
     next_steps(["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")], ["cost", run])

@@ -125,7 +125,7 @@ def cost(module: nn.Module, size: int | tuple[int, int] = 224, *, batch: int = 1
 
 
 def _stage_names(graph: Graph) -> Callable[[str], str]:
-    """Return the map from a layer's path to its stage: a top-level part, or a part of one that does most of the work."""
+    """Return the map from a layer's path to its stage: a top-level part, opened once if it does most of the work."""
     work: Counter[str] = Counter()
     for node in graph.nodes:
         work[node.path.partition(".")[0]] += macs(node) or 0

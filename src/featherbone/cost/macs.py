@@ -62,7 +62,7 @@ native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training 
 native_layer_norm native_group_norm
 avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d adaptive_max_pool2d
 mean sum amax amin max min var var_mean std argmax cumsum prod norm linalg_vector_norm topk sort
-_softmax _log_softmax native_dropout bernoulli rand rand_like randn randn_like randint uniform normal
+_softmax _safe_softmax _log_softmax native_dropout bernoulli rand rand_like randn randn_like randint uniform normal
 upsample_nearest2d upsample_bilinear2d _upsample_nearest_exact2d _upsample_bilinear2d_aa upsample_bicubic2d
 grid_sampler_2d
 """.split()

@@ -7,6 +7,7 @@ the run was interrupted before.
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -26,7 +27,7 @@ Transform = Callable[[Image.Image], Tensor]
 def evaluation_transform(preprocess: Preprocess) -> Transform:
     """Return the transform from a PIL image to a normalised float tensor ``(C, size, size)``."""
     size = preprocess.size
-    return _composed(
+    return v2.Compose(
         [v2.Resize(round(size / preprocess.crop), antialias=True), v2.CenterCrop(size), *_to_tensor(preprocess)]
     )
 
@@ -57,7 +58,7 @@ def training_transform(
     steps += _to_tensor(preprocess)
     if erase:
         steps.append(v2.RandomErasing(erase))
-    return _composed(steps)
+    return v2.Compose(steps)
 
 
 def mixed_seed(*parts: int) -> int:
@@ -133,13 +134,13 @@ def loader(
         drop_last=lone,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _composed(steps: list[v2.Transform]) -> Transform:
-    whole: Transform = v2.Compose(steps)
-    return whole
+def _leave_interrupts_to_the_main_process(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to every process of the program
 
 
 def _to_tensor(preprocess: Preprocess) -> list[v2.Transform]:

@@ -12,10 +12,9 @@ from statistics import median
 from typing import TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from featherbone.data.images import UnreadableImageError, is_grey, read_image, without_pillows_warnings
+from featherbone.data.progress import watched
 from featherbone.errors import InputError
 
 Source = Path | np.ndarray
@@ -239,19 +238,13 @@ def _files(folder: Path) -> list[Path]:
 def _check(paths: list[Path], root: Path, quiet: bool) -> tuple[set[Path], tuple[Skipped, ...], bool, list[int]]:
     def look(path: Path) -> tuple[bool, int] | str:
         try:
-            return is_grey(path), min(read_image(path).size)
+            image = read_image(path)  # complains of everything that is_grey could stumble over
+            return is_grey(path), min(image.size)
         except UnreadableImageError as error:
             return str(error)
 
     with without_pillows_warnings(), ThreadPoolExecutor() as pool:  # Pillow's decoders release the interpreter lock
-        answers = track(
-            pool.map(look, paths),
-            description="reading images",
-            total=len(paths),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet,
-        )
+        answers = watched(pool.map(look, paths), "reading images", total=len(paths), quiet=quiet)
         verdicts = list(zip(paths, answers, strict=True))
     skipped = tuple(Skipped(str(p.relative_to(root)), v) for p, v in verdicts if isinstance(v, str))
     seen = [(p, *v) for p, v in verdicts if not isinstance(v, str)]

@@ -20,7 +20,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
         InputError: if the picture cannot be written.
     """
     count = len(classes)
-    side = min(max(4.0, 0.45 * count + 2), 24)
+    side = min(max(4.0, 0.45 * count + 2), 15)
     figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=120)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -38,4 +38,4 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
                 predicted, true, str(confusion[true, predicted]), ha="center", va="center", color=colour, fontsize=8
             )
     with replacing(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)

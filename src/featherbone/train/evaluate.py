@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
@@ -18,6 +16,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from featherbone.data import Preprocess
 from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
 from featherbone.data.loading import evaluation_transform, loader
+from featherbone.data.progress import watched
 from featherbone.data.sets import ImageSet, Skipped
 
 
@@ -102,7 +101,9 @@ def evaluate_classifier(
     transform = evaluation_transform(preprocess)
     batches = loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
     with without_pillows_warnings():
-        logits = torch.cat([model(x).float() for x, _ in _watched(batches, "evaluating", len(batches), quiet)])
+        logits = torch.cat(
+            [model(x).float() for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)]
+        )
     labels = torch.tensor(images.labels)
     count = len(classes)
     confusion = multiclass_confusion_matrix(logits, labels, count).numpy()
@@ -145,7 +146,7 @@ def classify_images(
     found: list[Prediction] = []
     skipped: list[Skipped] = []
     files = list(paths)
-    for path in _watched(files, "predicting", len(files), quiet):
+    for path in watched(files, "predicting", total=len(files), quiet=quiet):
         try:
             with without_pillows_warnings():
                 image = read_image(path, mode)
@@ -157,8 +158,3 @@ def classify_images(
         names = tuple(classes[i] for i in best.indices.tolist())
         found.append(Prediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))
     return found, skipped
-
-
-def _watched(items: Iterable[Any], doing: str, total: int, quiet: bool) -> Iterable[Any]:
-    console = Console(stderr=True)
-    return track(items, description=doing, total=total, console=console, transient=True, disable=quiet)

@@ -126,7 +126,13 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for note in (".*num_workers.*", ".*logging interval.*", ".*Checkpoint directory.*", ".*GPU available.*"):
+            for note in (
+                ".*num_workers.*",
+                ".*logging interval.*",
+                ".*Checkpoint directory.*",
+                ".*GPU available.*",
+                ".*LeafSpec.*",
+            ):
                 warnings.filterwarnings("ignore", note)
             yield
     finally:

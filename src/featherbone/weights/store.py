@@ -48,6 +48,17 @@ class Header:
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Header:
+        """Return what ``to_dict`` wrote.
+
+        Raises:
+            InputError: if it describes no network or preprocessing.
+            KeyError: if a part is missing.
+        """
+        preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
+        return cls(spec_from_row(values["spec"]), tuple(map(str, values["classes"])), preprocess)
+
 
 def save(
     model: Backbone,
@@ -87,11 +98,16 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             f"{file} has no featherbone header, so the network it belongs to is unknown: build that network with "
             "create_model, load the tensors into it and write it with fb.save"
         )
-    values = json.loads(metadata[_KEY])
-    if values["version"] > _VERSION:
-        raise InputError(f"{file} was written by a newer featherbone (format {values['version']}): upgrade to read it")
-    preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
-    return Header(spec_from_row(values["spec"]), tuple(values["classes"]), preprocess)
+    try:
+        values = json.loads(metadata[_KEY])
+        version = int(values["version"])
+        if version <= _VERSION:
+            return Header.from_dict(values)
+    except InputError as error:
+        raise InputError(f"the header of {file} describes no network we know: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the header of {file} is damaged ({type(error).__name__}: {error})") from error
+    raise InputError(f"{file} was written by a newer featherbone (format {version}): upgrade to read it")
 
 
 def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone:

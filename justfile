@@ -1,0 +1,27 @@
+# Everything that must hold before a change lands.
+default: check test
+
+# Style, lint, types.
+check:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+
+# The README's own command.
+test:
+    uv run pytest
+
+# Apply what the linter can mend.
+fix:
+    uv run ruff check --fix .
+    uv run ruff format .
+
+# Take the newest versions of everything and write them down as constraints.
+pin:
+    uv run --no-project --python '>=3.11' python tools/pin.py
+
+# Every figure of the README, from the commands that it names.
+figures:
+    uv run python benchmarks/import_time.py
+    uv run python benchmarks/tracing.py
+    uv run python benchmarks/digits.py

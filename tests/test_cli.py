@@ -1,0 +1,241 @@
+"""The command line: every verb works, prints JSON that parses, and answers wrong calls with one sentence."""
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_classes
+from PIL import Image
+from safetensors.torch import save_file
+
+import featherbone as fb
+from featherbone.cli import main
+
+Cli = Callable[..., tuple[int, str, str]]
+QUICK_OPTIONS = ("--epochs", "1", "--batch-size", "8", "--precision", "f32", "--workers", "0")
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run the program in this process; return exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["featherbone", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return code if isinstance(code, int) else 0, out, err
+
+    return run
+
+
+def test_list(cli: Cli) -> None:
+    code, out, _ = cli("list", "vovnet*")
+    assert code == 0
+    assert "vovnet27_slim" in out
+    assert "3,525,736" in out
+    code, out, _ = cli("list", "--json")
+    assert [m["name"] for m in json.loads(out)["models"]] == fb.list_models()
+
+
+def test_show(cli: Cli) -> None:
+    code, out, _ = cli("show", "vovnet39")
+    assert code == 0
+    assert "(256, 512, 768, 1024)" in out
+    assert "1024x7x7" in out
+    assert "arXiv 1904.09730" in out
+    code, out, _ = cli("show", "vovnet39", "--json", "--size", 64)
+    assert json.loads(out)["row"]["modules"] == [1, 1, 2, 2]
+
+
+def test_cost(cli: Cli, finished: fb.Run) -> None:
+    code, out, _ = cli("cost", "shufflenet_v2_x1_0.tv")
+    assert code == 0
+    assert "144,907,992" in out
+    code, out, _ = cli("cost", "densenet121", "--json", "--by", "op", "--size", 64, "--batch", 2)
+    values = json.loads(out)
+    assert values["params"] == 7_978_856
+    assert sum(row["macs"] for row in values["op"]) == values["macs"]
+    code, out, _ = cli("cost", finished.folder, "--json")
+    assert json.loads(out)["size"] == [32, 32]
+
+
+def test_a_whole_path(cli: Cli, tmp_path: Path) -> None:
+    """Train, evaluate, predict, export: every printed command is typed as printed."""
+    data = draw_classes(tmp_path / "my images", count=6)
+    (data / "blue" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    code, out, err = cli("train", data, "--out", tmp_path / "a run", *QUICK_OPTIONS)
+    assert code == 0, err
+    assert "held-out top-1" in out
+    assert "broken.jpg" in out
+    assert "epoch 1/1" in err
+    commands = [line.strip() for line in out.partition("next:")[2].splitlines() if line.strip()]
+    assert [c.split()[1] for c in commands] == ["evaluate", "predict", "export"]
+    import shlex
+
+    for command in commands:
+        code, out, err = cli(*shlex.split(command.removeprefix("uv run "))[1:])
+        assert code == 0, err
+        assert "next:" in out
+    assert {"confusion.png", "model.xml", "model.bin"} <= {p.name for p in (tmp_path / "a run").iterdir()}
+
+
+def test_json_of_train_is_one_object_with_the_promised_keys(cli: Cli, colours: Path, tmp_path: Path) -> None:
+    code, out, err = cli("train", colours, "--json", "--out", tmp_path / "run", *QUICK_OPTIONS)
+    assert code == 0, err
+    values = json.loads(out)
+    assert values["run"] == str(tmp_path / "run")
+    assert 0 <= values["test_top1"] <= 1
+    assert values["train_seconds"] > 0
+
+
+def test_json_of_the_verbs_on_a_run(cli: Cli, finished: fb.Run, tmp_path: Path) -> None:
+    code, out, _ = cli("evaluate", finished.folder, "--json", "--out", tmp_path / "c.png")
+    assert code == 0
+    assert json.loads(out)["top1"] == 1.0
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    code, out, _ = cli("predict", finished.folder, finished.recipe.data, "--json")
+    assert len(json.loads(out)["predictions"]) == 48
+    code, out, _ = cli("export", finished.folder, "--out", tmp_path / "m.onnx", "--json")
+    values = json.loads(out)
+    assert values["samples"] == 2 + 2 + 3  # random, photographs, one held-out image of each class
+    assert values["largest_error"] <= 1e-4 * values["largest_output"]
+
+
+def wrong_files(folder: Path) -> dict[str, Path]:
+    """Write what people mistake for a run."""
+    folder.mkdir()
+    files = {
+        name: folder / name for name in ("pickle.pt", "cut.safetensors", "plain.safetensors", "photo.png", "empty")
+    }
+    files["pickle.pt"].write_bytes(pickle.dumps({"weights": 1}))
+    fb.save(fb.create_model("shufflenet_v2_x0_5", num_classes=2), files["cut.safetensors"])
+    whole = files["cut.safetensors"].read_bytes()
+    files["cut.safetensors"].write_bytes(whole[: len(whole) // 3])
+    save_file({"a": torch.zeros(1)}, files["plain.safetensors"])
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(files["photo.png"])
+    files["empty"].write_bytes(b"")
+    return files
+
+
+def test_wrong_calls_get_their_sentence_and_exit_code_2(cli: Cli, finished: fb.Run, tmp_path: Path) -> None:
+    files = wrong_files(tmp_path / "files")
+    run, out = finished.folder, tmp_path / "out"
+    image = finished.examples[0]
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    calls: list[tuple[str, tuple[object, ...]]] = [
+        (r"model 'densnet121' is unknown \(did you mean 'densenet121'\?\)", ("train", "--model", "densnet121")),
+        (r"no network is called 'resnet\*'", ("list", "resnet*")),
+        ("no such folder: ", ("train", tmp_path / "absent", "--out", out)),
+        ("is a file; a data set is", ("train", image, "--out", out)),
+        ("one class folder only", ("train", tmp_path / "one", "--out", out)),
+        ("has no class folders", ("train", tmp_path / "one" / "cat", "--out", out)),
+        ("epochs=0 is not allowed", ("train", "--epochs", 0, "--out", out)),
+        ("size=5 is too small", ("train", "--size", 5, "--out", out)),
+        ("holds a run already", ("train", "digits", "--out", run)),
+        ("holds no run to resume", ("train", "--resume", tmp_path)),
+        ("is finished", ("train", "--resume", run)),
+        ("leave out epochs", ("train", "--resume", run, "--epochs", 9)),
+        ("no such run or weight file", ("evaluate", tmp_path / "absent")),
+        ("it is a pickle", ("evaluate", files["pickle.pt"], "digits")),
+        ("damaged or cut short", ("predict", files["cut.safetensors"], image)),
+        ("no featherbone header", ("export", files["plain.safetensors"], "--out", out / "m.onnx")),
+        ("of another format", ("predict", files["photo.png"], image)),
+        ("the file is empty", ("cost", files["empty"])),
+        ("digits has 10 classes .*, not the 3 of", ("evaluate", run, "digits")),
+        ("no such file, folder or pattern", ("predict", run, tmp_path / "no*.png")),
+        ("can be read as an image", ("predict", run, files["pickle.pt"])),
+        ("neither a run, a weight file nor the name", ("export", "vovnet93", "--out", out / "m.onnx")),
+        ("the format of .* is not clear", ("export", run, "--out", out / "m.tflite")),
+        ("whose files end in .xml", ("export", run, "--to", "openvino", "--out", out / "m.onnx")),
+        ("size=0", ("cost", "vovnet39", "--size", 0)),
+        ("cannot be traced at size 3x3", ("cost", "densenet121", "--size", 3)),
+    ]
+    for said, call in calls:
+        code, printed, err = cli(*call)
+        assert code == 2, (call, err)
+        assert re.search(said, err), (call, err)
+        assert err.count("\n") == 1, (call, err)
+        assert err.startswith("featherbone: ")
+        assert "Traceback" not in err
+        assert not printed
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("trian",),
+        ("train", "--epoch", "3"),
+        ("train", "--epochs", "many"),
+        ("cost",),
+        ("export", "vovnet39"),
+        ("cost", "x", "--by", "y"),
+    ],
+)
+def test_calls_that_are_no_calls_get_usage_and_exit_code_2(cli: Cli, call: tuple[str, ...]) -> None:
+    code, out, err = cli(*call)
+    assert code == 2
+    assert "Usage: featherbone" in err
+    assert not out
+
+
+def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, finished: fb.Run) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = cli("export", finished.folder, "--out", tmp_path / "file" / "m.onnx")
+    assert code == 2
+    assert "cannot write" in err
+
+
+def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["featherbone", "show", "vovnet93", "--debug"])
+    with pytest.raises(fb.InputError, match="vovnet93"):
+        main()
+
+
+def test_help_names_every_verb(cli: Cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
+    for verb in ("list", "show", "cost", "train", "evaluate", "predict", "export"):
+        assert f" {verb} " in out
+
+
+def test_ctrl_c_leaves_a_run_that_resume_continues(colours: Path, tmp_path: Path) -> None:
+    """A real process and a real signal."""
+    out = tmp_path / "run"
+    program = [sys.executable, "-c", "from featherbone.cli import main; main()", "train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = ["--out", str(out), "--epochs", "12", "--batch-size", "8", "--precision", "f32", "--workers", "1"]
+    with subprocess.Popen(
+        [*program, str(colours), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader processes too
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert f"train --resume {out}" in err
+    done = subprocess.run(
+        [*program, "--resume", str(out), "--json"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recipe"]["epochs"] == 12
+    assert len((out / "history.csv").read_text().splitlines()) == 13

@@ -1,0 +1,174 @@
+"""The trace sees what runs; counts agree with independent counters; nothing is left on the model."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import featherbone as fb
+from featherbone.cost.macs import FORMULAS
+from featherbone.graph import trace
+
+
+def torchs_count(model: nn.Module, size: int) -> int:
+    """PyTorch's own counter, which counts a multiply-accumulate as two."""
+    channels = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, channels, size, size))
+    assert counter.get_total_flops() % 2 == 0
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vovnet27_slim", "shufflenet_v2_x1_0", "shufflenet_v2_x0_5.tv"])
+def test_macs_equal_pytorchs_own_counter(name: str) -> None:
+    model = fb.create_model(name)
+    assert fb.cost(model, 96).macs == torchs_count(model, 96)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet", "convnext_tiny", "efficientnet_b0", "mnasnet1_0", "regnet_y_400mf", "resnext50_32x4d", "vit_b_16"],
+)
+def test_strangers_networks_have_torchvisions_published_counts(name: str) -> None:
+    published = torchvision.models.get_model_weights(name).DEFAULT.meta
+    size = 384 if "SWAG" in str(published) else 224
+    cost = fb.cost(torchvision.models.get_model(name), size)
+    assert cost.params == published["num_params"]
+    assert cost.macs / 1e9 == pytest.approx(published["_ops"], abs=6e-4)
+    assert not cost.unknown
+
+
+class Odd(nn.Module):
+    """Functional calls, operators, slicing, control flow on shapes, one layer used twice, one never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Conv2d(4, 4, 3, padding=1)
+        self.kernel = nn.Parameter(torch.randn(8, 2, 1, 1))
+        self.unused = nn.Linear(5, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.shared(x) + self.shared(x)
+        if x.shape[2] > 8:
+            x = x[:, :, ::2]
+        x = F.conv2d(x, self.kernel, groups=2) * 2.0
+        return F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(8, 3, device=x.device)
+
+
+def test_functional_calls_operators_control_flow_and_shared_layers() -> None:
+    model = Odd()
+    cost = fb.cost(model, 16)
+    twice = 2 * (4 * 16 * 16) * (4 * 9)
+    halved = (8 * 8 * 16) * 2
+    assert cost.macs == twice + halved + 8 * 3
+    assert cost.params == (4 * 4 * 9 + 4) + 16 + (5 * 7 + 7)
+    assert fb.cost(model, 8).macs == 2 * (4 * 8 * 8) * (4 * 9) + (8 * 8 * 8) * 2 + 8 * 3
+    layers = {row.name: row for row in cost.by("layer")}
+    assert layers["shared"].macs == twice
+    assert (layers["unused"].macs, layers["unused"].params) == (0, 42)
+    assert layers["(top)"].params == 16
+
+
+@pytest.mark.parametrize("by", ["stage", "layer", "op"])
+def test_parts_add_up_to_the_total(by: str) -> None:
+    cost = fb.cost(fb.create_model("densenet121"), 64)
+    rows = cost.by(by)  # type: ignore[arg-type]
+    assert sum(row.macs for row in rows) == cost.macs
+    if by != "op":
+        assert sum(row.params for row in rows) == cost.params
+
+
+def test_the_batch_multiplies_operations_not_parameters() -> None:
+    model = fb.create_model("shufflenet_v2_x0_5")
+    one, four = fb.cost(model, 64), fb.cost(model, 64, batch=4)
+    assert (four.macs, four.params) == (4 * one.macs, one.params)
+
+
+def test_an_operation_without_formula_is_reported() -> None:
+    class Fourier(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.rfft2(x).abs()
+
+    cost = fb.cost(Fourier(), 16)
+    assert cost.unknown == {"aten._fft_r2c": 1}
+    assert "no formula for aten._fft_r2c (1 times)" in cost.table()
+
+
+def test_shared_parameters_count_once() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
+    model[1].weight = model[0].weight
+    assert fb.cost(model, 8).params == 9 + 3 + 3
+
+
+def test_frozen_parameters_do_not_count_as_trainable() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.Conv2d(3, 3, 1, bias=False))
+    model[0].requires_grad_(requires_grad=False)
+    assert fb.cost(model, 8).params == 9
+
+
+def everything_about(model: nn.Module) -> tuple[object, ...]:
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parts = [(name, part.training, sorted(part.__dict__)) for name, part in model.named_modules()]
+    hooks = [(len(p._forward_hooks), len(p._forward_pre_hooks), len(p._buffers)) for p in model.modules()]
+    return repr({k: v.sum().item() for k, v in tensors.items()}), parts, hooks
+
+
+def test_nothing_is_left_on_the_model_after_success_or_failure() -> None:
+    model = fb.create_model("shufflenet_v2_x0_5").train()
+    before = copy.deepcopy(everything_about(model))
+    fb.cost(model, 64)
+    assert everything_about(model) == before
+    with pytest.raises(fb.InputError, match="cannot be traced at size 64x64 with 7 channels"):
+        fb.cost(model, 64, in_chans=7)
+    assert everything_about(model) == before
+
+
+def test_a_network_that_looks_at_the_numbers_is_refused_with_the_place() -> None:
+    class Looks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(fb.InputError, match=r"\(in 1\)"):
+        fb.cost(nn.Sequential(nn.Conv2d(3, 3, 1), Looks()), 8)
+
+
+def test_the_trace_knows_views_from_copies_and_what_is_changed_in_place() -> None:
+    graph = trace(fb.create_model("shufflenet_v2_x1_0"), 64)
+    ops = [node.op for node in graph.nodes]
+    assert ops.count("aten.clone") == 16  # one copy for each of the 16 shuffles
+    for node in graph.nodes:
+        storages = {value.storage for value in node.inputs}
+        if node.op in {"aten.view", "aten.transpose", "aten.split_with_sizes", "aten.relu_"}:
+            assert all(value.storage in storages for value in node.outputs)
+        if node.op in {"aten.clone", "aten.cat", "aten.convolution"}:
+            assert not any(value.storage in storages for value in node.outputs)
+
+
+def test_paths_are_the_modules_own_names() -> None:
+    model = fb.create_model("vovnet27_slim")
+    names = dict(model.named_modules())
+    graph = trace(model, 64)
+    for node in graph.nodes:
+        if node.op == "aten.convolution":
+            assert isinstance(names[node.path], nn.Conv2d)
+            assert node.inputs[1].name == f"{node.path}.weight"
+
+
+def test_oblong_sizes() -> None:
+    model = fb.create_model("shufflenet_v2_x0_5")
+    assert fb.cost(model, (64, 128)).size == (64, 128)
+    with pytest.raises(fb.InputError, match="size=0"):
+        fb.cost(model, 0)
+    with pytest.raises(fb.InputError, match="by='colour'"):
+        fb.cost(model, 64).by("colour")  # type: ignore[arg-type]
+
+
+def test_the_table_of_formulas_names_real_operations() -> None:
+    known = {
+        name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("aten::")
+    }
+    assert {op.removeprefix("aten.") for op in FORMULAS} <= known

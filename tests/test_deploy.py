@@ -1,0 +1,177 @@
+"""Rewrites are exact identities; a file is written only if the engine gives the network's answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from reference import randomise
+from torch import Tensor, nn
+
+import featherbone as fb
+from featherbone.deploy import export as export_module
+from featherbone.deploy.export import METADATA_KEY, export_network
+from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.rewrites.fold_norm import fold_norm
+
+
+def folded(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    """Return outputs before and after folding, how many norms were folded, and how many are left."""
+    graph, count = fold_norm(rewritable(captured(model, x)))
+    left = len(graph.graph.find_nodes(op="call_function", target=torch.ops.aten.batch_norm.default))
+    with torch.no_grad():
+        return model(x), graph(x), count, left
+
+
+@pytest.mark.parametrize(
+    ("name", "goes", "stays"),
+    [
+        # follow a convolution: the stem's norm and each layer's second; the others follow a concatenation
+        ("densenet121", 1 + 58, 58 + 3 + 1),
+        ("vovnet27_slim", 27, 0),
+        ("shufflenet_v2_x0_5", 56, 0),
+    ],
+)
+def test_folding_is_exact_and_knows_preactivation(name: str, goes: int, stays: int) -> None:
+    torch.manual_seed(0)
+    model = randomise(fb.create_model(name, num_classes=5)).double()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    before, after, count, left = folded(model, x)
+    assert (count, left) == (goes, stays)
+    assert (before - after).abs().max() <= 1e-10 * max(1.0, before.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, bias=True), nn.BatchNorm2d(6)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, dilation=2), nn.BatchNorm2d(4, affine=False)),
+    ],
+    ids=["bias", "groups", "same", "no affine"],
+)
+def test_every_kind_of_convolution_folds(model: nn.Module) -> None:
+    torch.manual_seed(0)
+    norm = model[1]  # type: ignore[index]
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    before, after, count, left = folded(model.double().eval(), torch.randn(2, 3, 9, 9, dtype=torch.float64))
+    assert (count, left) == (1, 0)
+    assert (before - after).abs().max() <= 1e-12
+
+
+def test_what_may_not_be_folded_is_not() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 1)
+            self.norm = nn.BatchNorm2d(4)
+            self.free = nn.BatchNorm2d(4, affine=False, track_running_stats=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.convolution(x)
+            return self.norm(y) + y + self.free(self.convolution(x))
+
+    model = randomise(Branches().double())
+    before, after, count, left = folded(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
+    assert (count, left) == (0, 2)
+    assert torch.equal(before, after)
+
+
+def test_one_convolution_used_with_two_norms() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 1)
+            self.first, self.second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first(self.convolution(x)) - self.second(self.convolution(2 * x))
+
+    model = randomise(Twice().double())
+    before, after, count, _ = folded(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
+    assert count == 2
+    assert (before - after).abs().max() <= 1e-12
+
+
+def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=3).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fb.export(model, tmp_path / "a.onnx", size=64)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vovnet27_slim", "shufflenet_v2_x1_0"])
+@pytest.mark.parametrize("suffix", ["onnx", "xml"])
+def test_files_give_the_networks_answers_at_any_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = randomise(fb.create_model(name, num_classes=5, in_chans=1))
+    result = fb.export(model, tmp_path / f"m.{suffix}", size=64)
+    assert result.largest_error <= 1e-4 * result.largest_output
+    assert result.same_answers == 1.0
+    assert result.samples == 4  # two random ones, two photographs
+    run = export_module._LOADERS[result.format](result.path)
+    x = torch.randn(5, 1, 64, 64)
+    with torch.no_grad():
+        assert (run(x) - model(x)).abs().max() <= 1e-4 * result.largest_output
+    expected = {"m.onnx"} if suffix == "onnx" else {"m.xml", "m.bin"}
+    assert {p.name for p in tmp_path.iterdir()} == expected
+
+
+def test_the_file_carries_row_classes_and_preprocessing(tmp_path: Path) -> None:
+    import onnx
+
+    preprocess = fb.Preprocess.usual(64, 3)
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    fb.save(model, tmp_path / "m.safetensors", classes=("cat", "dog"), preprocess=preprocess)
+    result = fb.export(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    stored = {p.key: p.value for p in onnx.load(result.path).metadata_props}
+    header = json.loads(stored[METADATA_KEY])
+    assert header["classes"] == ["cat", "dog"]
+    assert header["preprocess"] == preprocess.to_dict()
+    assert header["spec"]["family"] == "shufflenet_v2"
+
+
+def test_nothing_is_written_if_the_outputs_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2).eval()
+    old = tmp_path / "m.onnx"
+    old.write_bytes(b"what was there")
+
+    def wrong(path: Path):  # type: ignore[no-untyped-def]
+        return lambda images: model(images).detach() + 0.01
+
+    monkeypatch.setitem(export_module._LOADERS, "onnx", wrong)
+    with pytest.raises(fb.InputError, match="nothing was written: .* differ from the network's by 0.01"):
+        export_network(model, old, torch.randn(2, 3, 64, 64))
+    assert old.read_bytes() == b"what was there"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_not_a_number_is_no_agreement(tmp_path: Path) -> None:
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model.head[1].classifier.weight.data.fill_(float("nan"))  # type: ignore[index]
+    with pytest.raises(fb.InputError, match="differ"):
+        fb.export(model, tmp_path / "m.onnx", size=64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_and_suffixes(tmp_path: Path) -> None:
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    assert fb.export(model, tmp_path / "plain", to="onnx", size=64).path.name == "plain.onnx"
+    for out, to, said in (
+        ("m", None, "format .* is not clear"),
+        ("m.onnx", "tflite", "to='tflite' is not allowed"),
+        ("m.xml", "onnx", "files end in .onnx"),
+    ):
+        with pytest.raises(fb.InputError, match=said):
+            fb.export(model, tmp_path / out, to=to, size=64)
+    with pytest.raises(fb.InputError, match="neither a run, a weight file nor the name of a network.*vovnet39"):
+        fb.export("vovnet93", tmp_path / "m.onnx")
+
+
+def test_a_strangers_module_and_five_channels(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
+    result = fb.export(model, tmp_path / "m.onnx", size=16)
+    assert result.rewrites == {"batch norm folded into the convolution before it": 1}
