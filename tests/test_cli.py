@@ -67,6 +67,8 @@ def test_cost(cli: Cli, finished: fb.Run) -> None:
     values = json.loads(out)
     assert values["params"] == 7_978_856
     assert sum(row["macs"] for row in values["op"]) == values["macs"]
+    code, out, _ = cli("cost", "shufflenet_v2_x0_5", "--json", "--num-classes", 10, "--in-chans", 1)
+    assert json.loads(out)["params"] == 1_365_792 - 990 * 1024 - 2 * 24 * 9
     code, out, _ = cli("cost", finished.folder, "--json")
     assert json.loads(out)["size"] == [32, 32]
 
@@ -103,7 +105,7 @@ def test_json_of_train_is_one_object_with_the_promised_keys(cli: Cli, colours: P
 def test_json_of_the_verbs_on_a_run(cli: Cli, finished: fb.Run, tmp_path: Path) -> None:
     code, out, _ = cli("evaluate", finished.folder, "--json", "--out", tmp_path / "c.png")
     assert code == 0
-    assert json.loads(out)["top1"] == 1.0
+    assert json.loads(out)["top1"] == finished.test_top1
     assert (tmp_path / "c.png").stat().st_size > 1000
     code, out, _ = cli("predict", finished.folder, finished.recipe.data, "--json")
     assert len(json.loads(out)["predictions"]) == 48
@@ -160,6 +162,9 @@ def test_wrong_calls_get_their_sentence_and_exit_code_2(cli: Cli, finished: fb.R
         ("the format of .* is not clear", ("export", run, "--out", out / "m.tflite")),
         ("whose files end in .xml", ("export", run, "--to", "openvino", "--out", out / "m.onnx")),
         ("size=0", ("cost", "vovnet39", "--size", 0)),
+        ("in_chans=0 is not allowed", ("cost", "vovnet39", "--in-chans", 0)),
+        ("in_chans=4, but .* reads 3 channels", ("cost", run, "--in-chans", 4)),
+        ("num_classes=10, but .* has 3 classes", ("export", run, "--num-classes", 10, "--out", out / "m.onnx")),
         ("cannot be traced at size 3x3", ("cost", "densenet121", "--size", 3)),
     ]
     for said, call in calls:

@@ -227,7 +227,7 @@ def test_find_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_digits_need_no_download() -> None:
     data = open_data("digits")
-    assert (len(data.train), len(data.val), data.channels, len(data.classes)) == (1438, 359, 1, 10)
+    assert (len(data.train), len(data.val), data.channels, len(data.classes)) == (1437, 360, 1, 10)
     assert data.fingerprint == open_data("digits", seed=5).fingerprint
     counts = np.bincount(data.val.labels)
     assert counts.min() >= 34

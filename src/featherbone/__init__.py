@@ -31,6 +31,7 @@ from featherbone.pyramid import Pyramid as Pyramid
 from featherbone.spec import Backbone as Backbone
 from featherbone.spec import Spec as Spec
 from featherbone.train import Recipe as Recipe
+from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import confusion_picture as confusion_picture
 from featherbone.verbs.inference import evaluate as evaluate
 from featherbone.verbs.inference import predict as predict

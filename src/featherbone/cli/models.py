@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, InChans, Json, NumClasses
 from featherbone.cli.output import next_steps, say, show_json, show_table
 
 Size = Annotated[int, typer.Option(help="Side of the input, in pixels.")]
@@ -68,13 +68,14 @@ def cost(
     ] = None,
     batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
     by: Annotated[Literal["stage", "layer", "op"], typer.Option(help="What a line is.")] = "stage",
+    num_classes: NumClasses = None,
+    in_chans: InChans = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Count parameters and multiply-accumulates, from the traced graph."""
-    trained = Path(name).exists()
-    model = fb.load(name) if trained else fb.create_model(name)
-    preprocess = fb.read_header(name).preprocess if trained else None
+    model = fb.open_network(name, num_classes=num_classes, in_chans=in_chans)
+    preprocess = fb.read_header(name).preprocess if Path(name).exists() else None
     side = size or (preprocess.size if preprocess else 224)
     counted = fb.cost(model, side, batch=batch)
     if json:

@@ -29,6 +29,12 @@ def say(text: str, *, style: str = "", stderr: bool = False) -> None:
     console(stderr=stderr).print(Text(text, style=style), soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Tell whoever watches a terminal what is going on; a log needs no such line."""
+    if console(stderr=True).is_terminal:
+        say(text, style="dim", stderr=True)
+
+
 def complain(text: str) -> None:
     """Print one line to the error stream."""
     say(f"featherbone: {text}", stderr=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, InChans, Json, NumClasses
 from featherbone.cli.output import console, next_steps, show_json, show_table
 
 
@@ -22,12 +22,16 @@ def export(
     size: Annotated[
         int | None, typer.Option(help="Side of the input, in pixels; default: as trained, else 224.")
     ] = None,
+    num_classes: NumClasses = None,
+    in_chans: InChans = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a network for ONNX Runtime or OpenVINO, proven equal; nothing is written if it is not."""
+    model = fb.open_network(source, num_classes=num_classes, in_chans=in_chans)
+    asked = source if Path(source).exists() else model  # a run knows its classes, preprocessing and images
     with console(stderr=True).status("rewriting, writing, comparing"):
-        result = fb.export(source, out, to=to, size=size)
+        result = fb.export(asked, out, to=to, size=size)
     if json:
         show_json(result.to_dict())
         return

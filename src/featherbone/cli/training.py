@@ -9,7 +9,7 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Json, RunArgument
-from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
+from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table
 
 
 def train(
@@ -49,6 +49,7 @@ def train(
     changes = {name: value for name, value in given.items() if value is not None}
     if resume and (changes or out):
         raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(changes) or 'out'}")
+    note(f"preparing to {f'resume {resume}' if resume else f'train {model} on {data}'} ...")
     run = fb.resume(resume) if resume else fb.train(data, model, out=out, changes=changes)
     if json:
         show_json(run.to_dict())

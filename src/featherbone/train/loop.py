@@ -132,6 +132,7 @@ def _quiet_lightning() -> Iterator[None]:
                 ".*Checkpoint directory.*",
                 ".*GPU available.*",
                 ".*LeafSpec.*",
+                ".*dirpath has changed.*",  # a run's folder may be moved
             ):
                 warnings.filterwarnings("ignore", note)
             yield

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError
+from featherbone.errors import InputError, nearest
+from featherbone.models import create_model, list_models
+from featherbone.spec import Backbone
 from featherbone.train import Recipe
-from featherbone.weights import Header, read_header
+from featherbone.weights import Header, load, read_header
 
 RECIPE, DATA, RESULT = "recipe.json", "data.json", "result.json"
 
@@ -45,6 +47,28 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_recipe(run: AnyPath) -> Recipe:
     """Return the recipe of a run's folder; of a single weight file, whose recipe is not known, an empty one."""
     return Recipe.from_dict(read_json(Path(run) / RECIPE)) if Path(run).is_dir() else Recipe()
+
+
+def open_network(source: AnyPath, *, num_classes: int | None = None, in_chans: int | None = None) -> Backbone:
+    """Return the trained network of a run or weight file, or a named one, freshly initialised; in evaluation mode.
+
+    Args:
+        source: a run's folder, a weight file, or the name of a network.
+        num_classes: outputs of a named network; what a trained one must have.
+        in_chans: channels that a named network reads; what a trained one must read.
+
+    Raises:
+        InputError: if there is no such network, or a trained one differs from what is asked.
+    """
+    if Path(source).exists():
+        model = load(source, num_classes=num_classes)
+        if in_chans not in (None, model.spec.in_chans):
+            raise InputError(f"in_chans={in_chans}, but {source} reads {model.spec.in_chans} channels")
+        return model
+    name, names = os.fspath(source), list_models()
+    if name not in names:
+        raise InputError(f"{name} is neither a run, a weight file nor the name of a network{nearest(name, names)}")
+    return create_model(name, num_classes=num_classes, in_chans=in_chans).eval()
 
 
 def describe(run: AnyPath) -> tuple[Header, Preprocess]:

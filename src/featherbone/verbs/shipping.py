@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, nearest, needs
-from featherbone.models import create_model, list_models
+from featherbone.errors import InputError, needs
 from featherbone.spec import Backbone
-from featherbone.verbs.folder import DATA, AnyPath, read_json
-from featherbone.weights import Header, load, read_header
+from featherbone.verbs.folder import DATA, AnyPath, open_network, read_json
+from featherbone.weights import Header, read_header
 
 if TYPE_CHECKING:
     from featherbone.deploy import Exported
@@ -63,15 +62,8 @@ def export(
 def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
     if isinstance(source, nn.Module):
         return source, Header(source.spec) if isinstance(source, Backbone) else None
-    if Path(source).exists():
-        return load(source), read_header(source)
-    names = list_models()
-    if str(source) not in names:
-        raise InputError(
-            f"{source} is neither a run, a weight file nor the name of a network{nearest(str(source), names)}"
-        )
-    model = create_model(str(source)).eval()
-    return model, Header(model.spec)
+    model = open_network(source)
+    return model, read_header(source) if Path(source).exists() else Header(model.spec)
 
 
 def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
