@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 import featherbone as fb
+from featherbone.data.folders import find_images, labelled_images
 from featherbone.data.images import UnreadableImageError, is_grey, read_image
 from featherbone.data.loading import evaluation_transform, loader, training_transform
-from featherbone.data.sets import find_images, labelled_images, open_data
+from featherbone.data.opening import open_data
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 

@@ -76,7 +76,7 @@ def cost(
     """Count parameters and multiply-accumulates, from the traced graph."""
     model = fb.open_network(name, num_classes=num_classes, in_chans=in_chans)
     preprocess = fb.read_header(name).preprocess if Path(name).exists() else None
-    side = size or (preprocess.size if preprocess else 224)
+    side = size if size is not None else preprocess.size if preprocess else 224
     counted = fb.cost(model, side, batch=batch)
     if json:
         show_json({"name": name, **counted.to_dict(by)})

@@ -36,7 +36,8 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) 
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     with needs("train", "evaluating"):
-        from featherbone.data.sets import labelled_images, open_data
+        from featherbone.data.folders import labelled_images
+        from featherbone.data.opening import open_data
         from featherbone.train.evaluate import evaluate_classifier
     if source == "digits" or str(Path(source).resolve()) == recipe.data:
         everything = open_data(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
@@ -72,7 +73,7 @@ def predict(
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
     with needs("train", "predicting"):
-        from featherbone.data.sets import find_images
+        from featherbone.data.folders import find_images
         from featherbone.train.evaluate import classify_images
     found, skipped = classify_images(load(run), find_images(images), preprocess, header.classes, top=top, quiet=quiet)
     if not found:

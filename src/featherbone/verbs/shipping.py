@@ -69,9 +69,9 @@ def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
 def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
     """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
+        from featherbone.data.bundled import photographs
         from featherbone.data.images import UnreadableImageError, read_image
         from featherbone.data.loading import evaluation_transform
-        from featherbone.data.sets import photographs
     seen = channels if channels in (1, 3) else 3
     transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     found: list[Any] = list(photographs())

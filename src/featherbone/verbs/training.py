@@ -169,7 +169,7 @@ def _build(recipe: Recipe) -> Backbone:
 
 def _open(data: AnyPath, recipe: Recipe, quiet: bool) -> ImageData:
     with needs("train", "reading images"):
-        from featherbone.data.sets import open_data
+        from featherbone.data.opening import open_data
     return open_data(data, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
 
 
