@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,12 +83,11 @@ def test_a_whole_path(cli: Cli, tmp_path: Path) -> None:
     assert "held-out top-1" in out
     assert "broken.jpg" in out
     assert "epoch 1/1" in err
-    commands = [line.strip() for line in out.partition("next:")[2].splitlines() if line.strip()]
-    assert [c.split()[1] for c in commands] == ["evaluate", "predict", "export"]
-    import shlex
-
+    lines = [line.strip() for line in out.partition("next:")[2].splitlines() if line.strip()]
+    commands = [shlex.split(line.removeprefix("uv run "))[1:] for line in lines]
+    assert [command[0] for command in commands] == ["evaluate", "predict", "export"]
     for command in commands:
-        code, out, err = cli(*shlex.split(command.removeprefix("uv run "))[1:])
+        code, out, err = cli(*command)
         assert code == 0, err
         assert "next:" in out
     assert {"confusion.png", "model.xml", "model.bin"} <= {p.name for p in (tmp_path / "a run").iterdir()}

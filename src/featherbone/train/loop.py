@@ -110,7 +110,7 @@ def fit(
     model.cpu().eval()
     last = history.rows[-1]
     seconds = sum(row["seconds"] for row in history.rows)
-    return Outcome(last["val_top1"], last["val_top5"], round(seconds, 2), recipe.epochs)
+    return Outcome(round(last["val_top1"], 6), round(last["val_top5"], 6), round(seconds, 2), recipe.epochs)
 
 
 def _device() -> torch.device:
