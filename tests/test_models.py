@@ -101,6 +101,21 @@ def test_the_authors_shufflenet_equals_one_written_from_the_paper_again(
         assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
 
 
+def test_the_authors_shufflenet_equals_pytorchcvs() -> None:
+    """Its "2b" form has the authors' first unit; it registers the main branch before the projection, and has a bias."""
+    torch.manual_seed(0)
+    reference = randomise(get_model("shufflenetv2b_w1").double())
+    ours = replace(fb.spec("shufflenet_v2_x1_0"), **dict.fromkeys(["classifier_bias"], True)).build().double().eval()
+    given = reference.state_dict()
+    units = list(dict.fromkeys(name.rsplit(".", 3)[0] for name in given))
+    order = sorted(given, key=lambda name: (units.index(name.rsplit(".", 3)[0]), "shortcut" not in name))
+    ours.load_state_dict(dict(zip(ours.state_dict(), (given[name] for name in order), strict=True)))
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = reference(x)
+        assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
+
+
 def test_only_the_first_unit_and_the_bias_tell_the_two_shufflenets_apart() -> None:
     ours, theirs = fb.spec("shufflenet_v2_x1_0"), fb.spec("shufflenet_v2_x1_0.tv")
     assert replace(ours, first_projection=58, classifier_bias=True) == theirs  # type: ignore[call-arg]
