@@ -101,10 +101,46 @@ def _imagenet(growth_rate: int, *layers: int) -> DenseNetSpec:
     return DenseNetSpec(growth_rate=growth_rate, layers=layers, stem_channels=2 * growth_rate)
 
 
+def _cifar(depth: int, growth_rate: int) -> DenseNetSpec:
+    """Three plain blocks (Table 2). The 16 channels of the stem are the paper's; the released code has 2k."""
+    layers = (depth - 4) // 3
+    return DenseNetSpec(
+        growth_rate=growth_rate,
+        layers=(layers,) * 3,
+        stem_channels=16,
+        bottleneck=0,
+        compression=1.0,
+        num_classes=10,
+        stem_stride=1,
+    )
+
+
+def _cifar_bc(depth: int, growth_rate: int) -> DenseNetSpec:
+    """Three blocks with bottleneck and compression (Table 2, and the wide ones of the authors' repository)."""
+    layers = (depth - 4) // 6
+    return DenseNetSpec(
+        growth_rate=growth_rate,
+        layers=(layers,) * 3,
+        stem_channels=2 * growth_rate,
+        num_classes=10,
+        stem_stride=1,
+    )
+
+
 TABLE = {
     "densenet121": _imagenet(32, 6, 12, 24, 16),  # Table 1
     "densenet169": _imagenet(32, 6, 12, 32, 32),  # Table 1
     "densenet201": _imagenet(32, 6, 12, 48, 32),  # Table 1
     "densenet264": _imagenet(32, 6, 12, 64, 48),  # Table 1
     "densenet161": _imagenet(48, 6, 12, 36, 24),  # authors' repository; not in Table 1
+    "densenet264_k48": _imagenet(48, 6, 12, 64, 48),  # the 73 M network of arXiv 1707.06990
+    "densenet40_k12_cifar": _cifar(40, 12),
+    "densenet100_k12_cifar": _cifar(100, 12),
+    "densenet100_k24_cifar": _cifar(100, 24),
+    "densenet_bc100_k12_cifar": _cifar_bc(100, 12),
+    "densenet_bc250_k24_cifar": _cifar_bc(250, 24),
+    "densenet_bc190_k40_cifar": _cifar_bc(190, 40),
+    "densenet_bc40_k36_cifar": _cifar_bc(40, 36),  # Wide-DenseNet-BC: the authors' advice for time and memory
+    "densenet_bc40_k48_cifar": _cifar_bc(40, 48),
+    "densenet_bc40_k60_cifar": _cifar_bc(40, 60),
 }

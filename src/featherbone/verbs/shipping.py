@@ -52,7 +52,8 @@ def export(
     side = size or (known.size if known else _DEFAULT_SIZE)
     with needs("export", "exporting"):
         from featherbone.deploy import export_network
-    samples = torch.cat([torch.randn(2, channels, side, side), _real_images(source, known, channels, side)])
+    random = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    samples = torch.cat([random, _real_images(source, known, channels, side)])
     if header:
         usual = known or Preprocess.usual(side, channels) if channels in (1, 3) else None
         header = Header(header.spec, header.classes, usual.resized(side) if usual else None)
