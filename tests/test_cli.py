@@ -56,6 +56,8 @@ def test_show(cli: Cli) -> None:
     assert "(256, 512, 768, 1024)" in out
     assert "1024x7x7" in out
     assert "arXiv 1904.09730" in out
+    code, out, _ = cli("show", "densenet40_k12_cifar")
+    assert "output at 32" in out
     code, out, _ = cli("show", "vovnet39", "--json", "--size", 64)
     assert json.loads(out)["row"]["modules"] == [1, 1, 2, 2]
 

@@ -53,6 +53,11 @@ class Spec(ABC):
     def build(self) -> Backbone:
         """Return the network of this row, freshly initialised."""
 
+    @property
+    def usual_size(self) -> int:
+        """Side of the images, in pixels, that the stem is meant for."""
+        return {1: 32, 2: 64, 4: 224}[self.stem_stride]
+
     def __repr__(self) -> str:
         """Show the paper's columns, and of the common ones those that differ from the published network."""
         common = {field.name: field.default for field in fields(Spec)}

@@ -12,7 +12,7 @@ import featherbone as fb
 from featherbone.cli.options import Debug, InChans, Json, NumClasses
 from featherbone.cli.output import next_steps, say, show_json, show_table
 
-Size = Annotated[int, typer.Option(help="Side of the input, in pixels.")]
+Size = Annotated[int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")]
 
 
 def list_(
@@ -34,7 +34,7 @@ def list_(
 
 def show(
     name: Annotated[str, typer.Argument(help="A network's name.")],
-    size: Size = 224,
+    size: Size = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -42,7 +42,8 @@ def show(
     spec = fb.spec(name)
     model = fb.create_model(spec)
     row = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    parts = [r for r in fb.cost(model, size).by("stage") if r.output]
+    side = size if size is not None else spec.usual_size
+    parts = [r for r in fb.cost(model, side).by("stage") if r.output]
     shapes = [(r.name, "x".join(map(str, r.output[1:])), r.params) for r in parts]
     if json:
         maps = [{"name": n, "shape": shape, "params": p} for n, shape, p in shapes]
@@ -54,7 +55,7 @@ def show(
     say("")
     show_table(("column", "value"), list(row.items()), left=2)
     say("")
-    show_table(("part", f"output at {size}", "params"), [(n, shape, f"{p:,}") for n, shape, p in shapes])
+    show_table(("part", f"output at {side}", "params"), [(n, shape, f"{p:,}") for n, shape, p in shapes])
     say(f"\nfeature maps: channels {model.channels}, strides {model.strides}")
     next_steps(
         ["cost", name], ["train", "digits", "--model", name], ["export", name, "--to", "onnx", "--out", f"{name}.onnx"]
@@ -63,9 +64,7 @@ def show(
 
 def cost(
     name: Annotated[str, typer.Argument(metavar="NAME|RUN", help="A network's name, a run's folder or a weight file.")],
-    size: Annotated[
-        int | None, typer.Option(help="Side of the input, in pixels; default: as trained, else 224.")
-    ] = None,
+    size: Size = None,
     batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
     by: Annotated[Literal["stage", "layer", "op"], typer.Option(help="What a line is.")] = "stage",
     num_classes: NumClasses = None,
@@ -76,7 +75,7 @@ def cost(
     """Count parameters and multiply-accumulates, from the traced graph."""
     model = fb.open_network(name, num_classes=num_classes, in_chans=in_chans)
     preprocess = fb.read_header(name).preprocess if Path(name).exists() else None
-    side = size if size is not None else preprocess.size if preprocess else 224
+    side = size if size is not None else preprocess.size if preprocess else model.spec.usual_size
     counted = fb.cost(model, side, batch=batch)
     if json:
         show_json({"name": name, **counted.to_dict(by)})

@@ -20,7 +20,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write: .onnx or .xml.")],
     to: Annotated[Literal["onnx", "openvino"] | None, typer.Option(help="The format; default by the suffix.")] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the input, in pixels; default: as trained, else 224.")
+        int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")
     ] = None,
     num_classes: NumClasses = None,
     in_chans: InChans = None,

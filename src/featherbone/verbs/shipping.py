@@ -38,7 +38,7 @@ def export(
             images.
         out: the file; its suffix, ``.onnx`` or ``.xml``, says the format.
         to: "onnx" or "openvino", if ``out`` has no suffix.
-        size: side of the input, in pixels; default: as trained, else 224.
+        size: side of the input, in pixels; default: as trained, else as published, else 224.
         in_chans: channels of a module's input; default: those its first convolution reads.
 
     Raises:
@@ -49,7 +49,7 @@ def export(
     if size is not None and size < 1:
         raise InputError(f"size={size} is not allowed: 1 pixel or more")
     channels = known.channels if known else in_chans or _first_channels(model)
-    side = size or (known.size if known else _DEFAULT_SIZE)
+    side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
     with needs("export", "exporting"):
         from featherbone.deploy import export_network
     random = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
