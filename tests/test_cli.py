@@ -151,6 +151,7 @@ def test_wrong_calls_get_their_sentence_and_exit_code_2(cli: Cli, finished: fb.R
         ("holds no run to resume", ("train", "--resume", tmp_path)),
         ("is finished", ("train", "--resume", run)),
         ("leave out epochs", ("train", "--resume", run, "--epochs", 9)),
+        ("leave out data, model", ("train", "photos", "--model", "vovnet39", "--resume", run)),
         ("no such run or weight file", ("evaluate", tmp_path / "absent")),
         ("it is a pickle", ("evaluate", files["pickle.pt"], "digits")),
         ("damaged or cut short", ("predict", files["cut.safetensors"], image)),
@@ -200,9 +201,21 @@ def test_calls_that_are_no_calls_get_usage_and_exit_code_2(cli: Cli, call: tuple
 
 def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, finished: fb.Run) -> None:
     (tmp_path / "file").write_text("")
-    code, _, err = cli("export", finished.folder, "--out", tmp_path / "file" / "m.onnx")
-    assert code == 2
-    assert "cannot write" in err
+    for call in (
+        ("export", finished.folder, "--out", tmp_path / "file" / "m.onnx"),
+        ("evaluate", finished.folder, "--out", tmp_path / "file" / "c.png"),
+        ("train", finished.recipe.data, "--out", tmp_path / "file" / "run"),
+    ):
+        code, _, err = cli(*call)
+        assert code == 2, err
+        assert "cannot write" in err
+
+
+def test_what_to_do_next_names_one_image_however_many_were_given(cli: Cli, finished: fb.Run) -> None:
+    images = sorted(Path(finished.recipe.data).glob("*/*.png"))
+    code, out, _ = cli("predict", finished.folder, *images)
+    assert code == 0
+    assert out.partition("next:")[2].count(".png") == 1
 
 
 def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

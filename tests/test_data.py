@@ -70,6 +70,13 @@ def test_16_bits_are_scaled_not_clipped(tmp_path: Path, colour: bool) -> None:
     assert close(pixel(png16(tmp_path / "b.png", 200, colour=colour)), (1, 1, 1), 1)
 
 
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_dark_16_bits_stay_dark_in_either_byte_order(tmp_path: Path, kind: str) -> None:
+    mode = "I;16" if kind == "<u2" else "I;16B"
+    image = Image.frombytes(mode, (4, 4), np.full((4, 4), 200, kind).tobytes())
+    assert close(pixel(save(image, tmp_path / "a.tiff")), (1, 1, 1), 1)
+
+
 def test_floats_between_0_and_1_are_scaled(tmp_path: Path) -> None:
     path = save(Image.fromarray(np.full((4, 4), 0.5, np.float32)), tmp_path / "a.tiff")
     assert close(pixel(path), (128, 128, 128), 1)

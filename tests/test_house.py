@@ -25,7 +25,7 @@ ALLOWED = {
     "deploy": {"graph"},
     "train": {"data"},
     "report": set(),
-    "verbs": {"models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
+    "verbs": {"graph", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from reference import randomise
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -110,6 +111,17 @@ def test_a_number_of_classes_that_differs_is_refused(saved: tuple[fb.Backbone, P
     assert fb.load(saved[1], num_classes=3).spec.num_classes == 3
     with pytest.raises(fb.InputError, match="num_classes=10, but .* has 3 classes"):
         fb.load(saved[1], num_classes=10)
+
+
+def test_a_writer_that_fails_in_its_own_words_is_a_sentence_too(
+    saved: tuple[fb.Backbone, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("featherbone.weights.store.save_file", full)
+    with pytest.raises(fb.InputError, match="cannot write .*No space left"):
+        fb.save(*saved)
 
 
 @pytest.mark.parametrize(

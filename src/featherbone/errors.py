@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,15 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(given, list(allowed), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names.
+
+    >>> some(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def trace(
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width, batch) < 1:
         raise InputError(f"size={size}, batch={batch} is not allowed: whole numbers, 1 or more")
-    channels = in_chans or _first_channels(module)
+    channels = in_chans or image_channels(module)
     ghost = _without_numbers(module)
     image = torch.empty(batch, channels, height, width, device="meta", dtype=_dtype(ghost))
     recorder = _Recorder(ghost, [image])
@@ -191,6 +191,7 @@ def _dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
 
-def _first_channels(module: nn.Module) -> int:
+def image_channels(module: nn.Module) -> int:
+    """Return the channels that a module's first convolution reads; 3 if it has none."""
     convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     return convolution.in_channels if convolution else 3

@@ -14,12 +14,12 @@ from featherbone.cli.output import next_steps, note, say, show_json, show_skippe
 
 def train(
     data: Annotated[
-        str,
-        typer.Argument(
-            help="'digits', a folder with train/ and val/, or one folder with a folder of images per class."
-        ),
-    ] = "digits",
-    model: Annotated[str, typer.Option(help="A network's name; 'featherbone list' shows all.")] = fb.DEFAULT_MODEL,
+        str | None,
+        typer.Argument(help="'digits' (the default), a folder with train/ and val/, or one folder of class folders."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"A network's name; 'featherbone list' shows all. Default {fb.DEFAULT_MODEL}.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
@@ -47,10 +47,16 @@ def train(
         "workers": workers,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if resume and (changes or out):
-        raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(changes) or 'out'}")
-    note(f"preparing to {f'resume {resume}' if resume else f'train {model} on {data}'} ...")
-    run = fb.resume(resume) if resume else fb.train(data, model, out=out, changes=changes)
+    if resume:
+        own = [name for name, value in {"data": data, "model": model, "out": out, **given}.items() if value is not None]
+        if own:
+            raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
+        note(f"preparing to resume {resume} ...")
+        run = fb.resume(resume)
+    else:
+        data, model = data or "digits", model or fb.DEFAULT_MODEL
+        note(f"preparing to train {model} on {data} ...")
+        run = fb.train(data, model, out=out, changes=changes)
     if json:
         show_json(run.to_dict())
         return
@@ -125,4 +131,4 @@ def predict(
         rows.append((p.image, p.classes[0], f"{p.probabilities[0]:.1%}", others))
     show_table(("image", "class", "probability", "or else"), rows, left=2)
     show_skipped(skipped)
-    next_steps(["predict", run, *images, "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])
+    next_steps(["predict", run, images[0], "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])

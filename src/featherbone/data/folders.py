@@ -13,7 +13,7 @@ import numpy as np
 from featherbone.data.images import UnreadableImageError, is_grey, read_image, without_pillows_warnings
 from featherbone.data.progress import watched
 from featherbone.data.sets import ImageData, ImageSet, Skipped
-from featherbone.errors import InputError
+from featherbone.errors import InputError, some
 
 _VAL_NAMES = ("val", "valid", "validation", "test")
 
@@ -122,7 +122,7 @@ def _labelled_files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]
     files = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if folder.name not in labels:
-            raise InputError(f"{folder} is none of the known classes: {_some(classes)}")
+            raise InputError(f"{folder} is none of the known classes: {some(classes)}")
         files += [(path, labels[folder.name]) for path in _files(folder)]
     return files
 
@@ -156,7 +156,7 @@ def _require_images(
     short = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < least]
     if short:
         wanted = "one readable image" if least == 1 else "two readable images, one to learn from and one held out"
-        raise InputError(f"every class needs {wanted}; too few in {root} for {_some(short)}")
+        raise InputError(f"every class needs {wanted}; too few in {root} for {some(short)}")
 
 
 def _split(
@@ -176,7 +176,3 @@ def _split(
 def _suitable_size(sides: list[int]) -> int:
     side = median(sides)
     return 32 if side <= 32 else 64 if side <= 64 else 224
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

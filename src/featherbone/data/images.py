@@ -82,9 +82,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey, or 32-bit integers or floats
         values = np.asarray(image, dtype=np.float64)
         top = float(values.max(initial=0.0))
-        full_scale = (
-            1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 and image.mode != "I;16" else 65535.0
-        )
+        sixteen = image.mode.startswith("I;") or top > 255
+        full_scale = 1.0 if image.mode == "F" and top <= 1 else 65535.0 if sixteen else 255.0
         return Image.fromarray((values.clip(0, full_scale) * (255 / full_scale)).round().astype(np.uint8))
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         rgba = image.convert("RGBA")

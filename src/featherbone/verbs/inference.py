@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, needs, some
 from featherbone.verbs.folder import AnyPath, describe, read_recipe
 from featherbone.weights import load
 
@@ -44,8 +44,8 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) 
         images, skipped = everything.val, everything.skipped
         if everything.classes != header.classes:
             raise InputError(
-                f"{source} has {len(everything.classes)} classes ({_some(everything.classes)}), "
-                f"not the {len(header.classes)} of {run} ({_some(header.classes)})"
+                f"{source} has {len(everything.classes)} classes ({some(everything.classes)}), "
+                f"not the {len(header.classes)} of {run} ({some(header.classes)})"
             )
     else:
         images, skipped = labelled_images(source, header.classes, quiet=quiet)
@@ -94,7 +94,3 @@ def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPa
     with needs("train", "drawing"):
         from featherbone.report.confusion import draw_confusion
     draw_confusion(confusion, classes, path)
-
-
-def _some(names: tuple[str, ...], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, needs
+from featherbone.graph import image_channels
 from featherbone.spec import Backbone
 from featherbone.verbs.folder import DATA, AnyPath, open_network, read_json
 from featherbone.weights import Header, read_header
@@ -48,7 +49,7 @@ def export(
     known = header.preprocess if header else None
     if size is not None and size < 1:
         raise InputError(f"size={size} is not allowed: 1 pixel or more")
-    channels = known.channels if known else in_chans or _first_channels(model)
+    channels = known.channels if known else in_chans or image_channels(model)
     side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
     with needs("export", "exporting"):
         from featherbone.deploy import export_network
@@ -87,8 +88,3 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
     stacked = torch.stack(inputs)
     # an input that is neither grey nor RGB gets the colours again and again
     return stacked if channels == seen else stacked.repeat(1, -(-channels // seen), 1, 1)[:, :channels]
-
-
-def _first_channels(module: nn.Module) -> int:
-    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return convolution.in_channels if convolution else 3

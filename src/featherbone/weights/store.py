@@ -77,8 +77,11 @@ def save(
         raise InputError(f"classes has {len(classes)} names, but the network has {outputs} outputs")
     header = Header(model.spec, tuple(classes), preprocess)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(header.to_dict())})
+    try:
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(header.to_dict())})
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise InputError(f"cannot write {path}: {error}") from error
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
