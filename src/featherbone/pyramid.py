@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from featherbone.errors import InputError
-from featherbone.spec import Backbone
+from featherbone.spec import Backbone, Trunk
 
 
-class Pyramid(nn.Module):
+class Pyramid(Trunk):
     """Feature maps of a backbone; the parameters are the backbone's own, later stages and the head are left out.
 
     ``(B, in_chans, H, W)`` to a list of ``(B, channels[i], H / strides[i], W / strides[i])``.
@@ -40,6 +40,7 @@ class Pyramid(nn.Module):
         self.strides = tuple(backbone.strides[i] for i in self.out_indices)
         self.stem = backbone.stem
         self.stages = backbone.stages[: max(self.out_indices)]
+        self.frozen = min(backbone.frozen, len(self.stages))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [self.stem(x)]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from torch import Tensor, nn
 
 from featherbone.errors import InputError, nearest
-from featherbone.layers import initialise
+from featherbone.layers import Head, Split, dilate, initialise, stochastic_depth
+
+Fusion = Literal["both", "first", "last"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -22,13 +25,25 @@ class Spec(ABC):
         in_chans: channels of the input image.
         stem_stride: how far the stem shrinks the image before the first stage: 4 as published for 224 pixels, 2 for
             images of about 64 pixels, 1 for about 32 and less.
+        output_stride: 8, 16 or 32: stages that would shrink the image further are dilated instead. The weights fit
+            either way.
+        drop_path: probability of dropping the deepest path while training; it rises linearly from 0 at the first.
+        partial_ratio: share of the channels that walk round the body of every stage (CSPNet's gamma); 0 for a plain
+            network.
+        fusion: with a ``partial_ratio``, where the transitions stand (CSPNet Fig. 3): after the body, before the two
+            shares meet ("last"), after they met ("first"), or both.
     """
 
     family: ClassVar[str]
     paper: ClassVar[str]
+    published_size: ClassVar[int] = 224
     num_classes: int = 1000
     in_chans: int = 3
     stem_stride: int = 4
+    output_stride: int = 32
+    drop_path: float = 0.0
+    partial_ratio: float = 0.0
+    fusion: Fusion = "both"
 
     def __post_init__(self) -> None:
         """Check every column.
@@ -43,6 +58,10 @@ class Spec(ABC):
         self._require_count("num_classes", least=0)
         self._require_count("in_chans")
         self._require("stem_stride", self.stem_stride in (1, 2, 4), "1, 2 or 4")
+        self._require("output_stride", self.output_stride in (8, 16, 32), "8, 16 or 32")
+        self._require_share("drop_path")
+        self._require_share("partial_ratio")
+        self._require("fusion", self.fusion in ("both", "first", "last"), "both, first or last")
         self.check()
 
     @abstractmethod
@@ -50,13 +69,63 @@ class Spec(ABC):
         """Check the family's own columns."""
 
     @abstractmethod
+    def assemble(self) -> Backbone:
+        """Put the family's network together, strided and without dropping; ``build`` does the rest."""
+
     def build(self) -> Backbone:
         """Return the network of this row, freshly initialised."""
+        network = self.assemble()
+        rate = 1
+        for i, stage in enumerate(network.stages, 1):
+            if network.strides[i] > self.output_stride:
+                rate = dilate(stage, rate)
+        network.strides = tuple(min(stride, self.output_stride) for stride in network.strides)
+        stochastic_depth(network, self.drop_path)
+        return network
+
+    def cross_stage(
+        self,
+        c_in: int,
+        c_out: int,
+        body: Callable[[int], tuple[nn.Module, int]],
+        transition: Callable[[int, int], nn.Module],
+        *,
+        bypass: int | None = None,
+        multiple: int = 1,
+        compression: float = 1.0,
+        closes: bool = False,
+    ) -> nn.Sequential:
+        """Return a stage's body with CSPNet's wiring round it, or plain if ``partial_ratio`` is 0.
+
+        Args:
+            c_in: channels that come in.
+            c_out: channels that go out.
+            body: given its number of input channels, the body and its number of output channels.
+            transition: given input and output channels, a transition.
+            bypass: channels that walk round; default: ``partial_ratio`` of ``c_in``.
+            multiple: of which the body needs its number of input channels.
+            compression: share of the body's channels that the transition before keeps, when one comes after too.
+            closes: whether the plain network has a transition after the body too.
+        """
+        if not self.partial_ratio:
+            plain, c_body = body(c_in)
+            return nn.Sequential(plain, *([transition(c_body, c_out)] if closes else []))
+        if bypass is None:
+            bypass = c_in - round(c_in * (1 - self.partial_ratio) / multiple) * multiple
+        kept = min(c_in, c_out if self.fusion == "last" else c_in) - 1
+        self._require("partial_ratio", 0 < bypass <= kept, f"1 to {kept} of this stage's {c_in} channels, not {bypass}")
+        inner, c_body = body(c_in - bypass)
+        if self.fusion == "last":
+            return nn.Sequential(Split(bypass, nn.Sequential(inner, transition(c_body, c_out - bypass))))
+        before = []
+        if self.fusion == "both":
+            before.append(transition(c_body, c_body := int(c_body * compression)))
+        return nn.Sequential(Split(bypass, nn.Sequential(inner, *before)), transition(bypass + c_body, c_out))
 
     @property
     def usual_size(self) -> int:
         """Side of the images, in pixels, that the stem is meant for."""
-        return {1: 32, 2: 64, 4: 224}[self.stem_stride]
+        return {1: 32, 2: 64, 4: self.published_size}[self.stem_stride]
 
     def __repr__(self) -> str:
         """Show the paper's columns, and of the common ones those that differ from the published network."""
@@ -83,16 +152,66 @@ class Spec(ABC):
         self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
 
 
-class Backbone(nn.Module):
-    """Stem, stages and head of an image classifier, with the channels and strides of every feature map declared.
+class Trunk(nn.Module):
+    """Stem and stages, with the channels and strides of their maps declared. The first of them can be frozen.
 
-    ``(B, in_chans, H, W)`` to ``(B, num_classes)``. Whatever shrinks the image stands at the *start* of a stage, so the
-    output of a stage is the last map at its stride.
+    Whatever shrinks the image stands at the *start* of a stage, so the output of a stage is the last map at its stride.
 
     Attributes:
         spec: the row this network was built from.
-        channels: channels of the stem's output and of each stage's output.
+        stem: what comes before the stages.
+        stages: the stages in order.
+        channels: channels of the declared maps.
         strides: their strides with respect to the input.
+        frozen: how many stages neither learn nor update their norms, the stem being one more; -1 for none at all.
+    """
+
+    spec: Spec
+    stem: nn.Module
+    stages: nn.ModuleList
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    frozen = -1
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; what is frozen stays in evaluation, as its statistics must not move."""
+        super().train(mode)
+        for part in self.frozen_parts():
+            part.eval()
+        return self
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """Return the stem and stages that are frozen."""
+        return [self.stem, *self.stages][: self.frozen + 1]
+
+
+TrunkT = TypeVar("TrunkT", bound=Trunk)
+
+
+def freeze(model: TrunkT, stages: int) -> TrunkT:
+    """Return a copy whose stem and first stages keep their weights and statistics; the rest trains as before.
+
+    Args:
+        model: a network or a pyramid of feature maps.
+        stages: how many stages; 0 freezes the stem alone.
+
+    Raises:
+        InputError: if there are not so many stages.
+    """
+    if not 0 <= stages <= len(model.stages):
+        raise InputError(f"stages={stages} is not allowed: 0 (the stem alone) to {len(model.stages)}")
+    copied = copy.deepcopy(model)
+    copied.frozen = stages
+    for part in copied.frozen_parts():
+        part.requires_grad_(requires_grad=False)
+    return copied.train(model.training)
+
+
+class Backbone(Trunk):
+    """Stem, stages and head of an image classifier.
+
+    ``(B, in_chans, H, W)`` to ``(B, num_classes)``; ``channels`` and ``strides`` are those of the stem's output and of
+    every stage's.
     """
 
     def __init__(
@@ -123,6 +242,20 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.forward_features(x))
+
+
+def reset_head(model: Backbone, num_classes: int) -> Backbone:
+    """Return a copy with a new, untrained classifier of ``num_classes`` outputs (0 for pooled features).
+
+    Raises:
+        InputError: if ``num_classes`` is not allowed.
+    """
+    copied = copy.deepcopy(model)
+    copied.spec = replace(model.spec, num_classes=num_classes)
+    for part in copied.head.modules():
+        if isinstance(part, Head):
+            part.reset(num_classes, next(model.parameters()))
+    return copied
 
 
 def spec_to_dict(spec: Spec) -> dict[str, Any]:

@@ -91,5 +91,4 @@ def cost(
 
 
 def _form(name: str) -> str:
-    source = name.partition(".")[2]
-    return {"": "as published", "tv": "torchvision's form"}[source]
+    return fb.FORMS[name.partition(".")[2]]

@@ -10,20 +10,27 @@ from typing import Any, Literal, overload
 import torch
 
 from featherbone.errors import InputError, nearest
-from featherbone.models import densenet, shufflenet_v2, vovnet
+from featherbone.models import cspnet, densenet, peleenet, rdnet, shufflenet_v1, shufflenet_v2, vovnet, yolox
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone, Spec, spec_from_dict
 
-FAMILIES: Mapping[str, type[Spec]] = {
-    spec.family: spec for spec in (densenet.DenseNetSpec, vovnet.VoVNetSpec, shufflenet_v2.ShuffleNetV2Spec)
+_PAPERS = (densenet, peleenet, cspnet, yolox, vovnet, shufflenet_v1, shufflenet_v2, rdnet)
+_MODELS: Mapping[str, Spec] = {name: row for paper in _PAPERS for name, row in paper.TABLE.items()}
+FAMILIES: Mapping[str, type[Spec]] = {row.family: type(row) for row in _MODELS.values()}
+FORMS: Mapping[str, str] = {
+    "": "as published",
+    "tv": "torchvision's form",
+    "timm": "timm's form",
+    "pcv": "pytorchcv's form",
+    "nanodet": "NanoDet's form",
+    "yolox": "YOLOX's form",
 }
-_MODELS: Mapping[str, Spec] = {**densenet.TABLE, **vovnet.TABLE, **shufflenet_v2.TABLE}
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that match a shell pattern, in the order of the papers' tables.
 
-    >>> list_models("vovnet*")
+    >>> list_models("vovnet[0-9]*")
     ['vovnet27_slim', 'vovnet39', 'vovnet57']
     """
     return fnmatch.filter(_MODELS, pattern)
@@ -32,8 +39,8 @@ def list_models(pattern: str = "*") -> list[str]:
 def spec(name: str) -> Spec:
     """Return the row of a named network; it prints as the paper's row.
 
-    >>> spec("densenet121")
-    DenseNetSpec(growth_rate=32, layers=(6, 12, 24, 16), stem_channels=64, bottleneck=4, compression=0.5, dropout=0.0)
+    >>> spec("densenet121")  # doctest: +ELLIPSIS
+    DenseNetSpec(growth_rate=32, layers=(6, 12, 24, 16), stem_channels=64, stem_norm=True, ..., dropout=0.0)
 
     Raises:
         InputError: if there is no such network.
@@ -76,6 +83,8 @@ def create_model(
     num_classes: int | None = ...,
     in_chans: int | None = ...,
     stem_stride: int | None = ...,
+    output_stride: int | None = ...,
+    drop_path: float | None = ...,
     features_only: Literal[False] = ...,
     out_indices: None = ...,
 ) -> Backbone: ...
@@ -86,6 +95,8 @@ def create_model(
     num_classes: int | None = ...,
     in_chans: int | None = ...,
     stem_stride: int | None = ...,
+    output_stride: int | None = ...,
+    drop_path: float | None = ...,
     features_only: Literal[True],
     out_indices: Sequence[int] | None = ...,
 ) -> Pyramid: ...
@@ -95,6 +106,8 @@ def create_model(
     num_classes: int | None = None,
     in_chans: int | None = None,
     stem_stride: int | None = None,
+    output_stride: int | None = None,
+    drop_path: float | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Backbone | Pyramid:
@@ -105,6 +118,8 @@ def create_model(
         num_classes: outputs of the classifier; 0 for pooled features ``(B, C)``. Default: the row's.
         in_chans: channels of the image. Default: the row's.
         stem_stride: 1, 2 or 4, see ``stem_stride_for``. Default: the row's.
+        output_stride: 8, 16 or 32; stages that would shrink the image further are dilated. Default: the row's.
+        drop_path: probability of dropping the deepest path while training. Default: the row's.
         features_only: return a ``Pyramid`` of feature maps instead of a classifier.
         out_indices: with ``features_only``, which maps: i has stride ``2 ** (i + 1)`` with the published stem.
 
@@ -112,7 +127,13 @@ def create_model(
         InputError: if the name is unknown or a value is not allowed.
     """
     row = spec(model) if isinstance(model, str) else model
-    given = {"num_classes": num_classes, "in_chans": in_chans, "stem_stride": stem_stride}
+    given: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "stem_stride": stem_stride,
+        "output_stride": output_stride,
+        "drop_path": drop_path,
+    }
     backbone = replace(row, **{k: v for k, v in given.items() if v is not None}).build()
     if features_only:
         return Pyramid(backbone, out_indices)

@@ -12,18 +12,24 @@ twice because everything is kept. Between blocks a transition compresses the cha
 32 1024
 
 Facts beside the paper: the transition has a ReLU (authors' Lua code; the text lists norm and convolution only). The
-small-image stem is the paper's own for CIFAR (sec. 4.2): a bare 3x3 convolution, its norm being the first layer's.
+small-image stem is the paper's own for CIFAR (sec. 4.2), a 3x3 convolution.
+
+CSPDenseNet is a reconstruction, as its configurations were never released. CSPNet (arXiv 1911.11929, Fig. 3) fixes the
+wiring: the dense block reads one share of the stage's channels, and transitions stand before the shares meet, after, or
+both. It leaves open the widths. Here growth rate and layers stay DenseNet's; the transition before compresses as
+DenseNet's do; the one after emits what the plain stage would, and stands after the last block too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
 from featherbone.layers import Dense, Head, conv, preconv, relu
-from featherbone.spec import Backbone, Spec
+from featherbone.spec import Backbone, Fusion, Spec
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -34,6 +40,8 @@ class DenseNetSpec(Spec):
         growth_rate: k, feature maps that each layer adds.
         layers: layers of each dense block.
         stem_channels: output of the first convolution (2k for the ImageNet and BC networks, 16 for the plain ones).
+        stem_norm: whether a norm and a ReLU follow the first convolution (ImageNet); the paper's CIFAR networks have
+            none, as the first layer begins with them.
         bottleneck: width of the 1x1 convolution before each 3x3, in multiples of k; 0 for none.
         compression: theta, the share of the channels that a transition keeps.
         dropout: probability of dropping after every convolution but the first.
@@ -46,6 +54,7 @@ class DenseNetSpec(Spec):
     growth_rate: int
     layers: tuple[int, ...]
     stem_channels: int
+    stem_norm: bool = True
     bottleneck: int = 4
     compression: float = 0.5
     dropout: float = 0.0
@@ -58,31 +67,41 @@ class DenseNetSpec(Spec):
         self._require("compression", 0 < self.compression <= 1, "above 0, at most 1")
         self._require_share("dropout")
 
-    def build(self) -> Backbone:
+    def assemble(self) -> Backbone:
         channels = [self.stem_channels]
         strides = [min(self.stem_stride, 2)]
         stages: list[nn.Module] = []
         for number, layers in enumerate(self.layers):
+            last = number == len(self.layers) - 1
             parts: list[nn.Module] = []
             c = channels[-1]
+            if number and not self.partial_ratio:
+                parts.append(self._transition(c, c := int(c * self.compression)))
             if number:
-                parts += self._transition(c, c := int(c * self.compression))
+                parts.append(nn.AvgPool2d(2))
             elif self.stem_stride == 4:
                 parts.append(nn.MaxPool2d(3, 2, padding=1))
-            parts.append(Dense([self._layer(c + i * self.growth_rate) for i in range(layers)]))
-            c += layers * self.growth_rate
-            if number == len(self.layers) - 1:
-                parts += [nn.BatchNorm2d(c), relu()]
+            c_out = c + layers * self.growth_rate
+            if self.partial_ratio and not last:
+                c_out = int(c_out * self.compression)
+            body = partial(self._block, layers)
+            parts.append(self.cross_stage(c, c_out, body, self._transition, compression=self.compression))
+            if last:
+                parts.append(nn.Sequential(nn.BatchNorm2d(c_out), relu()))
             stages.append(nn.Sequential(*parts))
-            channels.append(c)
+            channels.append(c_out)
             strides.append(self.stem_stride * 2**number)
         head = Head(channels[-1], self.num_classes)
         return Backbone(self, self._stem(), stages, head, channels=channels, strides=strides)
 
     def _stem(self) -> nn.Module:
-        if self.stem_stride == 1:
-            return nn.Conv2d(self.in_chans, self.stem_channels, 3, padding=1, bias=False)
-        return conv(self.in_chans, self.stem_channels, 7, stride=2)
+        kernel, stride = (3, 1) if self.stem_stride == 1 else (7, 2)
+        whole = conv(self.in_chans, self.stem_channels, kernel, stride=stride)
+        return whole if self.stem_norm else whole[:1]
+
+    def _block(self, layers: int, c_in: int) -> tuple[nn.Module, int]:
+        k = self.growth_rate
+        return Dense([self._layer(c_in + i * k) for i in range(layers)]), c_in + layers * k
 
     def _layer(self, c_in: int) -> nn.Sequential:
         k, width = self.growth_rate, self.growth_rate * self.bottleneck
@@ -90,8 +109,8 @@ class DenseNetSpec(Spec):
             return nn.Sequential(preconv(c_in, k, 3), *self._drop())
         return nn.Sequential(preconv(c_in, width), *self._drop(), preconv(width, k, 3), *self._drop())
 
-    def _transition(self, c_in: int, c_out: int) -> list[nn.Module]:
-        return [preconv(c_in, c_out), *self._drop(), nn.AvgPool2d(2)]
+    def _transition(self, c_in: int, c_out: int) -> nn.Module:
+        return nn.Sequential(preconv(c_in, c_out), *self._drop())
 
     def _drop(self) -> list[nn.Module]:
         return [nn.Dropout(self.dropout)] if self.dropout else []
@@ -110,6 +129,7 @@ def _cifar(depth: int, growth_rate: int) -> DenseNetSpec:
         stem_channels=16,
         bottleneck=0,
         compression=1.0,
+        stem_norm=False,
         num_classes=10,
         stem_stride=1,
     )
@@ -122,12 +142,13 @@ def _cifar_bc(depth: int, growth_rate: int) -> DenseNetSpec:
         growth_rate=growth_rate,
         layers=(layers,) * 3,
         stem_channels=2 * growth_rate,
+        stem_norm=False,
         num_classes=10,
         stem_stride=1,
     )
 
 
-TABLE = {
+_PUBLISHED = {
     "densenet121": _imagenet(32, 6, 12, 24, 16),  # Table 1
     "densenet169": _imagenet(32, 6, 12, 32, 32),  # Table 1
     "densenet201": _imagenet(32, 6, 12, 48, 32),  # Table 1
@@ -144,3 +165,10 @@ TABLE = {
     "densenet_bc40_k48_cifar": _cifar_bc(40, 48),
     "densenet_bc40_k60_cifar": _cifar_bc(40, 60),
 }
+_FUSIONS: dict[str, Fusion] = {"": "both", "_first": "first", "_last": "last"}
+_CSP = {
+    f"csp{name}{suffix}": replace(_PUBLISHED[name], partial_ratio=0.5, fusion=fusion)
+    for name in ("densenet121", "densenet169", "densenet201")
+    for suffix, fusion in _FUSIONS.items()
+}
+TABLE = _PUBLISHED | _CSP

@@ -15,17 +15,31 @@ and concatenation and channel shuffle mix them.
 The plain names are the authors' networks: their first unit keeps the stem's 24 channels on the projection branch (only
 so do the paper's 146, 299 and 591 M operations come out), and their classifier has no bias. ``.tv`` is torchvision's
 form: both branches of the first unit emit half, and the classifier has a bias. The shuffle stands after the
-concatenation, as in Fig. 3; the authors' code de-interleaves at the start of the next unit instead.
+concatenation, as in Fig. 3; the authors' code de-interleaves at the start of the next unit instead. ``.nanodet`` is
+torchvision's form with a leaky ReLU, as NanoDet's detectors train it. The released "Large" networks are others than the
+paper's Table 6, which is built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, Parallel, Shuffle, Split, conv, depthwise
+from featherbone.layers import (
+    Activation,
+    Head,
+    Parallel,
+    Residual,
+    Shuffle,
+    Split,
+    conv,
+    depthwise,
+    leaky_relu,
+    se,
+)
 from featherbone.spec import Backbone, Spec
 
 
@@ -36,9 +50,14 @@ class ShuffleNetV2Spec(Spec):
     Attributes:
         channels: output of stages 2, 3 and 4.
         repeats: units of each stage, the downsampling one included.
-        stem_channels: output of the first convolution.
+        stem_channels: outputs of the convolutions before the pool.
+        first_stride: stride of the network's first unit; 1 in the large networks.
         conv5_channels: output of the last 1x1 convolution.
         first_projection: what the projection branch of the network's first unit emits; the main branch emits the rest.
+        extra_depthwise: whether a depthwise 3x3 opens every main branch, for a wider view (V2*, Table 7).
+        residual: whether a unit's main branch adds its input (appendix Fig. 2c).
+        se: whether main branches end in a squeeze-and-excitation gate.
+        negative_slope: slope of the activation for negative values; 0 is the paper's ReLU.
         classifier_bias: whether the classifier has a bias.
         dropout: probability of dropping before the classifier.
     """
@@ -50,9 +69,14 @@ class ShuffleNetV2Spec(Spec):
     )
     channels: tuple[int, ...]
     repeats: tuple[int, ...] = (4, 8, 4)
-    stem_channels: int = 24
+    stem_channels: tuple[int, ...] = (24,)
+    first_stride: int = 2
     conv5_channels: int = 1024
     first_projection: int = 24
+    extra_depthwise: bool = False
+    residual: bool = False
+    se: bool = False
+    negative_slope: float = 0.0
     classifier_bias: bool = False
     dropout: float = 0.0
 
@@ -60,46 +84,69 @@ class ShuffleNetV2Spec(Spec):
         self._require_widths("channels", least=2)
         self._require("channels", all(c % 2 == 0 for c in self.channels), "even numbers, since each unit halves them")
         self._require_widths("repeats", len(self.channels))
-        self._require_count("stem_channels")
+        self._require_widths("stem_channels")
+        self._require("first_stride", self.first_stride in (1, 2), "1 or 2")
         self._require_count("conv5_channels")
         self._require("first_projection", 0 < self.first_projection < self.channels[0], f"1 to {self.channels[0] - 1}")
+        self._require_share("negative_slope")
         self._require_share("dropout")
 
-    def build(self) -> Backbone:
-        c = self.stem_channels
-        # the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... as in every other family
-        stages: list[nn.Module] = [nn.MaxPool2d(3, 2, padding=1) if self.stem_stride == 4 else nn.Identity()]
-        for c_out, repeats in zip(self.channels, self.repeats, strict=True):
-            projection = self.first_projection if len(stages) == 1 else c_out // 2
-            units = [_unit(c_out) for _ in range(repeats - 1)]
-            stages.append(nn.Sequential(_downsampling_unit(c, c_out, projection), *units))
+    def assemble(self) -> Backbone:
+        c = self.stem_channels[-1]
+        pool = nn.MaxPool2d(3, 2, padding=1) if self.stem_stride == 4 else nn.Identity()
+        # before a strided unit the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... here too
+        stages: list[nn.Module] = [pool] if self.first_stride == 2 else []
+        for i, (c_out, repeats) in enumerate(zip(self.channels, self.repeats, strict=True)):
+            first = self._downsampling_unit(c, c_out, 2 if i else self.first_stride, self._projection(i))
+            opening = first if stages else nn.Sequential(pool, first)
+            body = partial(self._units, repeats)
+            stages.append(nn.Sequential(opening, self.cross_stage(c_out, c_out, body, conv, multiple=2)))
             c = c_out
+        maps = (self.stem_channels[-1],) * (len(stages) - len(self.channels) + 1)
         return Backbone(
             self,
-            conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
+            self._stem(),
             stages,
             nn.Sequential(
-                conv(c, self.conv5_channels),
+                conv(c, self.conv5_channels, act=self._act),
                 Head(self.conv5_channels, self.num_classes, bias=self.classifier_bias, dropout=self.dropout),
             ),
-            channels=(self.stem_channels, self.stem_channels, *self.channels),
+            channels=(*maps, *self.channels),
             strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
         )
 
+    @property
+    def _act(self) -> Activation:
+        return leaky_relu(self.negative_slope)
 
-def _main_branch(c_in: int, width: int, c_out: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(conv(c_in, width), depthwise(width, stride=stride), conv(width, c_out))
+    def _projection(self, stage: int) -> int:
+        return self.channels[stage] // 2 if stage else self.first_projection
 
+    def _stem(self) -> nn.Module:
+        widths = (self.in_chans, *self.stem_channels)
+        strides = (min(self.stem_stride, 2), *(1 for _ in self.stem_channels[1:]))
+        layers = zip(widths, widths[1:], strides, strict=False)
+        return nn.Sequential(*(conv(c_in, c_out, 3, stride=s, act=self._act) for c_in, c_out, s in layers))
 
-def _unit(channels: int) -> nn.Sequential:
-    half = channels // 2
-    return nn.Sequential(Split(half, _main_branch(half, half, half, 1)), Shuffle(2))
+    def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:
+        half = channels // 2
+        units = [[Split(half, self._main_branch(half, half, half)), Shuffle(2)] for _ in range(repeats - 1)]
+        return nn.Sequential(*(part for unit in units for part in unit)), channels
 
+    def _main_branch(self, c_in: int, width: int, c_out: int, stride: int = 1) -> nn.Module:
+        """Fig. 3c and d; with the appendix's gate and shortcut (Fig. 2c) the last ReLU comes after both."""
+        wider_view = [depthwise(c_in)] if self.extra_depthwise else []
+        parts: list[nn.Module] = [*wider_view, conv(c_in, width, act=self._act), depthwise(width, stride=stride)]
+        if not (self.se or self.residual):
+            return nn.Sequential(*parts, conv(width, c_out, act=self._act))
+        parts += [conv(width, c_out, act=None), *([se(c_out, c_out)] if self.se else [])]
+        whole = Residual(nn.Sequential(*parts)) if self.residual and stride == 1 and c_in == c_out else None
+        return nn.Sequential(*([whole] if whole else parts), self._act())
 
-def _downsampling_unit(c_in: int, c_out: int, projection: int) -> nn.Sequential:
-    projected = nn.Sequential(depthwise(c_in, stride=2), conv(c_in, projection))
-    main = _main_branch(c_in, c_out // 2, c_out - projection, 2)
-    return nn.Sequential(Parallel(projected, main), Shuffle(2))
+    def _downsampling_unit(self, c_in: int, c_out: int, stride: int, projection: int) -> nn.Module:
+        projected = nn.Sequential(depthwise(c_in, stride=stride), conv(c_in, projection, act=self._act))
+        main = self._main_branch(c_in, c_out // 2, c_out - projection, stride)
+        return nn.Sequential(Parallel(projected, main), Shuffle(2))
 
 
 _AUTHORS = {  # Table 5; dropout as in the authors' code
@@ -108,8 +155,31 @@ _AUTHORS = {  # Table 5; dropout as in the authors' code
     "shufflenet_v2_x1_5": ShuffleNetV2Spec(channels=(176, 352, 704)),
     "shufflenet_v2_x2_0": ShuffleNetV2Spec(channels=(244, 488, 976), conv5_channels=2048, dropout=0.2),
 }
+_STAR = {f"{name}_star": replace(row, extra_depthwise=True) for name, row in _AUTHORS.items()}  # Table 7
+_LARGE = {  # Table 6 and appendix Table 2
+    "shufflenet_v2_50": ShuffleNetV2Spec(
+        channels=(244, 488, 976, 1952),
+        repeats=(3, 4, 6, 3),
+        stem_channels=(64,),
+        first_stride=1,
+        first_projection=122,
+        conv5_channels=2048,
+    ),
+    "se_shufflenet_v2_164": ShuffleNetV2Spec(
+        channels=(340, 680, 1360, 2720),
+        repeats=(10, 10, 23, 10),
+        stem_channels=(64, 64, 128),
+        first_stride=1,
+        first_projection=170,
+        conv5_channels=2048,
+        residual=True,
+        se=True,
+    ),
+}
 _TORCHVISION = {
     f"{name}.tv": replace(row, first_projection=row.channels[0] // 2, classifier_bias=True, dropout=0.0)
     for name, row in _AUTHORS.items()
 }
-TABLE = _AUTHORS | _TORCHVISION
+_NANODET = {f"{name}.nanodet": replace(_TORCHVISION[f"{name}.tv"], negative_slope=0.1) for name in list(_AUTHORS)[:3]}
+_CSP = {"cspshufflenet_v2_x1_0": replace(_AUTHORS["shufflenet_v2_x1_0"], partial_ratio=0.5)}
+TABLE = _AUTHORS | _STAR | _LARGE | _TORCHVISION | _NANODET | _CSP

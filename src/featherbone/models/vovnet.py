@@ -15,17 +15,24 @@ aggregation (OSA) chains the layers at constant width and concatenates all of th
 Where Table 1 and the authors' code differ the code is followed, as its figures are the published ones: stem strides
 2, 1, 2 with no pool before the first stage, ceil-mode pools before the others, and an identity shortcut round every
 module of a stage but the first.
+
+VoVNetV2 (CenterMask, arXiv 1911.06667) adds a gate to every module, before the shortcut. Its paper draws a sigmoid, the
+code has a hard one; the code's flag for leaving gates out is never read, so all modules have one. ``.timm`` has them in
+the last module of each stage only. ``cspvovnet39`` is CSPNet's wiring (arXiv 1911.11929) round V1's stages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, OneShot, Residual, conv
+from featherbone.layers import Head, OneShot, Residual, conv, ese
 from featherbone.spec import Backbone, Spec
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -58,21 +65,21 @@ class VoVNetSpec(Spec):
         self._require_count("layers")
         self._require_widths("stem_channels", 3)
 
-    def build(self) -> Backbone:
+    def assemble(self) -> Backbone:
         first, second, c = self.stem_channels
         stem = nn.Sequential(
             conv(self.in_chans, first, 3, stride=min(self.stem_stride, 2)),
-            conv(first, second, 3),
+            self._conv(first, second),
         )
         stages: list[nn.Module] = []
         for width, c_out, modules in zip(self.conv_channels, self.concat_channels, self.modules, strict=True):
             opening = (
                 nn.MaxPool2d(3, 2, ceil_mode=True)
                 if stages
-                else conv(second, c, 3, stride=max(self.stem_stride // 2, 1))
+                else self._conv(second, c, stride=max(self.stem_stride // 2, 1))
             )
-            rest = [Residual(self._module(c_out, width, c_out)) for _ in range(modules - 1)]
-            stages.append(nn.Sequential(opening, self._module(c, width, c_out), *rest))
+            body = partial(self._modules, modules, width, c_out)
+            stages.append(nn.Sequential(opening, self.cross_stage(c, c_out, body, conv)))
             c = c_out
         return Backbone(
             self,
@@ -83,19 +90,79 @@ class VoVNetSpec(Spec):
             strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
         )
 
-    def _module(self, c_in: int, width: int, c_out: int) -> nn.Sequential:
-        chain = OneShot([conv(c_in if i == 0 else width, width, 3) for i in range(self.layers)])
-        return nn.Sequential(chain, conv(c_in + self.layers * width, c_out))
+    def _modules(self, count: int, width: int, c_out: int, c_in: int) -> tuple[nn.Module, int]:
+        """The first module has no shortcut, as it changes the number of channels."""
+        first = self._module(c_in, width, c_out, gated=self._gated(0, count))
+        rest = [Residual(self._module(c_out, width, c_out, gated=self._gated(i, count))) for i in range(1, count)]
+        return nn.Sequential(first, *rest), c_out
+
+    def _module(self, c_in: int, width: int, c_out: int, *, gated: bool) -> nn.Module:
+        reduces = self._separable and c_in != width
+        chain = OneShot(
+            [self._conv(width if i or reduces else c_in, width) for i in range(self.layers)],
+            conv(c_in, width) if reduces else None,
+        )
+        joined = conv(c_in + self.layers * width, c_out)
+        return nn.Sequential(chain, joined, *([ese(c_out)] if gated else []))
+
+    def _conv(self, c_in: int, c_out: int, *, stride: int = 1) -> nn.Sequential:
+        if not self._separable:
+            return conv(c_in, c_out, 3, stride=stride)
+        return nn.Sequential(nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), *conv(c_in, c_out))
+
+    @property
+    def _separable(self) -> bool:
+        return False
+
+    def _gated(self, module: int, count: int) -> bool:
+        return False
 
 
-def _wide(*modules: int) -> VoVNetSpec:
-    return VoVNetSpec(conv_channels=(128, 160, 192, 224), concat_channels=(256, 512, 768, 1024), modules=modules)
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VoVNetV2Spec(VoVNetSpec):
+    """A row of the authors' V2 networks: every module weighs its channels (effective squeeze and excitation).
+
+    Attributes:
+        depthwise: whether the 3x3 convolutions are depthwise, with a 1x1 after them and none of norm or ReLU between;
+            a module then reduces its input to ``conv_channels`` first.
+        ese_everywhere: whether every module has the gate (authors' code) or the last of each stage only.
+    """
+
+    family: ClassVar[str] = "vovnet_v2"
+    paper: ClassVar[str] = (
+        "Lee, Park: CenterMask: Real-Time Anchor-Free Instance Segmentation, arXiv 1911.06667 (VoVNetV2)"
+    )
+    depthwise: bool = False
+    ese_everywhere: bool = True
+
+    @property
+    def _separable(self) -> bool:
+        return self.depthwise
+
+    def _gated(self, module: int, count: int) -> bool:
+        return self.ese_everywhere or module == count - 1
 
 
-TABLE = {
-    "vovnet27_slim": VoVNetSpec(
-        conv_channels=(64, 80, 96, 112), concat_channels=(128, 256, 384, 512), modules=(1, 1, 1, 1)
-    ),
-    "vovnet39": _wide(1, 1, 2, 2),
-    "vovnet57": _wide(1, 1, 4, 3),
+_WIDE: Row = {"conv_channels": (128, 160, 192, 224), "concat_channels": (256, 512, 768, 1024)}
+_SLIM: Row = {"conv_channels": (64, 80, 96, 112), "concat_channels": (128, 256, 384, 512)}
+_SLIM_V2: Row = {"conv_channels": (64, 80, 96, 112), "concat_channels": (112, 256, 384, 512)}
+_LIGHT: Row = {"layers": 3, "modules": (1, 1, 1, 1)}
+_DEPTHWISE: Row = {"depthwise": True, "stem_channels": (64, 64, 64)}
+
+_V1 = {
+    "vovnet27_slim": VoVNetSpec(**_SLIM, modules=(1, 1, 1, 1)),
+    "vovnet39": VoVNetSpec(**_WIDE, modules=(1, 1, 2, 2)),
+    "vovnet57": VoVNetSpec(**_WIDE, modules=(1, 1, 4, 3)),
 }
+_V2 = {
+    "vovnet_v2_19_slim_dw": VoVNetV2Spec(**_SLIM_V2, **_LIGHT, **_DEPTHWISE),
+    "vovnet_v2_19_dw": VoVNetV2Spec(**_WIDE, **_LIGHT, **_DEPTHWISE),
+    "vovnet_v2_19_slim": VoVNetV2Spec(**_SLIM_V2, **_LIGHT),
+    "vovnet_v2_19": VoVNetV2Spec(**_WIDE, **_LIGHT),
+    "vovnet_v2_39": VoVNetV2Spec(**_WIDE, modules=(1, 1, 2, 2)),
+    "vovnet_v2_57": VoVNetV2Spec(**_WIDE, modules=(1, 1, 4, 3)),
+    "vovnet_v2_99": VoVNetV2Spec(**_WIDE, modules=(1, 3, 9, 3)),
+}
+_TIMM = {f"{name}.timm": replace(_V2[name], ese_everywhere=False) for name in list(_V2)[-3:]}
+_CSP = {"cspvovnet39": replace(_V1["vovnet39"], partial_ratio=0.5)}
+TABLE = _V1 | _V2 | _TIMM | _CSP

@@ -1,0 +1,31 @@
+"""Bricks and wirings: the whole vocabulary in which the papers' networks are written.
+
+The networks of this field differ in what is concatenated with what. A *brick* is a convolution with its norm and
+activation, in either order; a *wiring* says how the outputs of its parts meet.
+"""
+
+from featherbone.layers.bricks import Activation as Activation
+from featherbone.layers.bricks import ChannelNorm as ChannelNorm
+from featherbone.layers.bricks import Gate as Gate
+from featherbone.layers.bricks import Head as Head
+from featherbone.layers.bricks import Scale as Scale
+from featherbone.layers.bricks import Shuffle as Shuffle
+from featherbone.layers.bricks import conv as conv
+from featherbone.layers.bricks import depthwise as depthwise
+from featherbone.layers.bricks import ese as ese
+from featherbone.layers.bricks import initialise as initialise
+from featherbone.layers.bricks import leaky_relu as leaky_relu
+from featherbone.layers.bricks import preconv as preconv
+from featherbone.layers.bricks import relu as relu
+from featherbone.layers.bricks import se as se
+from featherbone.layers.bricks import silu as silu
+from featherbone.layers.dilation import dilate as dilate
+from featherbone.layers.wirings import Dense as Dense
+from featherbone.layers.wirings import OneShot as OneShot
+from featherbone.layers.wirings import Parallel as Parallel
+from featherbone.layers.wirings import Residual as Residual
+from featherbone.layers.wirings import Split as Split
+from featherbone.layers.wirings import Wiring as Wiring
+from featherbone.layers.wirings import paths as paths
+from featherbone.layers.wirings import recompute as recompute
+from featherbone.layers.wirings import stochastic_depth as stochastic_depth

@@ -1,0 +1,163 @@
+"""Bricks: a convolution with its norm and activation, in either order, and the few other layers the papers use.
+
+Shapes are ``(B, C, H, W)`` throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+Activation = Callable[[], nn.Module]
+
+relu: Activation = partial(nn.ReLU, inplace=True)
+silu: Activation = partial(nn.SiLU, inplace=True)
+
+
+def leaky_relu(negative_slope: float) -> Activation:
+    """Return an activation that multiplies negative values by ``negative_slope`` (0 is a plain ReLU)."""
+    return partial(nn.LeakyReLU, negative_slope, inplace=True) if negative_slope else relu
+
+
+def _convolution(c_in: int, c_out: int, kernel: int, stride: int, groups: int) -> nn.Conv2d:
+    # "same" padding at stride 1 for every odd kernel; no bias, because a norm stands before or after
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def conv(
+    c_in: int,
+    c_out: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    act: Activation | None = relu,
+) -> nn.Sequential:
+    """Convolution, batch norm, activation (post-activation order). ``act=None`` leaves the activation out.
+
+    >>> conv(3, 8, 3, stride=2)(torch.zeros(1, 3, 9, 9)).shape
+    torch.Size([1, 8, 5, 5])
+    """
+    layers: list[nn.Module] = [_convolution(c_in, c_out, kernel, stride, groups), nn.BatchNorm2d(c_out)]
+    return nn.Sequential(*layers, *([act()] if act else []))
+
+
+def preconv(
+    c_in: int,
+    c_out: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    act: Activation = relu,
+) -> nn.Sequential:
+    """Batch norm, activation, convolution (pre-activation order, DenseNet's composite function)."""
+    return nn.Sequential(nn.BatchNorm2d(c_in), act(), _convolution(c_in, c_out, kernel, stride, groups))
+
+
+def depthwise(channels: int, kernel: int = 3, *, stride: int = 1, act: Activation | None = None) -> nn.Sequential:
+    """Depthwise convolution and batch norm, without an activation unless given one (ShuffleNet V1 sec. 3.2)."""
+    return conv(channels, channels, kernel, stride=stride, groups=channels, act=act)
+
+
+class Shuffle(nn.Module):
+    """Channel shuffle (ShuffleNet V1 sec. 3.1).
+
+    Output channel ``i * groups + k`` is input channel ``k * (C / groups) + i``.
+
+    >>> Shuffle(2)(torch.arange(6.0).view(1, 6, 1, 1)).flatten().tolist()
+    [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        x = x.view(batch, self.groups, channels // self.groups, height, width)
+        return x.transpose(1, 2).reshape(batch, channels, height, width)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
+
+
+class Gate(nn.Module):
+    """``x * gate(mean of x)``: a weight per channel, worked out from its global average (squeeze and excitation)."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(self.pool(x))
+
+
+def ese(channels: int) -> Gate:
+    """Effective squeeze and excitation: one 1x1 convolution, no reduction, hard sigmoid (CenterMask, VoVNetV2)."""
+    return Gate(nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Hardsigmoid(inplace=True)))
+
+
+def se(channels: int, hidden: int) -> Gate:
+    """Squeeze and excitation with a hidden layer (Hu et al.)."""
+    squeeze, excite = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
+    return Gate(nn.Sequential(squeeze, relu(), excite, nn.Sigmoid()))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of every position, ``(B, C, H, W)``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Scale(nn.Module):
+    """Multiply every channel by a learned number (layer scale), at first ``start``."""
+
+    def __init__(self, channels: int, start: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels, 1, 1), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class Head(nn.Module):
+    """Global average pool, dropout, linear classifier: ``(B, C, H, W)`` to ``(B, num_classes)``.
+
+    ``num_classes=0`` returns the pooled features, ``(B, C)``.
+    """
+
+    def __init__(self, c_in: int, num_classes: int, *, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.c_in = c_in
+        self.bias = bias
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(c_in, num_classes, bias) if num_classes else nn.Identity()
+
+    def reset(self, num_classes: int, like: Tensor) -> None:
+        """Put a new classifier in place, where ``like`` lives."""
+        fresh = Head(self.c_in, num_classes, bias=self.bias)
+        initialise(fresh)
+        self.classifier = fresh.classifier.to(like.device, like.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x).flatten(1)  # (B, C)
+        return self.classifier(self.dropout(x))
+
+
+def initialise(module: nn.Module) -> None:
+    """Set He-normal convolution weights (DenseNet sec. 4.1) and zero classifier biases, in place, at construction."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
+        elif isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

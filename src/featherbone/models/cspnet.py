@@ -1,0 +1,243 @@
+"""CSPNet: Wang et al., "CSPNet: A New Backbone that can Enhance Learning Capability of CNN" (arXiv 1911.11929).
+
+Part of a stage's channels walks round its body and is concatenated behind it: less is computed, and gradients that
+would be computed twice are cut apart. The wiring itself is ``Spec.cross_stage``, for any family's body; this file has
+the networks whose bodies are residual: ResNet, ResNeXt and Darknet.
+
+>>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["cspresnet50"].build())):
+...     print(stride, channels)
+2 64
+4 128
+8 256
+16 512
+32 1024
+
+The plain names follow the authors' darknet configurations where the paper differs: the split is made by a 1x1
+convolution in front of it, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
+with half its width. ``.timm`` is timm's form: an even first split, no activation before any split, another pool and
+leak. Darknet's first stage is part of the stem here, so that the maps have strides 2, 4, 8, ... as everywhere.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import nn
+
+from featherbone.layers import Activation, Head, Residual, conv, leaky_relu
+from featherbone.spec import Backbone, Spec
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _ResidualSpec(Spec):
+    """What the three have in common.
+
+    Attributes:
+        depths: residual blocks of each stage.
+        split_channels: what the split of each stage divides; a plain network's body has all of them.
+        out_channels: output of each stage.
+        bottleneck: width inside the blocks of each stage, as a share of the body's width.
+        groups: of the 3x3 convolutions (ResNeXt's cardinality).
+        first_entry: what goes into the first stage's body, if less than the body's width; 0 for all.
+        split_activation: for each stage, whether an activation follows the convolution that is split.
+        stem_channels: output of the first convolution.
+        negative_slope: slope of the leaky ReLU for negative values.
+    """
+
+    paper: ClassVar[str] = (
+        "Wang, Liao, Yeh, Wu, Chen, Hsieh: "
+        "CSPNet: A New Backbone that can Enhance Learning Capability of CNN, arXiv 1911.11929"
+    )
+    published_size: ClassVar[int] = 256
+    depths: tuple[int, ...]
+    split_channels: tuple[int, ...]
+    out_channels: tuple[int, ...]
+    bottleneck: tuple[float, ...]
+    split_activation: tuple[bool, ...]
+    groups: int = 1
+    first_entry: int = 0
+    stem_channels: int = 32
+    negative_slope: float = 0.1
+
+    def check(self) -> None:
+        self._require_widths("depths")
+        for name in ("split_channels", "out_channels"):
+            self._require_widths(name, len(self.depths))
+        shares = len(self.bottleneck) == len(self.depths) and all(share > 0 for share in self.bottleneck)
+        self._require("bottleneck", shares, f"{len(self.depths)} numbers above 0")
+        self._require("split_activation", len(self.split_activation) == len(self.depths), f"{len(self.depths)} of them")
+        self._require_count("groups")
+        self._require_count("first_entry", least=0)
+        self._require_count("stem_channels")
+        self._require_share("negative_slope")
+
+    @property
+    def _act(self) -> Activation:
+        return leaky_relu(self.negative_slope)
+
+    def _out(self, stage: int) -> int:
+        # with nothing after the two shares meet, a stage emits what was split
+        return self.split_channels[stage] if self.fusion == "last" else self.out_channels[stage]
+
+    def _stage(self, stage: int, opening: list[nn.Module], c_in: int) -> nn.Sequential:
+        split, c_out = self.split_channels[stage], self._out(stage)
+        width = round(split * (1 - self.partial_ratio) / self.groups) * self.groups
+        bypass = split - width
+        entry = self.first_entry if self.first_entry and stage == 0 else width
+        self._require("first_entry", 0 < entry <= width, f"at most {width}, the width of the body")
+        if self.partial_ratio:
+            act = self._act if self.split_activation[stage] else None
+            opening = [*opening, conv(c_in, bypass + entry, act=act)]
+        body = partial(self._body, stage, width)
+        transition = partial(conv, act=self._act)
+        return nn.Sequential(*opening, self.cross_stage(bypass + entry, c_out, body, transition, bypass=bypass))
+
+    def _body(self, stage: int, width: int, c_in: int) -> tuple[nn.Module, int]:
+        inner = round(width * self.bottleneck[stage])
+        whole = inner % self.groups == 0
+        self._require("groups", whole, f"a divisor of {inner}, the width inside the blocks of stage {stage + 1}")
+        blocks = [self._block(width if i else c_in, inner, width) for i in range(self.depths[stage])]
+        return nn.Sequential(*blocks), width
+
+    @abstractmethod
+    def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:
+        """Return one residual block."""
+
+    def _down(self, c_in: int, c_out: int, stride: int = 2) -> nn.Module:
+        return conv(c_in, c_out, 3, stride=stride, groups=self.groups, act=self._act)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CSPResNetSpec(_ResidualSpec):
+    """A network of ResNet's or ResNeXt's bottleneck blocks.
+
+    Attributes:
+        pool_kernel: side of the pool after the stem.
+    """
+
+    family: ClassVar[str] = "cspresnet"
+    pool_kernel: int = 2
+
+    def check(self) -> None:
+        super().check()
+        self._require("pool_kernel", self.pool_kernel in (2, 3), "2 or 3")
+
+    def assemble(self) -> Backbone:
+        c = self.stem_channels
+        stages: list[nn.Module] = []
+        for i in range(len(self.depths)):
+            opening = self._down(c, c) if i else self._pool()
+            stages.append(self._stage(i, [opening], c))
+            c = self._out(i)
+        small = self.stem_stride == 1
+        return Backbone(
+            self,
+            conv(self.in_chans, self.stem_channels, 3 if small else 7, stride=1 if small else 2, act=self._act),
+            stages,
+            Head(c, self.num_classes),
+            channels=(self.stem_channels, *(self._out(i) for i in range(len(stages)))),
+            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+        )
+
+    def _pool(self) -> nn.Module:
+        if self.stem_stride < 4:
+            return nn.Identity()
+        if self.pool_kernel == 2:
+            return nn.MaxPool2d(2, 2, ceil_mode=True)  # darknet's pool keeps what an odd side leaves over
+        return nn.MaxPool2d(3, 2, padding=1)
+
+    def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:
+        act = self._act
+        return nn.Sequential(
+            Residual(
+                nn.Sequential(
+                    conv(c_in, inner, act=act),
+                    conv(inner, inner, 3, groups=self.groups, act=act),
+                    conv(inner, c_out, act=None),
+                )
+            ),
+            act(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CSPDarknetSpec(_ResidualSpec):
+    """A network of Darknet's blocks."""
+
+    family: ClassVar[str] = "cspdarknet"
+
+    def check(self) -> None:
+        super().check()
+        self._require("depths", len(self.depths) > 1, "two stages or more, since the first is part of the stem")
+
+    def assemble(self) -> Backbone:
+        strides = (min(self.stem_stride, 2), max(self.stem_stride // 2, 1), *(2 for _ in self.depths[2:]))
+        c = self.stem_channels
+        stages: list[nn.Module] = []
+        for i, stride in enumerate(strides):
+            widened = self.split_channels[i] if not self.partial_ratio else 2 * c
+            stages.append(self._stage(i, [self._down(c, widened, stride)], widened))
+            c = self._out(i)
+        return Backbone(
+            self,
+            nn.Sequential(conv(self.in_chans, self.stem_channels, 3, act=self._act), stages[0]),
+            stages[1:],
+            Head(c, self.num_classes),
+            channels=(self._out(i) for i in range(len(stages))),
+            strides=(strides[0], *(self.stem_stride * 2**i for i in range(len(stages) - 1))),
+        )
+
+    def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:
+        return Residual(nn.Sequential(conv(c_in, inner, act=self._act), self._wide(inner, c_out)))
+
+    def _wide(self, c_in: int, c_out: int) -> nn.Module:
+        return conv(c_in, c_out, 3, groups=self.groups, act=self._act)
+
+
+_AUTHORS = {
+    "cspresnet50": CSPResNetSpec(
+        depths=(3, 3, 5, 2),
+        split_channels=(256, 512, 1024, 2048),
+        out_channels=(128, 256, 512, 1024),
+        bottleneck=(0.5,) * 4,
+        split_activation=(True, False, False, True),
+        first_entry=64,
+        stem_channels=64,
+        partial_ratio=0.5,
+    ),
+    "cspresnext50": CSPResNetSpec(
+        depths=(3, 3, 5, 2),
+        split_channels=(256, 512, 1024, 2048),
+        out_channels=(256, 512, 1024, 2048),
+        bottleneck=(1.0,) * 4,
+        split_activation=(True, False, False, True),
+        groups=32,
+        first_entry=64,
+        stem_channels=64,
+        partial_ratio=0.5,
+    ),
+    "cspdarknet53": CSPDarknetSpec(
+        depths=(1, 2, 8, 8, 4),
+        split_channels=(128, 128, 256, 512, 1024),
+        out_channels=(64, 128, 256, 512, 1024),
+        bottleneck=(0.5, 1.0, 1.0, 1.0, 1.0),
+        split_activation=(True,) * 5,
+        partial_ratio=0.5,
+    ),
+    "darknet53": CSPDarknetSpec(
+        depths=(1, 2, 8, 8, 4),
+        split_channels=(64, 128, 256, 512, 1024),
+        out_channels=(64, 128, 256, 512, 1024),
+        bottleneck=(0.5,) * 5,
+        split_activation=(True,) * 5,
+    ),
+}
+_EVEN: dict[str, Any] = {"first_entry": 0, "split_activation": (False,) * 4, "pool_kernel": 3}
+_TIMM = {
+    f"{name}.timm": replace(row, negative_slope=0.01, **(_EVEN if isinstance(row, CSPResNetSpec) else {}))
+    for name, row in _AUTHORS.items()
+}
+TABLE = _AUTHORS | _TIMM

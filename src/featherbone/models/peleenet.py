@@ -1,0 +1,106 @@
+"""PeleeNet: Wang, Li, Ling, "Pelee: A Real-Time Object Detection System on Mobile Devices" (arXiv 1804.06882).
+
+DenseNet for small devices: every layer looks two ways (a 3x3 and, through two 3x3, a 5x5 neighbourhood), bottlenecks
+never outgrow their input, transitions do not compress, norms stand after the convolutions so that they fold away.
+
+>>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["peleenet"].build())):
+...     print(stride, channels)
+2 32
+4 128
+8 256
+16 512
+32 704
+
+Fig. 1 draws bottlenecks of 2k; the authors' code, whose widths these are, made the results. CSPPeleeNet is a
+reconstruction (CSPNet, arXiv 1911.11929, Fig. 3 and Table 1; its configuration was never released): layers and widths
+stay PeleeNet's, each stage's transition is the one after the shares meet, and the one before keeps its width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from featherbone.layers import Dense, Head, Parallel, conv
+from featherbone.spec import Backbone, Spec
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PeleeNetSpec(Spec):
+    """The column of Table 1.
+
+    Attributes:
+        growth_rate: k, feature maps that each layer adds, half of them on each of its two ways.
+        layers: layers of each stage.
+        bottleneck: width of the 1x1 convolutions of each stage, in multiples of k / 2.
+        stem_channels: width of the stem.
+        dropout: probability of dropping before the classifier.
+    """
+
+    family: ClassVar[str] = "peleenet"
+    paper: ClassVar[str] = (
+        "Wang, Li, Ling: Pelee: A Real-Time Object Detection System on Mobile Devices, arXiv 1804.06882"
+    )
+    growth_rate: int = 32
+    layers: tuple[int, ...] = (3, 4, 8, 6)
+    bottleneck: tuple[int, ...] = (1, 2, 4, 4)
+    stem_channels: int = 32
+    dropout: float = 0.05
+
+    def check(self) -> None:
+        self._require_count("growth_rate", least=2)
+        self._require("growth_rate", self.growth_rate % 2 == 0, "an even number, since each layer halves it")
+        self._require_widths("layers")
+        self._require_widths("bottleneck", len(self.layers))
+        self._require_count("stem_channels", least=2)
+        self._require_share("dropout")
+
+    def assemble(self) -> Backbone:
+        channels = [self.stem_channels]
+        stages: list[nn.Module] = []
+        for layers, bottleneck in zip(self.layers, self.bottleneck, strict=True):
+            opening = nn.AvgPool2d(2) if stages else self._stem_block()
+            c_out = channels[-1] + layers * self.growth_rate
+            body = partial(self._block, layers, bottleneck)
+            stages.append(nn.Sequential(opening, self.cross_stage(channels[-1], c_out, body, conv, closes=True)))
+            channels.append(c_out)
+        return Backbone(
+            self,
+            conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
+            stages,
+            Head(channels[-1], self.num_classes, dropout=self.dropout),
+            channels=channels,
+            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+        )
+
+    def _stem_block(self) -> nn.Module:
+        """Fig. 2: a pool beside a strided convolution, so that the first shrinking loses little."""
+        c, stride = self.stem_channels, max(self.stem_stride // 2, 1)
+        # ceil_mode, for the pool to agree with the convolution on odd sizes
+        pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
+        strided = nn.Sequential(conv(c, c // 2), conv(c // 2, c, 3, stride=stride))
+        return nn.Sequential(Parallel(pool, strided), conv(2 * c, c))
+
+    def _block(self, layers: int, bottleneck: int, c_in: int) -> tuple[nn.Module, int]:
+        k = self.growth_rate
+        return Dense([self._layer(c_in + i * k, bottleneck) for i in range(layers)]), c_in + layers * k
+
+    def _layer(self, c_in: int, bottleneck: int) -> nn.Module:
+        half = self.growth_rate // 2
+        width = half * bottleneck
+        if width > c_in / 2:
+            width = max(c_in // 8, 1) * 4
+        near = nn.Sequential(conv(c_in, width), conv(width, half, 3))
+        far = nn.Sequential(conv(c_in, width), conv(width, half, 3), conv(half, half, 3))
+        return Parallel(near, far)
+
+
+TABLE = {
+    "peleenet": PeleeNetSpec(),
+    "csppeleenet": PeleeNetSpec(partial_ratio=0.5),
+    "csppeleenet_first": PeleeNetSpec(partial_ratio=0.5, fusion="first"),
+    "csppeleenet_last": PeleeNetSpec(partial_ratio=0.5, fusion="last"),
+}

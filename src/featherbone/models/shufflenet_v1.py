@@ -1,0 +1,134 @@
+"""ShuffleNet V1: Zhang, Zhou, Lin, Sun, "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
+Devices" (arXiv 1707.01083).
+
+1x1 convolutions dominate small networks, so they are grouped; a channel shuffle between the two of a unit lets every
+group hear of all others. What grouping saves is spent on width.
+
+>>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["shufflenet_v1_g3_x1_0"].build())):
+...     print(stride, channels)
+2 24
+4 24
+8 240
+16 480
+32 960
+
+The paper does not say what width the first convolution has at other scales than 1; the widths here are the only ones
+that give its printed operations (13, 38, 292 and 524 M with three groups). The shuffle is the paper's, (g, n)
+transposed; the authors' later code has the inverse one. ``.pcv`` is pytorchcv's form: the pooled shortcut comes after
+the convolutions' channels, and the first convolution is scaled as all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from featherbone.layers import Head, Parallel, Residual, Shuffle, conv, depthwise, relu
+from featherbone.spec import Backbone, Spec
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ShuffleNetV1Spec(Spec):
+    """A column of Table 1.
+
+    Attributes:
+        groups: of the 1x1 convolutions.
+        channels: output of stages 2, 3 and 4.
+        repeats: units of each stage, the downsampling one included.
+        stem_channels: output of the first convolution.
+        shortcut_first: whether the channels of the pooled shortcut come before the others.
+    """
+
+    family: ClassVar[str] = "shufflenet_v1"
+    paper: ClassVar[str] = (
+        "Zhang, Zhou, Lin, Sun: "
+        "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, arXiv 1707.01083"
+    )
+    groups: int
+    channels: tuple[int, ...]
+    repeats: tuple[int, ...] = (4, 8, 4)
+    stem_channels: int = 24
+    shortcut_first: bool = True
+
+    def check(self) -> None:
+        self._require_count("groups")
+        self._require_widths("channels", least=4)
+        self._require_widths("repeats", len(self.channels))
+        self._require_count("stem_channels")
+        whole = all(c % self.groups == 0 for c in self.channels)
+        self._require("channels", whole, f"multiples of groups={self.groups}")
+        inputs = (self.stem_channels, *self.channels[:-1])
+        wider = [c_out - c_in for c_in, c_out in zip(inputs, self.channels, strict=True)]
+        fits = all(c > 0 and c % self.groups == 0 for c in wider)
+        self._require("stem_channels", fits, f"less than channels[0], by a multiple of groups={self.groups}")
+
+    def assemble(self) -> Backbone:
+        c = self.stem_channels
+        # the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... as in every other family
+        stages: list[nn.Module] = [nn.MaxPool2d(3, 2, padding=1) if self.stem_stride == 4 else nn.Identity()]
+        for c_out, repeats in zip(self.channels, self.repeats, strict=True):
+            opening = self._downsampling_unit(c, c_out, grouped=len(stages) > 1)
+            body = partial(self._units, repeats)
+            stages.append(nn.Sequential(opening, self.cross_stage(c_out, c_out, body, conv, multiple=self.groups)))
+            c = c_out
+        return Backbone(
+            self,
+            conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
+            stages,
+            Head(c, self.num_classes),
+            channels=(self.stem_channels, self.stem_channels, *self.channels),
+            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+        )
+
+    def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:
+        units = [[Residual(self._branch(channels, channels, channels)), relu()] for _ in range(repeats - 1)]
+        return nn.Sequential(*(part for unit in units for part in unit)), channels
+
+    def _downsampling_unit(self, c_in: int, c_out: int, *, grouped: bool) -> nn.Module:
+        shortcut = nn.AvgPool2d(3, 2, padding=1)
+        branch = self._branch(c_in, c_out, c_out - c_in, stride=2, grouped=grouped)
+        ways = (shortcut, branch) if self.shortcut_first else (branch, shortcut)
+        return nn.Sequential(Parallel(*ways), relu())
+
+    def _branch(self, c_in: int, unit: int, c_out: int, *, stride: int = 1, grouped: bool = True) -> nn.Module:
+        """Fig. 2: only the first 1x1 convolution of the first unit is not grouped, as it reads few channels."""
+        # a quarter of the unit's channels (sec. 3.2), to the nearest whole number per group
+        width = max(int(unit / 4 / self.groups + 0.5), 1) * self.groups
+        return nn.Sequential(
+            conv(c_in, width, groups=self.groups if grouped else 1),
+            Shuffle(self.groups),
+            depthwise(width, stride=stride),
+            conv(width, c_out, groups=self.groups, act=None),
+        )
+
+
+_WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # stage 2 at scale 1, Table 1; it doubles from stage to stage
+_STEMS = {"0_25": (0.25, 12), "0_5": (0.5, 12), "1_0": (1, 24), "1_5": (1.5, 24), "2_0": (2, 48)}
+
+
+def _row(groups: int, scale: float, stem_channels: int, *, shortcut_first: bool = True) -> ShuffleNetV1Spec:
+    width = int(_WIDTHS[groups] * scale)
+    return ShuffleNetV1Spec(
+        groups=groups,
+        channels=(width, 2 * width, 4 * width),
+        stem_channels=stem_channels,
+        shortcut_first=shortcut_first,
+    )
+
+
+_PAPER = {
+    # 16 as in the authors' code, where eight groups do not divide what 12 leave
+    f"shufflenet_v1_g{g}_x{name}": _row(g, scale, 16 if (g, stem) == (8, 12) else stem)
+    for g in _WIDTHS
+    for name, (scale, stem) in _STEMS.items()
+}
+_PYTORCHCV = {
+    f"shufflenet_v1_g{g}_x{name}.pcv": _row(g, scale, int(24 * scale), shortcut_first=False)
+    for g in _WIDTHS
+    for name, scale in (("0_25", 0.25), ("0_5", 0.5), ("0_75", 0.75), ("1_0", 1))
+    if scale == 1 or g in (1, 3)
+}
+TABLE = _PAPER | _PYTORCHCV

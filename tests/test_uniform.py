@@ -1,0 +1,339 @@
+"""What every family can do alike: any input, features at any stride, dropping, freezing, recomputing, exporting."""
+
+import copy
+import itertools
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from reference import randomise
+from torch import Tensor, nn
+
+import featherbone as fb
+
+# the smallest of each family, of each form of its wiring
+FAMILIES = (
+    "densenet121",
+    "densenet_bc100_k12_cifar",
+    "cspdensenet121",
+    "peleenet",
+    "csppeleenet_last",
+    "cspresnet50",
+    "cspresnext50.timm",
+    "cspdarknet53",
+    "darknet53",
+    "cspdarknet_nano.yolox",
+    "vovnet27_slim",
+    "vovnet_v2_19_slim_dw",
+    "vovnet_v2_39.timm",
+    "cspvovnet39",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v1_g8_x0_25",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x0_5_star",
+    "shufflenet_v2_50",
+    "cspshufflenet_v2_x1_0",
+    "rdnet_tiny",
+)
+QUICK = ("densenet_bc100_k12_cifar", "csppeleenet", "cspdarknet_nano.yolox", "vovnet27_slim", "shufflenet_v1_g3_x0_5",
+         "shufflenet_v2_x0_5")  # fmt: skip
+
+
+def thin(name: str, **columns: object) -> fb.Spec:
+    """Return a row with few layers, so that a test of the wiring is quick."""
+    row = fb.spec(name)
+    shorter = {
+        "densenet121": {"layers": (2, 2, 2, 2)},
+        "densenet_bc100_k12_cifar": {"layers": (3, 3, 3)},
+        "cspdensenet121": {"layers": (2, 2, 2, 2)},
+        "rdnet_tiny": {"growth_rates": (8, 8, 8, 16), "shrinks": (True, True, True), "stem_channels": 16},
+        "cspresnet50": {"depths": (1, 2, 1, 1)},
+        "cspresnext50.timm": {"depths": (1, 1, 2, 1)},
+        "cspdarknet53": {"depths": (1, 1, 1, 1, 1)},
+        "darknet53": {"depths": (1, 1, 1, 1, 1)},
+        "shufflenet_v2_50": {"repeats": (2, 2, 2, 2)},
+    }.get(name, {})
+    return replace(row, **shorter, **columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("in_chans", [1, 4])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: int, output_stride: int) -> None:
+    with torch.device("meta"):
+        whole = fb.create_model(name, in_chans=in_chans, output_stride=output_stride, num_classes=5).eval()
+        maps = fb.create_model(name, in_chans=in_chans, output_stride=output_stride, features_only=True).eval()
+        for height, width in ((32, 32), (33, 33), (96, 64), (224, 224)):
+            image = torch.empty(2, in_chans, height, width)
+            assert whole(image).shape == (2, 5)
+            found = maps(image)
+            assert [m.shape[1] for m in found] == list(maps.channels) == list(whole.channels)
+            assert max(maps.strides) == min(output_stride, max(fb.spec(name).build().strides))
+            for m, stride in zip(found, maps.strides, strict=True):
+                for side, length in zip(m.shape[2:], (height, width), strict=True):
+                    # rounding may go up or down at each halving, never further
+                    assert length // stride <= max(side, 1) <= -(-length // stride) + (length % stride > 0)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", [n for n in FAMILIES if "cifar" not in n])
+def test_a_dilated_network_computes_the_plain_one_at_more_points(name: str, output_stride: int) -> None:
+    """Every n-th point of the larger map is, border included, the point of the small one: the weights are the same."""
+    torch.manual_seed(0)
+    plain = randomise(thin(name).build().double())
+    dense = thin(name, output_stride=output_stride).build().double().eval()
+    dense.load_state_dict(plain.state_dict())
+    for model in (plain, dense):  # a gate's global average is over other points, so it is left out here
+        for part in model.modules():
+            if isinstance(part, fb.Gate):
+                part.gate = nn.Identity()
+                part.pool = nn.AdaptiveAvgPool2d(1)
+                part.forward = lambda x: x  # type: ignore[method-assign]
+    assert dense.strides == tuple(min(s, output_stride) for s in plain.strides)
+    x = torch.randn(1, 3, 64, 128, dtype=torch.float64)
+    with torch.no_grad():
+        small, large = plain.forward_features(x), dense.forward_features(x)
+    step = 32 // output_stride
+    assert large.shape[2:] == (64 // output_stride, 128 // output_stride)
+    assert (large[:, :, ::step, ::step] - small).abs().max() <= 1e-10 * small.abs().max()
+
+
+def test_a_dilation_of_eight_doubles_twice() -> None:
+    """A pool that pads, with a rate of its own; the plain pool of the same kernel is the reference."""
+    maps = fb.create_model("shufflenet_v1_g1_x0_25", output_stride=8, features_only=True)
+    rates = {m.dilation[0] for m in maps.modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] == 3}
+    assert rates == {1, 2, 4}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_drops_paths_and_only_while_training(name: str) -> None:
+    torch.manual_seed(0)
+    plain, dropping = thin(name).build(), thin(name, drop_path=0.9).build()
+    dropping.load_state_dict(plain.state_dict())
+    x = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(x), dropping.eval()(x))
+        for part in dropping.modules():  # only the dropping is left to chance
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+        dropping.train()
+        features = [dropping.forward_features(x) for _ in range(4)]
+    assert any(not torch.equal(features[0], other) for other in features[1:])
+
+
+def test_a_dropped_path_keeps_its_mean_and_drops_whole_images() -> None:
+    torch.manual_seed(0)
+    path = fb.Residual(nn.Identity())
+    path.drop_path = 0.25
+    out = path(torch.ones(4000, 2, 3, 3)) - 1
+    assert out.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert all(image.unique().numel() == 1 for image in out[:50])
+    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert torch.equal(path.eval()(torch.ones(1, 1, 1, 1)), torch.full((1, 1, 1, 1), 2.0))
+
+
+def test_the_rate_rises_from_nothing_to_the_whole() -> None:
+    rates = [
+        m.drop_path for m in fb.create_model("shufflenet_v2_x0_5", drop_path=0.3).modules() if isinstance(m, fb.Split)
+    ]
+    assert rates[0] == 0
+    assert rates[-1] == pytest.approx(0.3)
+    assert rates == sorted(rates)
+    assert len(rates) == 13
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_freezing_stops_the_stem_and_the_first_stages_and_nothing_else(name: str) -> None:
+    torch.manual_seed(0)
+    plain = thin(name).build()
+    model = fb.freeze(plain, 2).train()
+    assert all(p.requires_grad for p in plain.parameters())
+    before = copy.deepcopy(model.state_dict())
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    model(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    optimiser.step()
+    frozen = ("stem.", "stages.0.", "stages.1.")
+    for key, tensor in model.state_dict().items():
+        if key.startswith(frozen):
+            assert torch.equal(tensor, before[key]), key
+        elif "running" in key or "weight" in key:
+            assert not torch.equal(tensor, before[key]) or not tensor.any(), key
+    assert model.stages[2].training
+    assert not model.stages[1].training
+
+
+def test_freezing_survives_pyramid_head_and_evaluation() -> None:
+    model = fb.freeze(fb.create_model("shufflenet_v2_x0_5"), 1)
+    for other in (fb.Pyramid(model), fb.reset_head(model, 3), copy.deepcopy(model)):
+        other.eval().train()
+        assert not other.stem.training
+        assert other.stages[2].training
+        assert not any(p.requires_grad for p in other.stem.parameters())
+    for wrong in (-1, 5):
+        with pytest.raises(fb.InputError, match="stages="):
+            fb.freeze(model, wrong)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_new_head_leaves_the_rest(name: str) -> None:
+    model = thin(name).build().eval()
+    new = fb.reset_head(model, 7)
+    assert new.spec == replace(model.spec, num_classes=7)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert new(x).shape == (1, 7)
+        assert torch.equal(new.forward_features(x), model.forward_features(x))
+        pooled = fb.reset_head(new, 0)(x)
+        assert torch.equal(pooled, fb.reset_head(model, 0)(x))
+        assert fb.reset_head(fb.reset_head(new, 0), 5)(x).shape == (1, 5)
+    assert model.spec.num_classes != 7
+
+
+def gradients(model: nn.Module, x: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    model.zero_grad()
+    model(x).square().sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_recomputation_changes_neither_gradients_nor_statistics(name: str) -> None:
+    torch.manual_seed(0)
+    plain = randomise(thin(name, drop_path=0.2).build().double()).train()
+    again = fb.recompute(plain)
+    assert list(again.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    wanted, found = gradients(plain, x), gradients(again, x)
+    assert wanted.keys() == found.keys()
+    for key, gradient in wanted.items():
+        assert torch.allclose(found[key], gradient, rtol=1e-10, atol=1e-12 * gradient.abs().max().item() + 1e-300), key
+    for (key, ours), theirs in zip(again.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), key  # running statistics and their counts included: updated once
+
+
+def kept_bytes(model: nn.Module, x: Tensor) -> int:
+    """Return the bytes that autograd keeps for the backward pass, every storage once, parameters not counted."""
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    alive = []
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        alive.append(model(x))
+    return sum(seen.values())
+
+
+def test_recomputation_makes_a_dense_blocks_memory_linear() -> None:
+    x = torch.randn(1, 16, 16, 16, requires_grad=True)
+
+    def block(layers: int) -> nn.Module:
+        bricks = [fb.preconv(16 + 8 * i, 8, 3) for i in range(layers)]
+        return nn.Sequential(fb.Dense(bricks)).train()
+
+    plain = [kept_bytes(block(n), x) for n in (8, 16, 32)]
+    again = [kept_bytes(fb.recompute(block(n)), x) for n in (8, 16, 32)]
+    assert plain[2] - plain[1] > 2.5 * (plain[1] - plain[0])  # quadratic: each doubling adds four times as much
+    assert again[2] - again[1] < 2.5 * (again[1] - again[0])  # linear: twice as much
+    assert again[2] < plain[2] / 5
+
+
+def test_recomputation_needs_our_wirings() -> None:
+    with pytest.raises(fb.InputError, match="wirings"):
+        fb.recompute(nn.Sequential(nn.Conv2d(3, 3, 1)))
+
+
+@pytest.fixture
+def one_process_group(tmp_path: Path) -> Iterator[None]:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process_group")
+@pytest.mark.parametrize("name", QUICK)
+def test_recomputation_works_under_data_parallel_training(name: str) -> None:
+    torch.manual_seed(0)
+    plain = thin(name).build().double().train()
+    again = nn.parallel.DistributedDataParallel(fb.recompute(plain))
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    wanted, found = gradients(plain, x), gradients(again, x)
+    for key, gradient in wanted.items():
+        assert torch.allclose(found[f"module.{key}"], gradient, rtol=1e-9, atol=1e-12), key
+    for key, tensor in plain.state_dict().items():
+        assert torch.equal(again.module.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_exports_also_recomputed_and_dilated(name: str) -> None:
+    model = fb.recompute(randomise(thin(name, output_stride=16, drop_path=0.1).build())).eval()
+    x = torch.randn(1, 3, 64, 96)
+    program = torch.export.export(model, (x,)).module()
+    with torch.no_grad():
+        wanted = model(x)
+        assert (program(x) - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_goes_through_dynamo_without_a_break(name: str) -> None:
+    torch.compiler.reset()
+    model = randomise(thin(name).build())
+    x = torch.randn(1, 3, 64, 64)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        wanted = model(x)
+        assert (compiled(x) - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+def test_recomputation_compiles_for_training() -> None:
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    plain = thin("densenet_bc100_k12_cifar").build().train()
+    compiled = torch.compile(fb.recompute(plain), backend="aot_eager")
+    x = torch.randn(2, 3, 32, 32)
+    wanted, found = gradients(plain, x), gradients(compiled, x)
+    for key, gradient in wanted.items():
+        assert torch.allclose(
+            found[f"_orig_mod.{key}"], gradient, rtol=1e-3, atol=1e-5 * gradient.abs().max().item()
+        ), key
+    for key, tensor in plain.state_dict().items():
+        assert torch.allclose(compiled.state_dict()[f"_orig_mod.{key}"].float(), tensor.float(), atol=1e-6), key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_and_rows_can_be_copied_and_pickled(name: str) -> None:
+    row = thin(name, output_stride=16)
+    assert pickle.loads(pickle.dumps(row)) == row  # noqa: S301 - our own row, made a line above
+    model = row.build().eval()
+    x = torch.randn(1, 3, 33, 47)
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(model)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "fusion"), list(itertools.product((0.25, 0.33, 0.5, 0.75), ("both", "first", "last")))
+)
+@pytest.mark.parametrize(
+    "name", ["densenet121", "peleenet", "vovnet27_slim", "vovnet_v2_19_dw", "cspresnet50.timm", "cspdarknet53", "rdnet_tiny",
+             "cspdarknet_nano.yolox", "shufflenet_v2_x1_0", "shufflenet_v1_g1_x1_0"],
+)  # fmt: skip
+def test_csp_goes_round_any_body_in_any_share(name: str, ratio: float, fusion: str) -> None:
+    row = thin(name)
+    with torch.device("meta"):
+        model = replace(row, partial_ratio=ratio, fusion=fusion, num_classes=3).build()  # type: ignore[arg-type]
+        maps = fb.Pyramid(model)(torch.empty(2, 3, 65, 64))
+    assert [m.shape[1] for m in maps] == list(model.channels)
+    splits = [m for m in model.modules() if isinstance(m, fb.Split)]
+    assert len(splits) >= 3
+    if fusion != "last":
+        plain = replace(row, partial_ratio=0.5, fusion="first") if "csp" in name else row
+        assert model.channels[-1] == plain.build().channels[-1]
