@@ -92,7 +92,7 @@ def test_a_dilated_network_computes_the_plain_one_at_more_points(name: str, outp
             if isinstance(part, fb.Gate):
                 part.gate = nn.Identity()
                 part.pool = nn.AdaptiveAvgPool2d(1)
-                part.forward = lambda x: x  # type: ignore[method-assign]
+                part.forward = lambda x: x  # type: ignore[method-assign,assignment]
     assert dense.strides == tuple(min(s, output_stride) for s in plain.strides)
     x = torch.randn(1, 3, 64, 128, dtype=torch.float64)
     with torch.no_grad():

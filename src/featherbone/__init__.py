@@ -49,6 +49,9 @@ from featherbone.verbs.training import DEFAULT_MODEL as DEFAULT_MODEL
 from featherbone.verbs.training import Run as Run
 from featherbone.verbs.training import resume as resume
 from featherbone.verbs.training import train as train
+from featherbone.weights import Imported as Imported
+from featherbone.weights import import_weights as import_weights
 from featherbone.weights import load as load
+from featherbone.weights import load_weights as load_weights
 from featherbone.weights import read_header as read_header
 from featherbone.weights import save as save

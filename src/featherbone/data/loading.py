@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
@@ -143,10 +143,18 @@ def _leave_interrupts_to_the_main_process(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to every process of the program
 
 
+class _BlueFirst(nn.Module):
+    """``(..., 3, H, W)`` with the colours in the opposite order."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flip(-3)
+
+
 def _to_tensor(preprocess: Preprocess) -> list[v2.Transform]:
     return [
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),
+        *([_BlueFirst()] if preprocess.bgr else []),
         v2.Normalize(list(preprocess.mean), list(preprocess.std)),
         v2.ToPureTensor(),
     ]

@@ -24,12 +24,14 @@ class Preprocess:
         std: likewise.
         crop: share of the resized short side that the square covers (0.875 is the ImageNet custom, 1 cuts nothing off
             a square image).
+        bgr: whether blue comes first, as where OpenCV read the images; ``mean`` and ``std`` are in that order too.
     """
 
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop: float = 1.0
+    bgr: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -81,10 +83,11 @@ class Preprocess:
             InputError: if a value is unknown, missing or out of range.
         """
         if set(values) - {f.name for f in fields(cls)} or not {"size", "mean", "std"} <= set(values):
-            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop")
+            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop and bgr")
         return cls(
             size=values["size"],
             mean=tuple(values["mean"]),
             std=tuple(values["std"]),
             crop=values.get("crop", 1.0),
+            bgr=values.get("bgr", False),
         )

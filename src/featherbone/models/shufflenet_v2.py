@@ -13,11 +13,11 @@ and concatenation and channel shuffle mix them.
 32 464
 
 The plain names are the authors' networks: their first unit keeps the stem's 24 channels on the projection branch (only
-so do the paper's 146, 299 and 591 M operations come out), and their classifier has no bias. ``.tv`` is torchvision's
-form: both branches of the first unit emit half, and the classifier has a bias. The shuffle stands after the
-concatenation, as in Fig. 3; the authors' code de-interleaves at the start of the next unit instead. ``.nanodet`` is
-torchvision's form with a leaky ReLU, as NanoDet's detectors train it. The released "Large" networks are others than the
-paper's Table 6, which is built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
+so do the paper's 146, 299 and 591 M operations come out), a unit shuffles what it reads, and the classifier has no
+bias. Other forms shuffle after the concatenation, as Fig. 3 draws it: ``.tv`` is torchvision's, in which both branches
+of the first unit emit half; ``.nanodet`` is that with a leaky ReLU, as NanoDet's detectors train it; ``.pcv`` is
+pytorchcv's "2b", which scales the last convolution too. The released "Large" networks are others than the paper's Table 6,
+which is built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class ShuffleNetV2Spec(Spec):
         first_stride: stride of the network's first unit; 1 in the large networks.
         conv5_channels: output of the last 1x1 convolution.
         first_projection: what the projection branch of the network's first unit emits; the main branch emits the rest.
+        shuffle_first: whether a unit shuffles what it reads (authors' code) or what it made (Fig. 3).
         extra_depthwise: whether a depthwise 3x3 opens every main branch, for a wider view (V2*, Table 7).
         residual: whether a unit's main branch adds its input (appendix Fig. 2c).
         se: whether main branches end in a squeeze-and-excitation gate.
@@ -73,6 +74,7 @@ class ShuffleNetV2Spec(Spec):
     first_stride: int = 2
     conv5_channels: int = 1024
     first_projection: int = 24
+    shuffle_first: bool = True
     extra_depthwise: bool = False
     residual: bool = False
     se: bool = False
@@ -130,8 +132,12 @@ class ShuffleNetV2Spec(Spec):
 
     def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:
         half = channels // 2
-        units = [[Split(half, self._main_branch(half, half, half)), Shuffle(2)] for _ in range(repeats - 1)]
-        return nn.Sequential(*(part for unit in units for part in unit)), channels
+        units: list[nn.Module] = []
+        for _ in range(repeats - 1):
+            unit = Split(half, self._main_branch(half, half, half))
+            # shuffling halves apart undoes shuffling two groups together: even channels walk round, odd ones work
+            units += [Shuffle(half), unit] if self.shuffle_first else [unit, Shuffle(2)]
+        return nn.Sequential(*units), channels
 
     def _main_branch(self, c_in: int, width: int, c_out: int, stride: int = 1) -> nn.Module:
         """Fig. 3c and d; with the appendix's gate and shortcut (Fig. 2c) the last ReLU comes after both."""
@@ -146,7 +152,8 @@ class ShuffleNetV2Spec(Spec):
     def _downsampling_unit(self, c_in: int, c_out: int, stride: int, projection: int) -> nn.Module:
         projected = nn.Sequential(depthwise(c_in, stride=stride), conv(c_in, projection, act=self._act))
         main = self._main_branch(c_in, c_out // 2, c_out - projection, stride)
-        return nn.Sequential(Parallel(projected, main), Shuffle(2))
+        unit = Parallel(projected, main)
+        return unit if self.shuffle_first else nn.Sequential(unit, Shuffle(2))
 
 
 _AUTHORS = {  # Table 5; dropout as in the authors' code
@@ -177,9 +184,15 @@ _LARGE = {  # Table 6 and appendix Table 2
     ),
 }
 _TORCHVISION = {
-    f"{name}.tv": replace(row, first_projection=row.channels[0] // 2, classifier_bias=True, dropout=0.0)
+    f"{name}.tv": replace(
+        row, first_projection=row.channels[0] // 2, shuffle_first=False, classifier_bias=True, dropout=0.0
+    )
     for name, row in _AUTHORS.items()
+}
+_PYTORCHCV = {
+    f"{name}.pcv": replace(row, conv5_channels=conv5_channels, shuffle_first=False, classifier_bias=True, dropout=0.0)
+    for (name, row), conv5_channels in zip(_AUTHORS.items(), (1024, 1024, 1553, 2153), strict=True)
 }
 _NANODET = {f"{name}.nanodet": replace(_TORCHVISION[f"{name}.tv"], negative_slope=0.1) for name in list(_AUTHORS)[:3]}
 _CSP = {"cspshufflenet_v2_x1_0": replace(_AUTHORS["shufflenet_v2_x1_0"], partial_ratio=0.5)}
-TABLE = _AUTHORS | _STAR | _LARGE | _TORCHVISION | _NANODET | _CSP
+TABLE = _AUTHORS | _STAR | _LARGE | _TORCHVISION | _PYTORCHCV | _NANODET | _CSP

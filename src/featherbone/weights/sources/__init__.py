@@ -1,0 +1,25 @@
+"""The forms in which other projects publish each family."""
+
+from collections.abc import Mapping
+
+from featherbone.weights.sources.cspnet import CSPDARKNET, CSPRESNET, RDNET, YOLOX
+from featherbone.weights.sources.densenet import DENSENET, PELEENET
+from featherbone.weights.sources.shufflenet import SHUFFLENET_V1, SHUFFLENET_V2
+from featherbone.weights.sources.source import Given as Given
+from featherbone.weights.sources.source import Layer as Layer
+from featherbone.weights.sources.source import Source as Source
+from featherbone.weights.sources.source import State as State
+from featherbone.weights.sources.vovnet import VOVNET, VOVNET_V2
+
+SOURCES: Mapping[str, tuple[Source, ...]] = {
+    "densenet": DENSENET,
+    "peleenet": PELEENET,
+    "cspresnet": CSPRESNET,
+    "cspdarknet": CSPDARKNET,
+    "cspdarknet_yolox": YOLOX,
+    "vovnet": VOVNET,
+    "vovnet_v2": VOVNET_V2,
+    "shufflenet_v1": SHUFFLENET_V1,
+    "shufflenet_v2": SHUFFLENET_V2,
+    "rdnet": RDNET,
+}

@@ -1,0 +1,114 @@
+"""DenseNet's and PeleeNet's layers in other projects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+
+from featherbone.models.densenet import DenseNetSpec
+from featherbone.models.peleenet import PeleeNetSpec
+from featherbone.spec import Spec
+from featherbone.weights.sources.source import Given, Layer, Source, pairs
+
+
+def _densenet(
+    spec: Spec,
+    *,
+    stem: tuple[str, str],
+    block: str,
+    layer: str,
+    parts: tuple[str, ...],
+    transition: tuple[str, str],
+    last: tuple[str, str],
+    first_layer: int = 1,
+) -> Iterator[Layer]:
+    """Yield the layers of a project that follows the paper's outline; ``{b}`` is a block, ``{l}`` a layer."""
+    assert isinstance(spec, DenseNetSpec)
+    yield from stem if spec.stem_norm else stem[:1]
+    for b, layers in enumerate(spec.layers, 1):
+        if b > 1:
+            yield from (part.format(b=b - 1, after=b) for part in transition)
+        for i in range(first_layer, first_layer + layers):
+            for part in parts if spec.bottleneck else parts[:2]:
+                yield f"{block.format(b=b)}.{layer.format(l=i)}.{part}"
+    yield from last
+
+
+_torchvision = partial(
+    _densenet,
+    stem=("features.conv0", "features.norm0"),
+    block="features.denseblock{b}",
+    layer="denselayer{l}",
+    parts=("norm1", "conv1", "norm2", "conv2"),
+    transition=("features.transition{b}.norm", "features.transition{b}.conv"),
+    last=("features.norm5", "classifier"),
+)
+_gpleiss = partial(_torchvision, last=("features.norm_final", "classifier"))
+_listed = partial(
+    _torchvision,
+    stem=("features.0", "features.1"),
+    layer="layers.{l}",
+    parts=("bn1", "conv1", "bn2", "conv2"),
+    transition=("features.transition{b}.bn", "features.transition{b}.conv"),
+    first_layer=0,
+)
+
+
+def _pytorchcv(spec: Spec) -> Iterator[Layer]:
+    assert isinstance(spec, DenseNetSpec)
+    init = "features.init_block"
+    return _densenet(
+        spec,
+        stem=(f"{init}.conv", f"{init}.bn") if spec.stem_norm else (init, ""),
+        block="features.stage{b}",
+        layer="unit{l}",
+        parts=("conv1.bn", "conv1.conv", "conv2.bn", "conv2.conv") if spec.bottleneck else ("conv.bn", "conv.conv"),
+        transition=("features.stage{after}.trans{after}.conv.bn", "features.stage{after}.trans{after}.conv.conv"),
+        last=("features.post_activ.bn", "output"),
+    )
+
+
+def _old_torchvision(name: str) -> str:
+    # files of 2017 say norm.1 and conv.2, which newer module names may not
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
+
+
+def _peleenet(spec: Spec) -> Iterator[Layer]:
+    assert isinstance(spec, PeleeNetSpec)
+    named = partial(pairs, norm="norm")
+    yield from named(*(f"features.stemblock.{part}." for part in ("stem1", "stem2a", "stem2b", "stem3")))
+    for b, layers in enumerate(spec.layers, 1):
+        for i in range(1, layers + 1):
+            ways = ("1a", "1b", "2a", "2b", "2c")
+            yield from named(*(f"features.denseblock{b}.denselayer{i}.branch{way}." for way in ways))
+        yield from named(f"features.transition{b}.")
+    yield "classifier"
+
+
+def _pytorchcv_peleenet(spec: Spec) -> Iterator[Layer]:
+    assert isinstance(spec, PeleeNetSpec)
+    init = "features.init_block"
+    yield from pairs(f"{init}.first_conv.", f"{init}.branches.branch1.conv1.", f"{init}.branches.branch1.conv2.")
+    # it concatenates the pool after the convolutions
+    yield Given((f"{init}.last_conv.conv",), swaps=spec.stem_channels)
+    yield f"{init}.last_conv.bn"
+    for b, layers in zip(count(1), spec.layers, strict=False):
+        for i in range(1, layers + 1):
+            unit = f"features.stage{b}.unit{i}"
+            yield from pairs(
+                *(f"{unit}.branch1.conv{n}." for n in (1, 2)), *(f"{unit}.branch2.conv{n}." for n in (1, 2, 3))
+            )
+        last = b == len(spec.layers)
+        yield from pairs("features.final_block." if last else f"features.stage{b + 1}.trans{b + 1}.conv.")
+    yield "output.fc"
+
+
+DENSENET = (
+    Source("torchvision or timm", _torchvision, rename=_old_torchvision),
+    Source("gpleiss/efficient_densenet_pytorch", _gpleiss),
+    Source("numbered layers", _listed),
+    Source("pytorchcv", _pytorchcv),
+)
+PELEENET = (Source("Robert-JunWang/PeleeNet", _peleenet), Source("pytorchcv", _pytorchcv_peleenet))

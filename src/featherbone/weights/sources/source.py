@@ -1,0 +1,67 @@
+"""How other projects name and arrange the layers of the networks we know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featherbone.data import Preprocess
+from featherbone.spec import Spec
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where the tensors of one of our layers are in a foreign file.
+
+    Attributes:
+        names: the foreign layer; of several the outputs are concatenated in this order.
+        change: makes our weight of the foreign one.
+        swaps: how many of the first input channels come last here.
+    """
+
+    names: tuple[str, ...]
+    change: Callable[[Tensor], Tensor] | None = None
+    swaps: int = 0
+
+    def weight(self, tensors: list[Tensor]) -> Tensor:
+        """Return our weight."""
+        whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        if self.change:
+            whole = self.change(whole)
+        return torch.cat([whole[:, self.swaps :], whole[:, : self.swaps]], 1) if self.swaps else whole
+
+
+Layer = str | Given
+
+
+@dataclass(frozen=True)
+class Source:
+    """One project's form of a family.
+
+    Attributes:
+        name: the project.
+        layers: for a row, the foreign layers in the order in which ours are registered, which is that of running.
+        rename: rewrites a foreign name first, for older files.
+        permute: reorders channels in the state of our network, where the project shuffles otherwise.
+        norm_eps: what the project's batch norms add to the variance, if not PyTorch's 1e-5.
+        preprocess: how the project's published weights are fed, where its files do not differ in it.
+    """
+
+    name: str
+    layers: Callable[[Spec], Iterable[Layer]]
+    rename: Callable[[str], str] = str
+    permute: Callable[[Spec, State], State] | None = None
+    norm_eps: float = 1e-5
+    preprocess: Preprocess | None = None
+
+
+def pairs(*blocks: str, convolution: str = "conv", norm: str = "bn") -> Iterator[str]:
+    """Yield the convolution and the norm of every block, for projects that name them alike everywhere."""
+    for block in blocks:
+        yield f"{block}{convolution}"
+        yield f"{block}{norm}"
