@@ -20,6 +20,10 @@ fix:
 pin:
     uv run --no-project --python '>=3.11' python tools/pin.py
 
+# The table of all networks beside what is published of them.
+networks:
+    uv run python tools/networks.py
+
 # Every figure of the README, from the commands that it names.
 figures:
     uv run python benchmarks/import_time.py

@@ -1,16 +1,14 @@
-"""Independent implementations to compare with, and how to give two networks the same numbers."""
+"""Independent implementations to compare with, and how to give a network numbers that show a wrong order."""
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy by position: both register their tensors in the order in which they run."""
-    given, wanted = source.state_dict(), target.state_dict()
-    target.load_state_dict(dict(zip(wanted, given.values(), strict=True)))
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+def randomise(model: Module, seed: int = 0) -> Module:
     """Give every norm weights and statistics that are not the identity, so that a wrong order shows."""
     generator = torch.Generator().manual_seed(seed)
     for part in model.modules():
@@ -26,60 +24,82 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-class AuthorsShuffleNetV2(nn.Module):
-    """ShuffleNet V2 written a second time, from the paper's Fig. 3 and Table 5, with plain indexing.
+class MegviiShuffleNetV1(nn.Module):
+    """The authors' later code, written again from its description: the inverse shuffle stands after the depthwise."""
 
-    The projection branch of every downsampling unit keeps its input's width and the main branch emits the rest, the
-    rule under which the paper's operations come out.
-    """
-
-    def __init__(self, channels: tuple[int, ...], conv5: int, num_classes: int) -> None:
+    def __init__(self, groups: int, stem: int, channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.first = nn.ModuleList([nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.BatchNorm2d(24)])
-        self.units = nn.ModuleList()
+        self.groups = groups
+        self.first_conv = nn.Sequential(nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        self.features = nn.ModuleList()
+        c = stem
+        for c_out, repeats in zip(channels, (4, 8, 4), strict=True):
+            for i in range(repeats):
+                unit, mid, last = nn.Module(), c_out // 4, c_out if i else c_out - c
+                unit.branch_main_1 = nn.Sequential(
+                    nn.Conv2d(c, mid, 1, groups=groups if len(self.features) else 1, bias=False),
+                    nn.BatchNorm2d(mid),
+                    nn.ReLU(),
+                    nn.Conv2d(mid, mid, 3, 1 if i else 2, 1, groups=mid, bias=False),
+                    nn.BatchNorm2d(mid),
+                )
+                unit.branch_main_2 = nn.Sequential(
+                    nn.Conv2d(mid, last, 1, groups=groups, bias=False), nn.BatchNorm2d(last)
+                )
+                self.features.append(unit)
+                c = c_out
+        self.classifier = nn.Sequential(nn.Linear(c, 10, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(self.first_conv(x), 3, 2, 1)
+        for unit in self.features:
+            first, second = unit.children()
+            y = first(x)
+            order = [i for k in range(self.groups) for i in range(k, y.shape[1], self.groups)]
+            y = second(y[:, order])
+            if y.shape[2] == x.shape[2]:
+                x = (x + y).relu()
+            else:
+                x = torch.cat([nn.functional.avg_pool2d(x, 3, 2, 1), y.relu()], 1)
+        return self.classifier(x.mean((2, 3)))
+
+
+class MegviiShuffleNetV2(nn.Module):
+    """The authors' code, written again from its description: even channels walk past a unit's branch, odd into it."""
+
+    def __init__(self, channels: tuple[int, ...], last: int) -> None:
+        super().__init__()
+        self.first_conv = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU())
+        self.features = nn.ModuleList()
         c = 24
         for c_out, repeats in zip(channels, (4, 8, 4), strict=True):
             half = c_out // 2
-            projection = nn.ModuleList([*self._depthwise(c, 2), *self._pointwise(c, c)])
-            main = [*self._pointwise(c, half), *self._depthwise(half, 2), *self._pointwise(half, c_out - c)]
-            self.units.append(nn.ModuleList([projection, nn.ModuleList(main)]))
-            for _ in range(repeats - 1):
-                body = [*self._pointwise(half, half), *self._depthwise(half, 1), *self._pointwise(half, half)]
-                self.units.append(nn.ModuleList(body))
+            for i in range(repeats):
+                unit, c_in = nn.Module(), half if i else c
+                if not i:
+                    unit.branch_proj = nn.Sequential(*self._depthwise(c, 2), *self._pointwise(c, c))
+                unit.branch_main = nn.Sequential(
+                    *self._pointwise(c_in, half),
+                    *self._depthwise(half, 1 if i else 2),
+                    *self._pointwise(half, c_out - c_in),
+                )
+                self.features.append(unit)
             c = c_out
-        self.last = nn.ModuleList(self._pointwise(c, conv5))
-        self.classifier = nn.Linear(conv5, num_classes, bias=False)
+        self.conv_last = nn.Sequential(*self._pointwise(c, last))
+        self.classifier = nn.Sequential(nn.Linear(last, 10, bias=False))
 
     @staticmethod
     def _pointwise(c_in: int, c_out: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out)]
+        return [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
 
     @staticmethod
     def _depthwise(c: int, stride: int) -> list[nn.Module]:
         return [nn.Conv2d(c, c, 3, stride, 1, groups=c, bias=False), nn.BatchNorm2d(c)]
 
-    @staticmethod
-    def _main(parts: nn.Module, x: Tensor) -> Tensor:
-        w1, n1, w2, n2, w3, n3 = parts.children()
-        return n3(w3(n2(w2(n1(w1(x)).relu())))).relu()
-
-    @staticmethod
-    def _interleave(first: Tensor, second: Tensor) -> Tensor:
-        both = torch.cat([first, second], 1)
-        c = both.shape[1]
-        order = [i // 2 + (c // 2) * (i % 2) for i in range(c)]
-        return both[:, order]
-
     def forward(self, x: Tensor) -> Tensor:
-        convolution, norm = self.first
-        x = nn.functional.max_pool2d(norm(convolution(x)).relu(), 3, 2, 1)
-        for unit in self.units:
-            if len(list(unit.children())) == 2:
-                projection, main = unit.children()
-                w1, n1, w2, n2 = projection.children()
-                x = self._interleave(n2(w2(n1(w1(x)))).relu(), self._main(main, x))
-            else:
-                half = x.shape[1] // 2
-                x = self._interleave(x[:, :half], self._main(unit, x[:, half:]))
-        w, n = self.last
-        return self.classifier(n(w(x)).relu().mean((2, 3)))
+        x = nn.functional.max_pool2d(self.first_conv(x), 3, 2, 1)
+        for unit in self.features:
+            branches = list(unit.children())
+            past, into = (x[:, 0::2], x[:, 1::2]) if len(branches) == 1 else (branches[0](x), x)
+            x = torch.cat([past, branches[-1](into)], 1)
+        return self.classifier(self.conv_last(x).mean((2, 3)))

@@ -19,13 +19,13 @@ ALLOWED = {
     "data": set(),
     "spec": {"layers"},
     "pyramid": {"layers", "spec"},
-    "models": {"layers", "spec", "pyramid"},
-    "weights": {"models", "spec", "data"},
+    "models": {"layers", "spec"},
+    "weights": {"models", "spec", "layers", "data"},
     "cost": {"graph"},
     "deploy": {"graph"},
     "train": {"data"},
     "report": set(),
-    "verbs": {"graph", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
+    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 
@@ -76,7 +76,7 @@ def test_the_core_needs_torch_numpy_and_safetensors_only(tmp_path: Path) -> None
     script = """
 import sys
 absent = {"lightning", "torchvision", "PIL", "sklearn", "rich", "typer", "matplotlib", "torchmetrics", "onnx",
-          "onnxscript", "onnxruntime", "openvino"}
+          "onnxscript", "onnxruntime", "openvino", "huggingface_hub"}
 class Without:
     def __init__(self, finder):
         self.finder = finder
@@ -88,7 +88,9 @@ model = fb.create_model("shufflenet_v2_x0_5", num_classes=3)
 fb.save(model, sys.argv[1])
 assert fb.load(sys.argv[1])(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
 assert fb.cost(model, 64).params == sum(p.numel() for p in model.parameters())
-for verb in (lambda: fb.train("digits"), lambda: fb.export(model, "x.onnx")):
+for verb in (lambda: fb.train("digits"), lambda: fb.export(model, "x.onnx"), lambda: fb.from_pretrained("a/b"),
+             lambda: fb.create_model("densenet121", pretrained=True),
+             lambda: fb.create_model("rdnet_tiny", pretrained=True)):
     try:
         verb()
     except fb.InputError as error:
@@ -98,7 +100,7 @@ for verb in (lambda: fb.train("digits"), lambda: fb.export(model, "x.onnx")):
     done = subprocess.run([sys.executable, "-c", script, target], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 5
     assert all("pip install 'featherbone[" in line for line in lines)
 
 

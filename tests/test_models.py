@@ -1,188 +1,98 @@
-"""Published counts, equality with independent implementations, and declared = real shapes."""
+"""Published counts, rows and what they refuse."""
 
-import copy
+import csv
 import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytorchcv.model_provider import get_model
-from reference import AuthorsShuffleNetV2, copy_weights, randomise
 from torch import nn
 
 import featherbone as fb
 from featherbone.models import spec_from_row, stem_stride_for
 from featherbone.spec import spec_to_dict
 
-# parameters, multiply-accumulates at 224 in millions: papers, authors' code and torchvision
-PUBLISHED = {
-    "densenet121": (7_978_856, 2834),
-    "densenet169": (14_149_480, 3360),
-    "densenet201": (20_013_928, 4291),
-    "densenet264": (33_337_704, 5752),
-    "densenet161": (28_681_000, 7728),
-    "densenet264_k48": (72_686_632, 12851),
-    "vovnet27_slim": (3_525_736, 2177),
-    "vovnet39": (22_600_296, 7072),
-    "vovnet57": (36_640_296, 8930),
-    "shufflenet_v2_x0_5": (1_365_792, 40.5),
-    "shufflenet_v2_x1_0": (2_278_760, 145.8),
-    "shufflenet_v2_x1_5": (3_506_720, 299.0),
-    "shufflenet_v2_x2_0": (7_402_600, 590.8),
-    "shufflenet_v2_x0_5.tv": (1_366_792, 40.5),
-    "shufflenet_v2_x1_0.tv": (2_278_604, 144.9),
-    "shufflenet_v2_x1_5.tv": (3_503_624, 295.8),
-    "shufflenet_v2_x2_0.tv": (7_393_996, 583.3),
-}
+with (Path(__file__).parents[1] / "docs" / "published.csv").open(encoding="utf-8") as table:
+    PUBLISHED = {row["name"]: row for row in csv.DictReader(table)}
 
-# the same at 32 for ten classes: DenseNet's Table 2, counts worked out from its definition
-PUBLISHED_CIFAR: dict[str, tuple[int, int | None]] = {
-    "densenet40_k12_cifar": (1_019_722, 265),
-    "densenet100_k12_cifar": (6_979_642, 1770),
-    "densenet100_k24_cifar": (27_249_082, 6889),
-    "densenet_bc100_k12_cifar": (769_162, 288),
-    "densenet_bc250_k24_cifar": (15_324_406, 5419),
-    "densenet_bc190_k40_cifar": (25_624_430, 9302),
-    "densenet_bc40_k36_cifar": (1_542_682, None),
-    "densenet_bc40_k48_cifar": (2_733_130, None),
-    "densenet_bc40_k60_cifar": (4_261_690, None),
-}
+# printed figures that the authors rounded or counted otherwise, and how far ours may be from them
+ROUNDED = {"shufflenet_v1": 0.05, "shufflenet_v2": 0.015, "se_shufflenet_v2": 0.01, "csppeleenet": 0.25}
 
-SMALL = ("densenet121", "vovnet27_slim", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0.tv")
-
-
-def test_every_network_has_published_numbers() -> None:
-    assert set(fb.list_models()) == {*PUBLISHED, *PUBLISHED_CIFAR}
-
-
-@pytest.mark.parametrize("name", PUBLISHED_CIFAR)
-def test_the_cifar_networks_have_the_papers_counts(name: str) -> None:
-    params, millions = PUBLISHED_CIFAR[name]
-    with torch.device("meta"):
-        model = fb.create_model(name)
-        maps = fb.Pyramid(model)(torch.empty(1, 3, 32, 32))
-    cost = fb.cost(model, 32)
-    assert cost.params == params == fb.count_parameters(name)
-    assert millions is None or round(cost.macs / 1e6) == millions
-    assert model.strides == (1, 1, 2, 4)
-    assert [32 // m.shape[2] for m in maps] == list(model.strides)
-    assert [m.shape[1] for m in maps] == list(model.channels)
-
-
-@pytest.mark.parametrize(
-    ("name", "other", "columns"),
-    [
-        ("densenet_bc100_k12_cifar", "densenet100_k12_bc_cifar10", {}),
-        # pytorchcv's plain ones have another stem and compress their transitions, which the paper's do not
-        ("densenet100_k12_cifar", "densenet100_k12_cifar10", {"stem_channels": 24, "compression": 0.5}),
-    ],
+SMALL = (
+    "densenet121",
+    "peleenet",
+    "vovnet27_slim",
+    "vovnet_v2_39",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0.tv",
+    "cspresnet50",
+    "cspdarknet53",
+    "cspdarknet_nano.yolox",
+    "rdnet_tiny",
 )
-def test_cifar_outputs_equal_pytorchcvs(name: str, other: str, columns: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    reference = randomise(get_model(other).double())
-    ours = replace(fb.spec(name), **columns).build().double().eval()
-    copy_weights(reference, ours)
-    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    with torch.no_grad():
-        wanted = reference(x)
-        assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_row_is_of_a_network_we_have() -> None:
+    assert set(PUBLISHED) <= set(fb.list_models())
+    exact = [name for name, row in PUBLISHED.items() if row["params"]]
+    assert len(exact) >= 70
+    assert all(row["params_source"] for row in PUBLISHED.values() if row["params"])
+
+
+@pytest.mark.parametrize("name", fb.list_models())
 def test_parameters_and_operations_are_the_published_ones(name: str) -> None:
-    params, millions = PUBLISHED[name]
+    row = PUBLISHED.get(name, {"params": "", "macs_millions": "", "size": ""})
     with torch.device("meta"):
-        cost = fb.cost(fb.create_model(name), 224)
-    assert cost.params == params == fb.count_parameters(name)
-    assert round(cost.macs / 1e6, 1 if millions < 1000 else 0) == millions
+        cost = fb.cost(fb.create_model(name), int(row["size"] or fb.spec(name).usual_size))
+    assert cost.params == fb.count_parameters(name)
     assert not cost.unknown
+    if row["params"]:
+        assert cost.params == int(row["params"])
+    if row["macs_millions"]:
+        printed = float(row["macs_millions"])
+        allowed = next((share for start, share in ROUNDED.items() if name.startswith(start)), 0.001)
+        if name.startswith("shufflenet") and "worked out" in row["macs_source"]:
+            allowed = 0.002
+        assert cost.macs / 1e6 == pytest.approx(printed, rel=allowed)
 
 
-@pytest.mark.parametrize(
-    ("name", "other"),
-    [
-        *((n, getattr(torchvision.models, n)) for n in ("densenet121", "densenet161", "densenet169", "densenet201")),
-        *(
-            (f"{n}.tv", getattr(torchvision.models, n))
-            for n in (f"shufflenet_v2_x{x}" for x in ("0_5", "1_0", "1_5", "2_0"))
-        ),
-        *((n, lambda n=n: get_model(n.replace("27_slim", "27s"))) for n in ("vovnet27_slim", "vovnet39", "vovnet57")),
-        ("densenet121", lambda: get_model("densenet121")),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_outputs_equal_those_of_torchvision_and_pytorchcv(name: str, other) -> None:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    reference = randomise(other().double())
-    ours = fb.create_model(name).double().eval()
-    copy_weights(reference, ours)
-    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
-    with torch.no_grad():
-        wanted = reference(x)
-        assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
+def test_the_table_of_networks_is_not_stale() -> None:
+    """``just networks`` writes it."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, root / "tools" / "networks.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "channels", "conv5"),
-    [
-        ("shufflenet_v2_x0_5", (48, 96, 192), 1024),
-        ("shufflenet_v2_x1_0", (116, 232, 464), 1024),
-        ("shufflenet_v2_x1_5", (176, 352, 704), 1024),
-        ("shufflenet_v2_x2_0", (244, 488, 976), 2048),
-    ],
-)
-def test_the_authors_shufflenet_equals_one_written_from_the_paper_again(
-    name: str, channels: tuple[int, ...], conv5: int
-) -> None:
-    torch.manual_seed(0)
-    reference = randomise(AuthorsShuffleNetV2(channels, conv5, 1000).double())
-    ours = fb.create_model(name).double().eval()
-    copy_weights(reference, ours)
-    x = torch.randn(2, 3, 97, 130, dtype=torch.float64)
-    with torch.no_grad():
-        wanted = reference(x)
-        assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
+def test_the_forms_of_shufflenet_v2_differ_in_what_their_names_say() -> None:
+    ours = fb.spec("shufflenet_v2_x1_0")
+    tv: dict[str, Any] = {"first_projection": 58, "shuffle_first": False, "classifier_bias": True}
+    assert replace(ours, **tv) == fb.spec("shufflenet_v2_x1_0.tv")
+    nanodet: dict[str, Any] = {**tv, "negative_slope": 0.1}
+    assert replace(ours, **nanodet) == fb.spec("shufflenet_v2_x1_0.nanodet")
 
 
-def test_the_authors_shufflenet_equals_pytorchcvs() -> None:
-    """Its "2b" form has the authors' first unit; it registers the main branch before the projection, and has a bias."""
-    torch.manual_seed(0)
-    reference = randomise(get_model("shufflenetv2b_w1").double())
-    ours = replace(fb.spec("shufflenet_v2_x1_0"), **dict.fromkeys(["classifier_bias"], True)).build().double().eval()
-    given = reference.state_dict()
-    units = list(dict.fromkeys(name.rsplit(".", 3)[0] for name in given))
-    order = sorted(given, key=lambda name: (units.index(name.rsplit(".", 3)[0]), "shortcut" not in name))
-    ours.load_state_dict(dict(zip(ours.state_dict(), (given[name] for name in order), strict=True)))
-    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
-    with torch.no_grad():
-        wanted = reference(x)
-        assert (ours(x) - wanted).abs().max() <= 1e-10 * max(1.0, wanted.abs().max().item())
-
-
-def test_only_the_first_unit_and_the_bias_tell_the_two_shufflenets_apart() -> None:
-    ours, theirs = fb.spec("shufflenet_v2_x1_0"), fb.spec("shufflenet_v2_x1_0.tv")
-    assert replace(ours, first_projection=58, classifier_bias=True) == theirs  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_declared_channels_and_strides_are_real(name: str) -> None:
-    with torch.device("meta"):
-        maps = fb.create_model(name, features_only=True)
-        out = maps(torch.empty(1, 3, 224, 224))
-    assert maps.strides == (2, 4, 8, 16, 32)
-    assert [m.shape[1] for m in out] == list(maps.channels)
-    assert [224 // m.shape[2] for m in out] == list(maps.strides)
+def test_every_form_says_whose_it_is() -> None:
+    forms = {fb.form(name) for name in fb.list_models()}
+    assert "timm's form" in forms
+    assert all(forms)
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
 @pytest.mark.parametrize("name", SMALL)
 def test_small_image_stems_shrink_less(name: str, stem_stride: int) -> None:
-    maps = fb.create_model(name, features_only=True, stem_stride=stem_stride, in_chans=1).eval()
-    out = maps(torch.zeros(1, 1, 64, 64))
+    with torch.device("meta"):
+        maps = fb.create_model(name, features_only=True, stem_stride=stem_stride, in_chans=1).eval()
+        out = maps(torch.zeros(1, 1, 64, 64))
     assert maps.strides[1:] == tuple(stem_stride * 2**i for i in range(4))
     assert [64 // m.shape[2] for m in out] == list(maps.strides)
     assert [m.shape[1] for m in out] == list(maps.channels)
@@ -237,35 +147,68 @@ def test_out_indices_need_features_only() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_column_changes_the_network(name: str) -> None:
     row = fb.spec(name)
-    changes = {"compression": 0.25, "dropout": 0.5, "classifier_bias": not getattr(row, "classifier_bias", False)}
-    for field in fields(row):
-        value = getattr(row, field.name)
-        if field.name == "stem_stride":
-            other: Any = 2
-        elif field.name in changes:
-            other = changes[field.name]
-        elif isinstance(value, tuple):
-            other = (value[0] + 2, *value[1:])
-        else:
-            other = value + 2
-        with torch.device("meta"):
-            changed = fb.create_model(replace(row, **{field.name: other}))
-            assert repr(changed) != repr(fb.create_model(row)), field.name
+    with torch.device("meta"):
+        plain = shape(row)
+        for field in fields(row):
+            given = replace(row, partial_ratio=0.5) if field.name == "fusion" else row
+            others = [replace(given, **{field.name: value}) for value in other_values(field.name, given)]
+            assert any(shape(other) != (shape(given) if given is not row else plain) for other in others), field.name
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, *PUBLISHED_CIFAR])
+def other_values(column: str, row: fb.Spec) -> Iterator[Any]:
+    """Yield allowed values that differ from the row's."""
+    special: dict[str, list[Any]] = {
+        "stem_stride": [2],
+        "output_stride": [8],
+        "drop_path": [0.5],
+        "partial_ratio": [0.25],
+        "fusion": ["first", "last"],
+        "pool_kernel": [3],
+        "first_stride": [1],
+        "first_entry": [32],
+        "plain_blocks": [0],
+        "groups": [2],
+        "bottleneck": [2, (2, 2, 2, 2), (0.25,) * 4, (0.25,) * 5],
+        "growth_rates": [(72, 104, 128, 128, 128, 128, 224)],
+    }
+    value = getattr(row, column)
+    if column in special:
+        candidates = special[column]
+    elif isinstance(value, bool):
+        candidates = [not value]
+    elif isinstance(value, tuple):
+        candidates = [
+            (not value[0], *value[1:]) if isinstance(value[0], bool) else (value[0] + n, *value[1:]) for n in (2, 24)
+        ]
+    elif isinstance(value, float):
+        candidates = [0.25 if value != 0.25 else 0.5]
+    else:
+        candidates = [value + 2, value + 24]
+    for candidate in candidates:
+        try:
+            replace(row, **{column: candidate})
+        except (fb.InputError, TypeError):
+            continue
+        yield candidate
+
+
+def shape(row: fb.Spec) -> list[str]:
+    """Return everything that tells two networks apart but their weights."""
+    model = row.build()
+    wired = [
+        f"{name} {part.drop_path} {part.extra_repr()}"
+        for name, part in model.named_modules()
+        if isinstance(part, fb.Wiring)
+    ]
+    return [repr(model), *wired]
+
+
+@pytest.mark.parametrize("name", fb.list_models())
 def test_rows_survive_json_and_pickle(name: str) -> None:
     row = fb.spec(name)
     assert spec_from_row(spec_to_dict(row)) == row
     assert pickle.loads(pickle.dumps(row)) == row  # noqa: S301 - our own row, made a line above
     assert eval(repr(row), vars(__import__(type(row).__module__, fromlist=["*"]))) == row  # noqa: S307 - likewise
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_a_copy_gives_the_same_answers(name: str) -> None:
-    model = fb.create_model(name, num_classes=3).eval()
-    x = torch.randn(1, 3, 64, 64)
-    assert torch.equal(copy.deepcopy(model)(x), model(x))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -23,15 +23,15 @@ from featherbone.layers import Residual as Residual
 from featherbone.layers import Scale as Scale
 from featherbone.layers import Shuffle as Shuffle
 from featherbone.layers import Split as Split
+from featherbone.layers import Wiring as Wiring
 from featherbone.layers import conv as conv
 from featherbone.layers import depthwise as depthwise
 from featherbone.layers import ese as ese
 from featherbone.layers import preconv as preconv
 from featherbone.layers import recompute as recompute
 from featherbone.layers import se as se
-from featherbone.models import FORMS as FORMS
 from featherbone.models import count_parameters as count_parameters
-from featherbone.models import create_model as create_model
+from featherbone.models import form as form
 from featherbone.models import list_models as list_models
 from featherbone.models import spec as spec
 from featherbone.pyramid import Pyramid as Pyramid
@@ -44,6 +44,10 @@ from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import confusion_picture as confusion_picture
 from featherbone.verbs.inference import evaluate as evaluate
 from featherbone.verbs.inference import predict as predict
+from featherbone.verbs.networks import create_model as create_model
+from featherbone.verbs.sharing import from_pretrained as from_pretrained
+from featherbone.verbs.sharing import import_file as import_file
+from featherbone.verbs.sharing import push_to_hub as push_to_hub
 from featherbone.verbs.shipping import export as export
 from featherbone.verbs.training import DEFAULT_MODEL as DEFAULT_MODEL
 from featherbone.verbs.training import Run as Run
@@ -55,3 +59,5 @@ from featherbone.weights import load as load
 from featherbone.weights import load_weights as load_weights
 from featherbone.weights import read_header as read_header
 from featherbone.weights import save as save
+from featherbone.weights.published import Published as Published
+from featherbone.weights.published import published_weights as published_weights

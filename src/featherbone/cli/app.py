@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import models, shipping, training
+from featherbone.cli import importing, models, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -33,5 +33,6 @@ for verb in (
     training.evaluate,
     training.predict,
     shipping.export,
+    importing.import_,
 ):
     app.command(name=verb.__name__.rstrip("_"))(verb)

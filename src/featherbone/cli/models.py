@@ -24,7 +24,7 @@ def list_(
     names = fb.list_models(pattern)
     if not names:
         raise fb.InputError(f"no network is called {pattern!r}: 'featherbone list' shows all {len(fb.list_models())}")
-    rows = [(name, fb.spec(name).family, fb.count_parameters(name), _form(name)) for name in names]
+    rows = [(name, fb.spec(name).family, fb.count_parameters(name), fb.form(name)) for name in names]
     if json:
         show_json({"models": [dict(zip(("name", "family", "params", "form"), row, strict=True)) for row in rows]})
         return
@@ -50,7 +50,7 @@ def show(
         taps = {"channels": list(model.channels), "strides": list(model.strides)}
         show_json({"name": name, "family": spec.family, "paper": spec.paper, "row": row, "parts": maps, **taps})
         return
-    say(f"{name}  ({_form(name)})", style="bold")
+    say(f"{name}  ({fb.form(name)})", style="bold")
     say(spec.paper)
     say("")
     show_table(("column", "value"), list(row.items()), left=2)
@@ -88,7 +88,3 @@ def cost(
         say(f"not counted, for want of a formula: {op} ({times} times)", style="yellow")
     finer = {"stage": "layer", "layer": "op", "op": "stage"}[by]
     next_steps(["cost", name, "--by", finer], ["export", name, "--to", "openvino", "--out", f"{Path(name).name}.xml"])
-
-
-def _form(name: str) -> str:
-    return fb.FORMS[name.partition(".")[2]]

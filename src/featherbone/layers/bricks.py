@@ -157,7 +157,7 @@ class Head(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Set He-normal convolution weights (DenseNet sec. 4.1) and zero classifier biases, in place, at construction."""
     for part in module.modules():
-        if isinstance(part, nn.Conv2d):
+        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
             nn.init.kaiming_normal_(part.weight)
         elif isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)

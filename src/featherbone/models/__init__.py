@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 
 from featherbone.errors import InputError, nearest
 from featherbone.models import cspnet, densenet, peleenet, rdnet, shufflenet_v1, shufflenet_v2, vovnet, yolox
-from featherbone.pyramid import Pyramid
-from featherbone.spec import Backbone, Spec, spec_from_dict
+from featherbone.spec import Spec, spec_from_dict
 
 _PAPERS = (densenet, peleenet, cspnet, yolox, vovnet, shufflenet_v1, shufflenet_v2, rdnet)
 _MODELS: Mapping[str, Spec] = {name: row for paper in _PAPERS for name, row in paper.TABLE.items()}
 FAMILIES: Mapping[str, type[Spec]] = {row.family: type(row) for row in _MODELS.values()}
-FORMS: Mapping[str, str] = {
+_FORMS: Mapping[str, str] = {
     "": "as published",
     "tv": "torchvision's form",
     "timm": "timm's form",
     "pcv": "pytorchcv's form",
+    "megvii": "the form of the authors' later code",
     "nanodet": "NanoDet's form",
     "yolox": "YOLOX's form",
 }
@@ -34,6 +34,23 @@ def list_models(pattern: str = "*") -> list[str]:
     ['vovnet27_slim', 'vovnet39', 'vovnet57']
     """
     return fnmatch.filter(_MODELS, pattern)
+
+
+def form(name: str) -> str:
+    """Return whose form of a network a name stands for.
+
+    >>> form("cspresnet50.timm"), form("csppeleenet")
+    ("timm's form", "reconstructed from CSPNet's paper")
+
+    Raises:
+        InputError: if there is no such network.
+    """
+    row = spec(name)
+    if row.partial_ratio and row.family in ("densenet", "peleenet"):
+        return "reconstructed from CSPNet's paper"
+    if row.partial_ratio and row.family in ("vovnet", "shufflenet_v2"):
+        return "CSPNet's wiring round it"
+    return _FORMS[name.partition(".")[2]]
 
 
 def spec(name: str) -> Spec:
@@ -59,7 +76,7 @@ def count_parameters(model: str | Spec) -> int:
     7978856
     """
     with torch.device("meta"):
-        return sum(p.numel() for p in create_model(model).parameters())
+        return sum(p.numel() for p in row_for(model).build().parameters())
 
 
 def spec_from_row(row: Mapping[str, Any]) -> Spec:
@@ -76,31 +93,7 @@ def stem_stride_for(size: int) -> int:
     return 1 if size <= 32 else 2 if size <= 64 else 4
 
 
-@overload
-def create_model(
-    model: str | Spec,
-    *,
-    num_classes: int | None = ...,
-    in_chans: int | None = ...,
-    stem_stride: int | None = ...,
-    output_stride: int | None = ...,
-    drop_path: float | None = ...,
-    features_only: Literal[False] = ...,
-    out_indices: None = ...,
-) -> Backbone: ...
-@overload
-def create_model(
-    model: str | Spec,
-    *,
-    num_classes: int | None = ...,
-    in_chans: int | None = ...,
-    stem_stride: int | None = ...,
-    output_stride: int | None = ...,
-    drop_path: float | None = ...,
-    features_only: Literal[True],
-    out_indices: Sequence[int] | None = ...,
-) -> Pyramid: ...
-def create_model(
+def row_for(
     model: str | Spec,
     *,
     num_classes: int | None = None,
@@ -108,25 +101,12 @@ def create_model(
     stem_stride: int | None = None,
     output_stride: int | None = None,
     drop_path: float | None = None,
-    features_only: bool = False,
-    out_indices: Sequence[int] | None = None,
-) -> Backbone | Pyramid:
-    """Build a network, freshly initialised.
-
-    Args:
-        model: a name of ``list_models()``, or a row of your own.
-        num_classes: outputs of the classifier; 0 for pooled features ``(B, C)``. Default: the row's.
-        in_chans: channels of the image. Default: the row's.
-        stem_stride: 1, 2 or 4, see ``stem_stride_for``. Default: the row's.
-        output_stride: 8, 16 or 32; stages that would shrink the image further are dilated. Default: the row's.
-        drop_path: probability of dropping the deepest path while training. Default: the row's.
-        features_only: return a ``Pyramid`` of feature maps instead of a classifier.
-        out_indices: with ``features_only``, which maps: i has stride ``2 ** (i + 1)`` with the published stem.
+) -> Spec:
+    """Return a network's row with some of the columns that every family has; ``None`` leaves the row's own.
 
     Raises:
         InputError: if the name is unknown or a value is not allowed.
     """
-    row = spec(model) if isinstance(model, str) else model
     given: dict[str, Any] = {
         "num_classes": num_classes,
         "in_chans": in_chans,
@@ -134,9 +114,5 @@ def create_model(
         "output_stride": output_stride,
         "drop_path": drop_path,
     }
-    backbone = replace(row, **{k: v for k, v in given.items() if v is not None}).build()
-    if features_only:
-        return Pyramid(backbone, out_indices)
-    if out_indices is not None:
-        raise InputError("out_indices goes with features_only=True")
-    return backbone
+    row = spec(model) if isinstance(model, str) else model
+    return replace(row, **{column: value for column, value in given.items() if value is not None})

@@ -12,16 +12,16 @@ group hear of all others. What grouping saves is spent on width.
 16 480
 32 960
 
-The paper does not say what width the first convolution has at other scales than 1; the widths here are the only ones
-that give its printed operations (13, 38, 292 and 524 M with three groups). The shuffle is the paper's, (g, n)
-transposed; the authors' later code has the inverse one, and 16 channels first for eight groups at 0.5x, which are 40 M
-operations instead of 38. ``.pcv`` is pytorchcv's form: the pooled shortcut comes after
-the convolutions' channels, and the first convolution is scaled as all others.
+The paper does not say what width the first convolution has at other scales than 1; the widths here are those that give
+its printed operations (13, 38, 292 and 524 M with three groups). With eight groups at 0.5x they are the 16 of the
+authors' later code (40 M). ``.megvii`` is that code's form: the shuffle is the inverse permutation, the classifier has
+no bias. ``.pcv`` is pytorchcv's: the pooled shortcut comes after the convolutions' channels, and the first convolution
+is scaled as all others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -41,6 +41,8 @@ class ShuffleNetV1Spec(Spec):
         repeats: units of each stage, the downsampling one included.
         stem_channels: output of the first convolution.
         shortcut_first: whether the channels of the pooled shortcut come before the others.
+        inverse_shuffle: whether units shuffle by the inverse of the paper's permutation.
+        classifier_bias: whether the classifier has a bias.
     """
 
     family: ClassVar[str] = "shufflenet_v1"
@@ -53,6 +55,8 @@ class ShuffleNetV1Spec(Spec):
     repeats: tuple[int, ...] = (4, 8, 4)
     stem_channels: int = 24
     shortcut_first: bool = True
+    inverse_shuffle: bool = False
+    classifier_bias: bool = True
 
     def check(self) -> None:
         self._require_count("groups")
@@ -79,7 +83,7 @@ class ShuffleNetV1Spec(Spec):
             self,
             conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
             stages,
-            Head(c, self.num_classes),
+            Head(c, self.num_classes, bias=self.classifier_bias),
             channels=(self.stem_channels, self.stem_channels, *self.channels),
             strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
         )
@@ -100,7 +104,7 @@ class ShuffleNetV1Spec(Spec):
         width = max(int(unit / 4 / self.groups + 0.5), 1) * self.groups
         return nn.Sequential(
             conv(c_in, width, groups=self.groups if grouped else 1),
-            Shuffle(self.groups),
+            Shuffle(width // self.groups if self.inverse_shuffle else self.groups),
             depthwise(width, stride=stride),
             conv(width, c_out, groups=self.groups, act=None),
         )
@@ -132,4 +136,8 @@ _PYTORCHCV = {
     for name, scale in (("0_25", 0.25), ("0_5", 0.5), ("0_75", 0.75), ("1_0", 1))
     if scale == 1 or g in (1, 3)
 }
-TABLE = _PAPER | _PYTORCHCV
+_MEGVII = {
+    f"{name}.megvii": replace(_PAPER[name], inverse_shuffle=True, classifier_bias=False)
+    for name in (f"shufflenet_v1_g{g}_x{scale}" for g in (3, 8) for scale in ("0_5", "1_0", "1_5", "2_0"))
+}
+TABLE = _PAPER | _PYTORCHCV | _MEGVII

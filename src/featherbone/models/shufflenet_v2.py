@@ -16,8 +16,8 @@ The plain names are the authors' networks: their first unit keeps the stem's 24 
 so do the paper's 146, 299 and 591 M operations come out), a unit shuffles what it reads, and the classifier has no
 bias. Other forms shuffle after the concatenation, as Fig. 3 draws it: ``.tv`` is torchvision's, in which both branches
 of the first unit emit half; ``.nanodet`` is that with a leaky ReLU, as NanoDet's detectors train it; ``.pcv`` is
-pytorchcv's "2b", which scales the last convolution too. The released "Large" networks are others than the paper's Table 6,
-which is built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
+pytorchcv's "2b", which scales the last convolution too. The released "Large" networks are others than those of the
+paper's Table 6, which are built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, nearest
-from featherbone.models import create_model, list_models
+from featherbone.models import list_models, row_for
 from featherbone.spec import Backbone
 from featherbone.train import Recipe
 from featherbone.weights import Header, load, read_header
@@ -68,7 +68,7 @@ def open_network(source: AnyPath, *, num_classes: int | None = None, in_chans: i
     name, names = os.fspath(source), list_models()
     if name not in names:
         raise InputError(f"{name} is neither a run, a weight file nor the name of a network{nearest(name, names)}")
-    return create_model(name, num_classes=num_classes, in_chans=in_chans).eval()
+    return row_for(name, num_classes=num_classes, in_chans=in_chans).build().eval()
 
 
 def describe(run: AnyPath) -> tuple[Header, Preprocess]:

@@ -14,7 +14,7 @@ import torch
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, needs
 from featherbone.files import write_json
-from featherbone.models import create_model, spec, spec_from_row, stem_stride_for
+from featherbone.models import spec, spec_from_row, stem_stride_for
 from featherbone.spec import Backbone, Spec, spec_to_dict
 from featherbone.train import Recipe, recipe_for
 from featherbone.verbs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
@@ -161,7 +161,7 @@ def _build(recipe: Recipe) -> Backbone:
         InputError: if the input is smaller than the network's stride.
     """
     torch.manual_seed(recipe.seed)
-    model = create_model(spec_from_row(recipe.model))
+    model = spec_from_row(recipe.model).build()
     if recipe.size < model.strides[-1]:
         raise InputError(f"size={recipe.size} is too small for this network: {model.strides[-1]} pixels or more")
     return model

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def read_tensors(path: str | os.PathLike[str], config: str | os.PathLike[str] | 
     if file.suffix == ".weights":
         return _darknet(file, Path(config) if config else file.with_suffix(".cfg"))
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickle protocols; what fails is said below
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -139,7 +142,9 @@ def _sections(config: Path) -> list[dict[str, str]]:
     try:
         parser.read_file(io.StringIO(text))
     except configparser.Error as error:
-        raise InputError(f"{config} cannot be read as a darknet configuration: {error}") from error
+        raise InputError(
+            f"{config} cannot be read as a darknet configuration: {error.message.splitlines()[0]}"
+        ) from error
     found = [{**parser[name], "kind": name.partition(" ")[2]} for name in parser.sections()]
     if not found or found[0]["kind"] not in ("net", "network"):
         raise InputError(f"{config} is no darknet configuration: it does not begin with [net]")

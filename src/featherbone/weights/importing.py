@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,17 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, some
-from featherbone.models import create_model, list_models
+from featherbone.models import list_models
 from featherbone.models import spec as named_spec
+from featherbone.models.densenet import DenseNetSpec
+from featherbone.models.shufflenet_v1 import ShuffleNetV1Spec
+from featherbone.models.shufflenet_v2 import ShuffleNetV2Spec
 from featherbone.spec import Backbone, Spec
 from featherbone.weights.foreign import read_tensors
 from featherbone.weights.sources import SOURCES, Given, Source, State
 
 _COUNTS = "num_batches_tracked"
+_EXPECTED = ("num_classes", "in_chans")  # columns that follow the file without a word
 
 
 @dataclass(frozen=True)
@@ -124,21 +128,29 @@ def import_weights(
     """
     row = named_spec(network) if isinstance(network, str) else network
     given = read_tensors(source, config)
-    best = (0, row)
-    for candidate in _near(row):
-        match = _recognise(candidate, given)
-        if match and match.found > best[0]:
-            best = match.found, _decided(candidate, match)
-    if not best[0]:
-        raise InputError(f"{source} is in no form of {row.family} that is known{_suggestion(given)}")
-    model = create_model(best[1])
-    return model.eval(), load_weights(model, given if config else source)
+    known = [(candidate, match) for candidate in _near(row) if (match := _recognise(candidate, given))]
+    failed = f"{source} is in no form of {row.family} that is known{_suggestion(given) if not known else ''}"
+    for candidate, match in sorted(known, key=lambda pair: -pair[1].found):
+        decided = _decided(candidate, match)
+        model = decided.build().eval()
+        try:
+            report = _load(model, given, match, str(source))
+        except InputError as error:
+            failed = str(error)
+            continue
+        changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(decided, field.name)]
+        shown = [f"{name}={getattr(decided, name)}, as in the file" for name in changed if name not in _EXPECTED]
+        return model, replace(report, notes=(*shown, *report.notes))
+    raise InputError(failed)
 
 
 def _near(row: Spec) -> Iterator[Spec]:
+    """Yield the row, and those that differ in what a file shows better than a name."""
     yield row
-    if hasattr(row, "stem_norm"):
-        yield replace(row, stem_norm=not row.stem_norm)  # type: ignore[call-arg]
+    if isinstance(row, DenseNetSpec):
+        yield replace(row, stem_norm=not row.stem_norm)
+    if isinstance(row, ShuffleNetV1Spec):
+        yield replace(row, inverse_shuffle=not row.inverse_shuffle)
 
 
 def _decided(row: Spec, match: _Match) -> Spec:
@@ -149,7 +161,7 @@ def _decided(row: Spec, match: _Match) -> Spec:
         columns["in_chans"] = match.layers[0].weight(first).shape[1]
     if last:
         columns["num_classes"] = last[0].shape[0]
-        if hasattr(row, "classifier_bias"):
+        if isinstance(row, ShuffleNetV1Spec | ShuffleNetV2Spec):
             columns["classifier_bias"] = match.get(match.layers[-1], "bias") is not None
     match.used.clear()
     return replace(row, **columns)
@@ -189,8 +201,11 @@ def _leaves(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _load(model: Backbone, given: Mapping[str, Tensor], match: _Match, what: str) -> Imported:
-    state, notes = _translated(model, match)
-    faults = _faults(model, state)
+    try:
+        state, notes = _translated(model, match)
+        faults = _faults(model, state)
+    except InputError as error:
+        faults = [str(error)]
     if faults:
         raise InputError(f"{what} does not fit the network: {some(faults, 3)}{_suggestion(given)}")
     wanted = model.state_dict()
@@ -309,5 +324,8 @@ def _fits(row: Spec, tensors: Mapping[str, Tensor]) -> bool:
     if match is None:
         return False
     with torch.device("meta"):
-        model = create_model(row)
-    return not _faults(model, _translated(model, match)[0])
+        model = row.build()
+    try:
+        return not _faults(model, _translated(model, match)[0])
+    except InputError:  # channels that cannot be reordered
+        return False

@@ -16,7 +16,7 @@ from torch import Tensor
 from featherbone.data import Preprocess
 from featherbone.errors import InputError
 from featherbone.files import replacing
-from featherbone.models import create_model, spec_from_row
+from featherbone.models import spec_from_row
 from featherbone.spec import Backbone, Spec, spec_to_dict
 
 FILE_NAME = "model.safetensors"
@@ -98,8 +98,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise InputError(f"{file} cannot be read as safetensors: {_what_is_wrong(file, error)}") from error
     if _KEY not in metadata:
         raise InputError(
-            f"{file} has no featherbone header, so the network it belongs to is unknown: build that network with "
-            "create_model, load the tensors into it and write it with fb.save"
+            f"{file} has no featherbone header, so the network it belongs to is unknown: "
+            f"'featherbone import {file} --as NAME' makes one that has"
         )
     try:
         values = json.loads(metadata[_KEY])
@@ -127,7 +127,7 @@ def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Bac
     file = _weight_file(path)
     if num_classes not in (None, header.spec.num_classes):
         raise InputError(f"num_classes={num_classes}, but {file} has {header.spec.num_classes} classes")
-    model = create_model(header.spec)
+    model = header.spec.build()
     tensors = load_file(file)
     wrong = _differences(model.state_dict(), tensors)
     if wrong:

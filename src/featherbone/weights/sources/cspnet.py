@@ -133,4 +133,5 @@ _DARKNET = Source("darknet", _darknet, preprocess=_DARKNET_PIXELS)
 CSPRESNET = (Source("timm", _timm), _DARKNET)
 CSPDARKNET = (Source("timm", _timm), _DARKNET, Source("pytorchcv", _pytorchcv_darknet))
 YOLOX = (Source("Megvii-BaseDetection/YOLOX", _yolox, norm_eps=1e-3, preprocess=_YOLOX_PIXELS),)
-RDNET = (Source("timm or naver-ai/rdnet", _rdnet),)
+# the authors' file nests the stem once more
+RDNET = (Source("timm or naver-ai/rdnet", _rdnet, rename=lambda name: name.replace("stem.stem.", "stem.")),)

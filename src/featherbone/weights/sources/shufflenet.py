@@ -60,29 +60,19 @@ _megvii_v2 = partial(
 _megvii_v2_stages = partial(_megvii_v2, stage="stage{s}.{u}")
 
 
-def _pytorchcv_v2(spec: Spec, *, projection: tuple[str, ...], main: tuple[str, ...]) -> Iterator[Layer]:
+def _pytorchcv_v2b(spec: Spec) -> Iterator[Layer]:
+    """Yield the layers of its "2b" networks; those without the b have another pool, so they are no form of ours."""
     assert isinstance(spec, ShuffleNetV2Spec)
     if spec.shuffle_first:
         return
     yield from pairs("features.init_block.conv.")
     for s, repeats in enumerate(spec.repeats, 1):
         for unit in range(1, repeats + 1):
-            for part in (*(projection if unit == 1 else ()), *main):
-                yield f"features.stage{s}.unit{unit}.{part}"
+            where = f"features.stage{s}.unit{unit}"
+            shortcut = () if unit > 1 else (f"{where}.shortcut_dconv.", f"{where}.shortcut_conv.")
+            yield from pairs(*shortcut, f"{where}.conv1.", f"{where}.dconv.", f"{where}.conv2.")
     yield from pairs("features.final_block.")
     yield "output"
-
-
-_pytorchcv_v2a = partial(
-    _pytorchcv_v2,
-    projection=("dw_conv4", "dw_bn4", "expand_conv5", "expand_bn5"),
-    main=("compress_conv1", "compress_bn1", "dw_conv2", "dw_bn2", "expand_conv3", "expand_bn3"),
-)
-_pytorchcv_v2b = partial(
-    _pytorchcv_v2,
-    projection=tuple(pairs("shortcut_dconv.", "shortcut_conv.")),
-    main=tuple(pairs("conv1.", "dconv.", "conv2.")),
-)
 
 
 def _megvii_v1(spec: Spec) -> Iterator[Layer]:
@@ -107,7 +97,7 @@ def _pytorchcv_v1(spec: Spec) -> Iterator[Layer]:
 
 
 def _permute_v1(spec: Spec, state: State) -> State:
-    """Reorder the channels inside every unit from Megvii's shuffle, (C / g, g) transposed, to the paper's."""
+    """Reorder the channels inside every unit from Megvii's shuffle, (C / g, g) transposed, to that of the row."""
     assert isinstance(spec, ShuffleNetV1Spec)
     state, g = dict(state), spec.groups
     for s, repeats in enumerate(spec.repeats):
@@ -116,7 +106,7 @@ def _permute_v1(spec: Spec, state: State) -> State:
             width = state[f"{where}.0.0.weight"].shape[0]
             size = width // g
             theirs = [i for k in range(g) for i in range(k, width, g)]
-            ours = [k * size + i for i in range(size) for k in range(g)]
+            ours = theirs if spec.inverse_shuffle else [k * size + i for i in range(size) for k in range(g)]
             blocks = [(ours[j : j + size], theirs[j : j + size]) for j in range(0, width, size)]
             order = _match(blocks, width if unit == s == 0 else size)  # the very first convolution is not grouped
             _reorder(state, f"{where}.0", [order[i] for i in range(width)])
@@ -171,6 +161,5 @@ SHUFFLENET_V2 = (
     Source("torchvision", _torchvision),
     Source("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST),
     Source("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT),
-    Source("pytorchcv (shufflenetv2)", _pytorchcv_v2a),
     Source("pytorchcv (shufflenetv2b)", _pytorchcv_v2b),
 )

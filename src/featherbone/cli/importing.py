@@ -1,0 +1,66 @@
+"""import: weights of other projects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import featherbone as fb
+from featherbone.cli.options import Debug, Json
+from featherbone.cli.output import next_steps, say, show_json, show_table
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Safetensors, a PyTorch checkpoint, or darknet's .weights.")
+    ],
+    network: Annotated[str, typer.Option("--as", metavar="NAME", help="The network; 'featherbone list' shows all.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors here.")] = None,
+    config: Annotated[Path | None, typer.Option(help="darknet's .cfg; default: beside the weights.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one a line.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Turn another project's weights into a file that describes itself; say what was missing or left over."""
+    target = out or Path(f"{network}.safetensors")
+    if out is None and target.exists():
+        raise fb.InputError(f"{target} exists: say where to write with --out FILE")
+    model, report = fb.import_file(file, network, target, config=config, classes=_lines(classes))
+    if json:
+        preprocess = report.preprocess.to_dict() if report.preprocess else None
+        lists = {"missing": list(report.missing), "left_over": list(report.left_over), "notes": list(report.notes)}
+        show_json(
+            {"path": str(target), "source": report.source, "loaded": report.loaded, **lists, "preprocess": preprocess}
+        )
+        return
+    facts = [
+        ("file", f"{target} ({network}, {model.spec.num_classes} classes, {model.spec.in_chans} channels)"),
+        ("form", report.source),
+        ("loaded", f"{report.loaded} tensors"),
+        *(("adapted", note) for note in report.notes),
+        ("missing", _some(report.missing, "keeps its random start")),
+        ("left over", _some(report.left_over, "no layer takes it")),
+        ("images", str(report.preprocess) if report.preprocess else "how it wants them is not known"),
+    ]
+    show_table(("", ""), facts, left=2)
+    if report.missing:
+        say("last layers are untrained: use its features, or train it", style="yellow")
+    next_steps(["cost", str(target)], ["export", str(target), "--out", f"{network}.onnx"])
+
+
+def _some(names: tuple[str, ...], why: str) -> str:
+    if not names:
+        return "nothing"
+    shown = ", ".join(names[:3])
+    return f"{len(names)} tensors ({why}): {shown}{', ...' if len(names) > 3 else ''}"
+
+
+def _lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise fb.InputError(f"{path} cannot be read as a list of classes: {error}") from error

@@ -1,0 +1,92 @@
+"""Networks from elsewhere, and for others: foreign weight files, the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from featherbone.data import Preprocess
+from featherbone.errors import InputError, needs
+from featherbone.spec import Backbone
+from featherbone.verbs.folder import AnyPath
+from featherbone.weights import Header, Imported, import_weights, save
+
+
+def import_file(
+    source: AnyPath,
+    network: str,
+    out: AnyPath,
+    *,
+    config: AnyPath | None = None,
+    classes: Sequence[str] = (),
+    preprocess: Preprocess | None = None,
+) -> tuple[Backbone, Imported]:
+    """Turn another project's weights into a file of ours, which describes itself.
+
+    Args:
+        source: safetensors, a PyTorch checkpoint of tensors, or darknet's ``.weights``.
+        network: the name of the network.
+        out: the safetensors file to write.
+        config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
+        classes: names of the outputs.
+        preprocess: how the weights want their images; default: as the project publishes them, if that is known.
+
+    Returns:
+        The network and what came of the import.
+
+    Raises:
+        InputError: if the file cannot be read or does not fit, or ``out`` cannot be written.
+    """
+    model, report = import_weights(network, source, config=config)
+    save(model, out, classes=classes, preprocess=preprocess or report.preprocess)
+    return model, report
+
+
+def push_to_hub(
+    model: Backbone,
+    repository: str,
+    *,
+    classes: Sequence[str] = (),
+    preprocess: Preprocess | None = None,
+    private: bool = False,
+) -> str:
+    """Upload a network to the Hugging Face hub with its row, class names and preprocessing; return the address.
+
+    Args:
+        model: the network.
+        repository: "user/name".
+        classes: names of the outputs.
+        preprocess: how the network wants its images.
+        private: whether only you may see it.
+
+    Raises:
+        InputError: if the hub cannot be reached or refuses.
+    """
+    with needs("hub", "the Hugging Face hub"):
+        from featherbone.weights.hub import Shared
+    try:
+        shared = Shared(model, Header(model.spec, tuple(classes), preprocess))
+        return str(shared.push_to_hub(repository, private=private))
+    except OSError as error:
+        raise InputError(f"{repository} cannot be uploaded: {_first_line(error)}") from error
+
+
+def from_pretrained(repository: str | os.PathLike[str]) -> Backbone:
+    """Return a network that ``push_to_hub`` uploaded, or one in a folder, in evaluation mode.
+
+    Args:
+        repository: "user/name", or a folder that holds its file.
+
+    Raises:
+        InputError: if it cannot be reached or read.
+    """
+    with needs("hub", "the Hugging Face hub"):
+        from featherbone.weights.hub import Shared
+    try:
+        return Shared.from_pretrained(os.fspath(repository)).model
+    except OSError as error:
+        raise InputError(f"{repository} cannot be downloaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

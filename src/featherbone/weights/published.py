@@ -1,0 +1,116 @@
+"""Where the weights that others trained are published, and how to get them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from featherbone.data import Preprocess
+from featherbone.errors import InputError, needs, some
+from featherbone.models import spec
+
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of one network.
+
+    Attributes:
+        place: "torchvision", which knows their address, or "hub", the Hugging Face hub.
+        name: what they are called there.
+        preprocess: how they want their images.
+    """
+
+    place: str
+    name: str
+    preprocess: Preprocess
+
+
+def _usual(place: str, name: str, size: int = 224, crop: float = 0.875) -> Published:
+    return Published(place, name, Preprocess.usual(size, 3, crop=crop))
+
+
+_PUBLISHED: Mapping[str, Published] = {
+    **{f"densenet{n}": _usual("torchvision", f"densenet{n}") for n in (121, 161, 169, 201)},
+    **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}") for x in ("0_5", "1_0")},
+    # the newer recipe resizes to 232
+    **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}", crop=224 / 232) for x in ("1_5", "2_0")},
+    "cspresnet50.timm": _usual("hub", "timm/cspresnet50.ra_in1k", 256, 0.887),
+    "cspresnext50.timm": _usual("hub", "timm/cspresnext50.ra_in1k", 256, 0.887),
+    "cspdarknet53.timm": _usual("hub", "timm/cspdarknet53.ra_in1k", 256, 0.887),
+    "darknet53.timm": _usual("hub", "timm/darknet53.c2ns_in1k", 256, 0.887),
+    "vovnet_v2_19_dw": _usual("hub", "timm/ese_vovnet19b_dw.ra_in1k"),
+    "vovnet_v2_39.timm": _usual("hub", "timm/ese_vovnet39b.ra_in1k"),
+    "vovnet_v2_57.timm": Published(
+        "hub",
+        "timm/ese_vovnet57b.ra4_e3600_r256_in1k",
+        Preprocess(size=256, mean=_HALF, std=_HALF, crop=0.95),
+    ),
+    **{f"rdnet_{size}": _usual("hub", f"naver-ai/rdnet_{size}.nv_in1k", crop=0.9)
+       for size in ("tiny", "small", "base", "large")},
+}  # fmt: skip
+
+
+def published_weights(name: str) -> Published:
+    """Return where the weights of a network are published.
+
+    Raises:
+        InputError: if the network is unknown, or nobody publishes weights of it; if another form of it has some, the
+            message names that form.
+    """
+    spec(name)
+    if name in _PUBLISHED:
+        return _PUBLISHED[name]
+    stem = name.partition(".")[0]
+    others = [other for other in _PUBLISHED if other.partition(".")[0] == stem]
+    hint = f"; {some(others)} has some" if others else f": those that have are {some(list(_PUBLISHED), 99)}"
+    raise InputError(f"nobody publishes weights of {name} for download{hint}")
+
+
+def download(name: str) -> Path:
+    """Return the file of a network's published weights, from the cache or from the net, its checksum compared.
+
+    Raises:
+        InputError: if there are none, they cannot be reached, or they arrive damaged.
+    """
+    published = published_weights(name)
+    try:
+        return _from_torchvision(published.name) if published.place == "torchvision" else _from_hub(published.name)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = str(getattr(error, "reason", "") or error).splitlines()[0]
+        raise InputError(
+            f"the weights of {name} ({published.name} at {published.place}) are not on this machine and cannot be "
+            f"downloaded: {reason}. Fetch the file elsewhere, and 'featherbone import FILE --as {name}'"
+        ) from error
+
+
+def _from_torchvision(name: str) -> Path:
+    with needs("train", "knowing the addresses of torchvision's weights"):
+        from torchvision.models import get_model_weights
+    url = next(iter(get_model_weights(name))).url
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # the name ends in the beginning of the file's SHA-256; torch writes to a temporary file first
+        start = target.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, os.fspath(target), hash_prefix=start, progress=False)
+    return target
+
+
+def _from_hub(repository: str) -> Path:
+    with needs("hub", "the Hugging Face hub"):
+        from huggingface_hub import hf_hub_download
+    file = Path(hf_hub_download(repository, "model.safetensors"))
+    stored = file.resolve()  # the hub's cache calls a large file by its SHA-256
+    if len(stored.name) == 64:  # hexadecimal digits
+        with stored.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != stored.name:
+                raise OSError(f"{stored} is damaged: delete it and try again")
+    return file
