@@ -137,7 +137,7 @@ def test_a_network_that_looks_at_the_numbers_is_refused_with_the_place() -> None
 
 
 def test_the_trace_knows_views_from_copies_and_what_is_changed_in_place() -> None:
-    graph = trace(fb.create_model("shufflenet_v2_x1_0"), 64)
+    graph = trace(fb.create_model("shufflenet_v2_x1_0.tv"), 64)
     ops = [node.op for node in graph.nodes]
     assert ops.count("aten.clone") == 16  # one copy for each of the 16 shuffles
     for node in graph.nodes:

@@ -297,7 +297,7 @@ def test_evaluation_resizes_crops_and_normalises() -> None:
         {"size": 8, "mean": (0.5,), "std": (0.0,)},
         {"size": 8, "mean": (0.5,), "std": (0.5,), "crop": 0.0},
         {"size": 8, "mean": (0.5,)},
-        {"size": 8, "mean": (0.5,), "std": (0.5,), "bgr": True},
+        {"size": 8, "mean": (0.5,), "std": (0.5,), "scale": 255},
     ],
 )
 def test_wrong_preprocessing_is_refused(wrong: dict[str, object]) -> None:

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
+from featherbone.data.loading import evaluation_transform
 from featherbone.weights.sources import SOURCES
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -49,7 +50,7 @@ def imported(tmp_path: Path, name: str, state: dict[str, Tensor], **nested: Any)
     ("file", "name", "source", "outputs", "missing"),
     [
         ("densenet_bc100_k12_cifar10", "densenet_bc100_k12_cifar", "numbered layers", "logits", 0),
-        ("nanodet_m_coco_bnfolded", "shufflenet_v2_x1_0.nanodet", "torchvision", "stage2 stage3 stage4", 8),
+        ("nanodet_m_coco_bnfolded", "shufflenet_v2_x1_0.nanodet", "RangiLyu/nanodet", "stage2 stage3 stage4", 8),
         ("shufflenetv2_tiny_imagenet_backbone", "shufflenet_v2_x0_5", "dog-qiuqiu/FastestDet", "out0 out1 out2", 7),
         ("yolox_nano_coco_bnfolded", "cspdarknet_nano.yolox", "Megvii-BaseDetection/YOLOX", "dark3 dark4 dark5", 2),
     ],
@@ -179,6 +180,21 @@ def renamed(state: dict[str, Tensor], *rules: tuple[str, str]) -> dict[str, Tens
             name = re.sub(pattern, replacement, name)  # noqa: PLW2901 - rule after rule
         out[name] = tensor
     return out
+
+
+def test_published_preprocessing_comes_along(tmp_path: Path) -> None:
+    torch.save(torchvision.models.densenet121().state_dict(), tmp_path / "m.pth")
+    _, report = fb.import_weights("densenet121", tmp_path / "m.pth")
+    assert (
+        report.preprocess == fb.published_weights("densenet121").preprocess == fb.Preprocess.usual(224, 3, crop=0.875)
+    )
+
+
+def test_blue_first_images_are_turned_round() -> None:
+    transform = evaluation_transform(fb.Preprocess(size=2, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 1.0), bgr=True))
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    pixels[..., 0] = 255  # red
+    assert transform(Image.fromarray(pixels))[:, 0, 0].tolist() == [0.0, 0.0, 0.5]
 
 
 def test_old_torchvision_and_gpleiss_names(tmp_path: Path) -> None:
@@ -488,9 +504,17 @@ def test_import_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = run.invoke(app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv"])
     assert isinstance(again.exception, fb.InputError)
     assert "--out" in str(again.exception)
-    told = run.invoke(
-        app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--out", "b.safetensors", "--json"]
-    )
-    report = json.loads(told.stdout)
+    command = ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--out", "b.safetensors", "--json"]
+    report = json.loads(run.invoke(app, command).stdout)
     assert report["source"] == "torchvision"
     assert report["missing"] == report["left_over"] == []
+    assert report["preprocess"] is None  # of two classes nobody published any
+    own = run.invoke(app, [*command, "--mean", "0.5,0.5,0.5", "--std", "1,1,1", "--size", "64", "--bgr"])
+    assert json.loads(own.stdout)["preprocess"]["bgr"] is True
+    given = fb.Preprocess(size=64, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), bgr=True)
+    assert fb.read_header("b.safetensors").preprocess == given
+    wrongs = ((["--size", "3"], "go with"), (["--mean", "1"], "go together"), (["--mean", "a", "--std", "1"], "commas"))
+    for wrong, said in wrongs:
+        failed = run.invoke(app, [*command, *wrong])
+        assert isinstance(failed.exception, fb.InputError)
+        assert said in str(failed.exception)

@@ -5,7 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from featherbone import Dense, Head, OneShot, Parallel, Residual, Shuffle, Split, conv, depthwise, preconv
+from featherbone import (
+    ChannelNorm,
+    Dense,
+    Head,
+    OneShot,
+    Parallel,
+    Residual,
+    Scale,
+    Shuffle,
+    Split,
+    conv,
+    depthwise,
+    ese,
+    preconv,
+    se,
+)
 
 
 def image(channels: int = 6, size: int = 5) -> torch.Tensor:
@@ -65,6 +80,12 @@ def test_residual_adds() -> None:
     assert torch.equal(Residual(Times(2.0))(x), 3 * x)
 
 
+def test_a_body_that_widens_has_its_input_added_to_its_first_channels() -> None:
+    x = image(2)
+    widened = Residual(Parallel(Times(1.0), Times(3.0)))(x)
+    assert torch.equal(widened, torch.cat([2 * x, 3 * x], 1))
+
+
 def test_dense_layer_reads_everything_before_it() -> None:
     x = image(1)
     # 1, then 1, then 1 + 1, then 1 + 1 + 2: every layer doubles the sum
@@ -74,6 +95,38 @@ def test_dense_layer_reads_everything_before_it() -> None:
 def test_one_shot_is_a_chain_collected_once() -> None:
     x = image(2)
     assert torch.equal(OneShot([Times(2.0), Times(3.0)])(x), torch.cat([x, 2 * x, 6 * x], 1))
+
+
+def test_the_entry_of_a_chain_is_not_collected() -> None:
+    x = image(2)
+    assert torch.equal(OneShot([Times(2.0)], Times(5.0))(x), torch.cat([x, 10 * x], 1))
+
+
+@given(channels=st.integers(2, 9), bypass=st.integers(1, 8))
+def test_split_takes_odd_shares(channels: int, bypass: int) -> None:
+    x = image(channels)
+    bypass = min(bypass, channels - 1)
+    assert torch.equal(Split(bypass, Times(2.0))(x), torch.cat([x[:, :bypass], 2 * x[:, bypass:]], 1))
+
+
+def test_gates_weigh_channels_by_their_means() -> None:
+    x = image()
+    for gate in (ese(6), se(6, 3)):
+        gate = gate.double()  # noqa: PLW2901
+        means = x.mean((2, 3), keepdim=True)
+        assert torch.allclose(gate(x), x * gate.gate(means))
+    hard = ese(6).double()
+    linear = hard.get_submodule("gate.0")
+    expected = (linear(x.mean((2, 3), keepdim=True)) + 3).clamp(0, 6) / 6  # relu6(x + 3) / 6
+    assert torch.allclose(hard(x), x * expected)
+
+
+def test_channel_norm_is_over_channels_alone() -> None:
+    x = image()
+    norm = ChannelNorm(6).double()
+    expected = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+    assert torch.allclose(norm(x), expected)
+    assert torch.equal(Scale(6, 0.5).double()(x), 0.5 * x)
 
 
 def test_split_leaves_the_first_channels_alone() -> None:
@@ -95,6 +148,11 @@ def test_shuffle_is_the_documented_permutation_and_its_inverse_undoes_it(groups:
         for k in range(groups):
             assert shuffled[i * groups + k] == k * width + i
     assert torch.equal(Shuffle(width)(Shuffle(groups)(x)), x)
+
+
+def test_a_shuffled_image_is_contiguous() -> None:
+    """Kernels that read memory straight through, quantised ones for example, need it."""
+    assert Shuffle(3)(image(12)).is_contiguous()
 
 
 def test_shuffle_agrees_with_torch() -> None:

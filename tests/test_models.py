@@ -246,6 +246,45 @@ def test_shufflenet_and_vovnet_rows_are_checked_too() -> None:
         replace(fb.spec("vovnet39"), modules=(1, 1, 2))  # type: ignore[call-arg]
 
 
+def test_the_first_shufflenet_has_whole_groups_and_one_dense_convolution() -> None:
+    """Quarters of the widths are fractions for two and four groups; the first 1x1 convolution reads few channels."""
+    for name in fb.list_models("shufflenet_v1_*"):
+        row: Any = fb.spec(name)
+        with torch.device("meta"):
+            pointwise = [
+                m for m in row.build().stages.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)
+            ]
+        assert [m.groups for m in pointwise] == [1, *[row.groups] * (len(pointwise) - 1)], name
+    with pytest.raises(fb.InputError, match="multiples of groups=3"):
+        replace(fb.spec("shufflenet_v1_g3_x1_0"), channels=(241, 480, 960))  # type: ignore[call-arg]
+    with pytest.raises(fb.InputError, match="stem_channels=25"):
+        replace(fb.spec("shufflenet_v1_g3_x1_0"), stem_channels=25)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"partial_ratio": 1.0}, "partial_ratio=1.0"),
+        ({"partial_ratio": 0.001}, "partial_ratio=0.001"),
+        ({"fusion": "middle"}, "both, first or last"),
+        ({"output_stride": 4}, "8, 16 or 32"),
+        ({"drop_path": -0.1}, "drop_path=-0.1"),
+    ],
+)
+def test_wrong_common_columns_are_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(fb.InputError, match=said):
+        replace(fb.spec("peleenet"), **change).build()
+
+
+def test_csp_rows_are_checked() -> None:
+    with pytest.raises(fb.InputError, match="first_entry=300"):
+        replace(fb.spec("cspresnet50"), first_entry=300).build()  # type: ignore[call-arg]
+    with pytest.raises(fb.InputError, match="groups=48"):
+        replace(fb.spec("cspresnext50"), groups=48).build()  # type: ignore[call-arg]
+    with pytest.raises(fb.InputError, match="bottleneck"):
+        replace(fb.spec("cspdarknet53"), bottleneck=(0.5,))  # type: ignore[call-arg]
+
+
 def test_an_unknown_network_is_told_its_neighbour() -> None:
     with pytest.raises(fb.InputError, match="did you mean 'vovnet39'"):
         fb.create_model("vovnet93")

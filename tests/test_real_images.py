@@ -39,7 +39,7 @@ def test_a_folder_of_real_images_trains_evaluates_and_predicts(tmp_path: Path) -
     assert len(run.classes) == 10
     assert [Path(file.path).name for file in run.skipped] == ["broken.png"]
     result = fb.evaluate(run.folder, quiet=True)
-    assert result.top1 == pytest.approx(run.test_top1)
+    assert result.top1 == pytest.approx(run.test_top1, abs=1e-6)
     assert result.confusion.sum() == run.test_images
     found, _ = fb.predict(run.folder, [tmp_path / "photos" / "class 3"], quiet=True)
     assert all(abs(sum(p.probabilities) - 1) < 1 for p in found)

@@ -19,6 +19,10 @@ def import_(
     network: Annotated[str, typer.Option("--as", metavar="NAME", help="The network; 'featherbone list' shows all.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors here.")] = None,
     config: Annotated[Path | None, typer.Option(help="darknet's .cfg; default: beside the weights.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images the weights want, in pixels.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Their mean per channel, 0 to 1: 0.49,0.48,0.45.")] = None,
+    std: Annotated[str | None, typer.Option(help="Their standard deviation likewise.")] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first (with --mean and --std).")] = False,
     classes: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one a line.")] = None,
     json: Json = False,
     debug: Debug = False,
@@ -27,9 +31,11 @@ def import_(
     target = out or Path(f"{network}.safetensors")
     if out is None and target.exists():
         raise fb.InputError(f"{target} exists: say where to write with --out FILE")
-    model, report = fb.import_file(file, network, target, config=config, classes=_lines(classes))
+    given = _preprocess(network, size, mean, std, bgr=bgr)
+    model, report = fb.import_file(file, network, target, config=config, classes=_lines(classes), preprocess=given)
+    images = given or report.preprocess
     if json:
-        preprocess = report.preprocess.to_dict() if report.preprocess else None
+        preprocess = images.to_dict() if images else None
         lists = {"missing": list(report.missing), "left_over": list(report.left_over), "notes": list(report.notes)}
         show_json(
             {"path": str(target), "source": report.source, "loaded": report.loaded, **lists, "preprocess": preprocess}
@@ -42,7 +48,7 @@ def import_(
         *(("adapted", note) for note in report.notes),
         ("missing", _some(report.missing, "keeps its random start")),
         ("left over", _some(report.left_over, "no layer takes it")),
-        ("images", str(report.preprocess) if report.preprocess else "how it wants them is not known"),
+        ("images", _shown(images)),
     ]
     show_table(("", ""), facts, left=2)
     if report.missing:
@@ -55,6 +61,36 @@ def _some(names: tuple[str, ...], why: str) -> str:
         return "nothing"
     shown = ", ".join(names[:3])
     return f"{len(names)} tensors ({why}): {shown}{', ...' if len(names) > 3 else ''}"
+
+
+def _shown(images: fb.Preprocess | None) -> str:
+    if images is None:
+        return "how it wants them is not known: --size, --mean, --std"
+    order = "BGR" if images.bgr else "grey" if images.channels == 1 else "RGB"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (images.mean, images.std))
+    return f"{images.size} pixels, {images.crop:.3g} of the short side, {order}, mean {mean}, std {std}"
+
+
+def _preprocess(
+    network: str, size: int | None, mean: str | None, std: str | None, *, bgr: bool
+) -> fb.Preprocess | None:
+    if mean is None and std is None:
+        if size is not None or bgr:
+            raise fb.InputError("--size and --bgr go with --mean and --std")
+        return None
+    if mean is None or std is None:
+        raise fb.InputError("--mean and --std go together")
+    side = size if size is not None else fb.spec(network).usual_size
+    return fb.Preprocess(size=side, mean=_numbers("--mean", mean), std=_numbers("--std", std), bgr=bgr)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise fb.InputError(
+            f"{option}={text!r} is not allowed: numbers with commas between, for example 0.5,0.5,0.5"
+        ) from error
 
 
 def _lines(path: Path | None) -> list[str]:

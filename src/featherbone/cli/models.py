@@ -52,6 +52,9 @@ def show(
         return
     say(f"{name}  ({fb.form(name)})", style="bold")
     say(spec.paper)
+    if spec.partial_ratio and not spec.family.startswith("csp"):
+        say("with the wiring of Wang et al.: CSPNet, arXiv 1911.11929")
+    say(f"published weights: {_weights(name)}")
     say("")
     show_table(("column", "value"), list(row.items()), left=2)
     say("")
@@ -88,3 +91,11 @@ def cost(
         say(f"not counted, for want of a formula: {op} ({times} times)", style="yellow")
     finer = {"stage": "layer", "layer": "op", "op": "stage"}[by]
     next_steps(["cost", name, "--by", finer], ["export", name, "--to", "openvino", "--out", f"{Path(name).name}.xml"])
+
+
+def _weights(name: str) -> str:
+    try:
+        published = fb.published_weights(name)
+    except fb.InputError:
+        return "none"
+    return f"{published.name} ({published.place}), {published.preprocess.size} pixels"

@@ -107,6 +107,8 @@ class _ResidualSpec(Spec):
         """Return one residual block."""
 
     def _down(self, c_in: int, c_out: int, stride: int = 2) -> nn.Module:
+        whole = c_in % self.groups == c_out % self.groups == 0
+        self._require("groups", whole, f"a divisor of {c_in} and {c_out}, the widths between two stages")
         return conv(c_in, c_out, 3, stride=stride, groups=self.groups, act=self._act)
 
 

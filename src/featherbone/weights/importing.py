@@ -19,6 +19,7 @@ from featherbone.models.shufflenet_v1 import ShuffleNetV1Spec
 from featherbone.models.shufflenet_v2 import ShuffleNetV2Spec
 from featherbone.spec import Backbone, Spec
 from featherbone.weights.foreign import read_tensors
+from featherbone.weights.published import PUBLISHED
 from featherbone.weights.sources import SOURCES, Given, Source, State
 
 _COUNTS = "num_batches_tracked"
@@ -140,8 +141,16 @@ def import_weights(
             continue
         changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(decided, field.name)]
         shown = [f"{name}={getattr(decided, name)}, as in the file" for name in changed if name not in _EXPECTED]
-        return model, replace(report, notes=(*shown, *report.notes))
+        preprocess = report.preprocess or _published_preprocess(network, report.source, decided)
+        return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess)
     raise InputError(failed)
+
+
+def _published_preprocess(network: str | Spec, source: str, row: Spec) -> Preprocess | None:
+    """Return how a project's published weights of a network want their images: those of 1000 classes."""
+    published = PUBLISHED.get(network) if isinstance(network, str) else None
+    place = "torchvision" if published and published.place == "torchvision" else "timm"
+    return published.preprocess if published and row.num_classes == 1000 and place in source else None
 
 
 def _near(row: Spec) -> Iterator[Spec]:

@@ -37,7 +37,7 @@ def _usual(place: str, name: str, size: int = 224, crop: float = 0.875) -> Publi
     return Published(place, name, Preprocess.usual(size, 3, crop=crop))
 
 
-_PUBLISHED: Mapping[str, Published] = {
+PUBLISHED: Mapping[str, Published] = {
     **{f"densenet{n}": _usual("torchvision", f"densenet{n}") for n in (121, 161, 169, 201)},
     **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}") for x in ("0_5", "1_0")},
     # the newer recipe resizes to 232
@@ -66,11 +66,11 @@ def published_weights(name: str) -> Published:
             message names that form.
     """
     spec(name)
-    if name in _PUBLISHED:
-        return _PUBLISHED[name]
+    if name in PUBLISHED:
+        return PUBLISHED[name]
     stem = name.partition(".")[0]
-    others = [other for other in _PUBLISHED if other.partition(".")[0] == stem]
-    hint = f"; {some(others)} has some" if others else f": those that have are {some(list(_PUBLISHED), 99)}"
+    others = [other for other in PUBLISHED if other.partition(".")[0] == stem]
+    hint = f"; {some(others)} has some" if others else f": those that have are {some(list(PUBLISHED), 99)}"
     raise InputError(f"nobody publishes weights of {name} for download{hint}")
 
 

@@ -7,7 +7,7 @@ permutation: their weights are put in the paper's order, by following the channe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -57,6 +57,14 @@ _megvii_v2 = partial(
     branches=("branch_proj", "branch_main"),
     last=("conv_last", "classifier.0"),
 )
+
+
+def _nanodet(spec: Spec) -> Iterable[Layer]:
+    """NanoDet has torchvision's names and leaky activations."""
+    assert isinstance(spec, ShuffleNetV2Spec)
+    return _torchvision(spec) if spec.negative_slope else ()
+
+
 _megvii_v2_stages = partial(_megvii_v2, stage="stage{s}.{u}")
 
 
@@ -158,6 +166,7 @@ SHUFFLENET_V1 = (
     Source("pytorchcv", _pytorchcv_v1),
 )
 SHUFFLENET_V2 = (
+    Source("RangiLyu/nanodet", _nanodet, preprocess=_NANODET),
     Source("torchvision", _torchvision),
     Source("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST),
     Source("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT),
