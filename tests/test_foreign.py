@@ -321,6 +321,27 @@ def test_norms_with_another_eps_keep_their_outputs() -> None:
         assert (ours.forward_features(x) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
+def test_a_bias_before_a_norm_is_not_lost() -> None:
+    torch.manual_seed(0)
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    first: Any = theirs.conv1[0]
+    first.bias = nn.Parameter(torch.randn(24))
+    ours = fb.create_model("shufflenet_v2_x0_5.tv").eval()
+    assert not fb.load_weights(ours, theirs.state_dict()).left_over
+    assert differs(ours, theirs) < 1e-5
+
+
+def test_half_precision_and_files_without_a_head_are_fine(tmp_path: Path) -> None:
+    model = randomise(fb.create_model("shufflenet_v2_x0_5"))
+    trunk = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items() if k[:4] != "head"}
+    save_file(trunk, tmp_path / "half.safetensors")
+    ours = fb.create_model("shufflenet_v2_x0_5").eval()
+    report = fb.load_weights(ours, tmp_path / "half.safetensors")
+    assert report.source == "featherbone"
+    assert all(name.startswith("head.") for name in report.missing)
+    assert ours.state_dict()["stem.0.0.weight"].dtype == torch.float32
+
+
 def test_a_first_convolution_for_other_channels() -> None:
     torch.manual_seed(0)
     colour = randomise(torchvision.models.shufflenet_v2_x0_5())

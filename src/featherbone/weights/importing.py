@@ -98,9 +98,9 @@ def load_weights(
         InputError: if the file cannot be read, its form is not known, or it does not fit the network; the network is
             then as it was.
     """
-    given = dict(source) if isinstance(source, Mapping) else read_tensors(source, config)
+    given = _in_full(source if isinstance(source, Mapping) else read_tensors(source, config))
     what = "the given tensors" if isinstance(source, Mapping) else str(source)
-    if set(given) >= set(model.state_dict()):
+    if set(given) >= {name for name in model.state_dict() if not name.startswith("head.")}:
         return _load(model, given, _ours(model, given), what)
     match = _recognise(model.spec, given)
     if match is None:
@@ -128,7 +128,7 @@ def import_weights(
         InputError: as ``load_weights``; or if the name is unknown.
     """
     row = named_spec(network) if isinstance(network, str) else network
-    given = read_tensors(source, config)
+    given = _in_full(read_tensors(source, config))
     known = [(candidate, match) for candidate in _near(row) if (match := _recognise(candidate, given))]
     failed = f"{source} is in no form of {row.family} that is known{_suggestion(given) if not known else ''}"
     for candidate, match in sorted(known, key=lambda pair: -pair[1].found):
@@ -144,6 +144,12 @@ def import_weights(
         preprocess = report.preprocess or _published_preprocess(network, report.source, decided)
         return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess)
     raise InputError(failed)
+
+
+def _in_full(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return half-precision tensors as float32, since arithmetic on them would lose digits."""
+    halves = (torch.float16, torch.bfloat16)
+    return {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in tensors.items()}
 
 
 def _published_preprocess(network: str | Spec, source: str, row: Spec) -> Preprocess | None:
@@ -177,7 +183,7 @@ def _decided(row: Spec, match: _Match) -> Spec:
 
 
 def _recognise(row: Spec, tensors: Mapping[str, Tensor]) -> _Match | None:
-    """Return the source of which the file has most layers, if it has more than half."""
+    """Return the source of which the file has most layers, if it has a good part of them."""
     matches = []
     for source in SOURCES[row.family]:
         renamed = {source.rename(name): tensor for name, tensor in tensors.items()}
@@ -238,12 +244,12 @@ def _translated(model: Backbone, match: _Match) -> tuple[State, list[str]]:
     notes: list[str] = []
     for index, ((name, part), layer) in enumerate(zip(leaves, match.layers, strict=False)):
         if isinstance(part, nn.BatchNorm2d):
-            folded = None if match.has(layer) else match.get(match.layers[index - 1], "bias")
-            if folded:
-                state |= _unfolded(name, torch.cat(folded), part.eps)
+            bias = _bias_before(leaves[index - 1][1], match.layers[index - 1], match)
+            if match.has(layer):
+                state |= _norm(name, layer, match, part.eps, bias)
+            elif bias is not None:
+                state |= _unfolded(name, bias, part.eps)
                 notes.append("norms were folded into convolutions: they only add the convolution's bias now")
-            else:
-                state |= _norm(name, layer, match, part.eps)
             continue
         for tensor, _ in part.named_parameters(recurse=False):
             found = match.get(layer, tensor)
@@ -271,7 +277,13 @@ def _faults(model: Backbone, state: State) -> list[str]:
     return shapes + [f"nothing for {name}" for name in wanted if name not in state and not name.startswith("head.")]
 
 
-def _norm(name: str, layer: Given, match: _Match, eps: float) -> State:
+def _bias_before(part: nn.Module, layer: Given, match: _Match) -> Tensor | None:
+    """Return the bias that the file's convolution before a norm has, and ours has not."""
+    found = match.get(layer, "bias") if isinstance(part, nn.Conv2d) and part.bias is None else None
+    return torch.cat(found) if found else None
+
+
+def _norm(name: str, layer: Given, match: _Match, eps: float, bias: Tensor | None) -> State:
     state = {}
     for tensor in ("weight", "bias", "running_mean", "running_var"):
         found = match.get(layer, tensor)
@@ -280,6 +292,8 @@ def _norm(name: str, layer: Given, match: _Match, eps: float) -> State:
     if state:
         counts = match.get(layer, _COUNTS)
         state[f"{name}.{_COUNTS}"] = counts[0] if counts else torch.tensor(0)
+        if bias is not None:  # taken off again with the mean
+            state[f"{name}.running_mean"] = state[f"{name}.running_mean"] - bias
         # another project's eps makes part of the variance
         state[f"{name}.running_var"] = state[f"{name}.running_var"] + (match.source.norm_eps - eps)
     return state

@@ -14,9 +14,7 @@ from featherbone.weights.sources.source import Layer, Source
 
 @dataclass(frozen=True)
 class _Names:
-    """Name patterns: ``{s}`` stage from 2, ``{m}`` module from 1, ``{l}`` layer from 0; ``{s1}``, ... count from other
-    ends.
-    """
+    """Patterns: stages count from 2 in ``{s}``, modules from 1 in ``{m}``, layers from 0 in ``{l}``; from n in ``{sn}``."""
 
     stem: str
     layer: str
