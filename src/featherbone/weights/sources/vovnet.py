@@ -14,7 +14,10 @@ from featherbone.weights.sources.source import Layer, Source
 
 @dataclass(frozen=True)
 class _Names:
-    """Patterns: stages count from 2 in ``{s}``, modules from 1 in ``{m}``, layers from 0 in ``{l}``; from n in ``{sn}``."""
+    """Name patterns. Stages count from 2 in ``{s}``, modules from 1 in ``{m}``, layers from 0 in ``{l}``.
+
+    A digit in the braces is another start: ``{s0}``, ``{l1}``.
+    """
 
     stem: str
     layer: str
