@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from torch import Tensor, nn
 
 from featherbone.errors import InputError, nearest
-from featherbone.layers import Head, Split, dilate, initialise, stochastic_depth
+from featherbone.layers import Head, Parallel, Split, dilate, initialise, stochastic_depth
 
 Fusion = Literal["both", "first", "last"]
 
@@ -91,6 +91,7 @@ class Spec(ABC):
         transition: Callable[[int, int], nn.Module],
         *,
         bypass: int | None = None,
+        ways: tuple[nn.Module, nn.Module] | None = None,
         multiple: int = 1,
         compression: float = 1.0,
         closes: bool = False,
@@ -103,6 +104,7 @@ class Spec(ABC):
             body: given its number of input channels, the body and its number of output channels.
             transition: given input and output channels, a transition.
             bypass: channels that walk round; default: ``partial_ratio`` of ``c_in``.
+            ways: what makes the two shares, side by side, where they are not the two parts of a split.
             multiple: of which the body needs its number of input channels.
             compression: share of the body's channels that the transition before keeps, when one comes after too.
             closes: whether the plain network has a transition after the body too.
@@ -115,12 +117,17 @@ class Spec(ABC):
         kept = min(c_in, c_out if self.fusion == "last" else c_in) - 1
         self._require("partial_ratio", 0 < bypass <= kept, f"1 to {kept} of this stage's {c_in} channels, not {bypass}")
         inner, c_body = body(c_in - bypass)
-        if self.fusion == "last":
-            return nn.Sequential(Split(bypass, nn.Sequential(inner, transition(c_body, c_out - bypass))))
-        before = []
-        if self.fusion == "both":
-            before.append(transition(c_body, c_body := int(c_body * compression)))
-        return nn.Sequential(Split(bypass, nn.Sequential(inner, *before)), transition(bypass + c_body, c_out))
+        parts = [inner]
+        if self.fusion != "first":
+            before = c_out - bypass if self.fusion == "last" else int(c_body * compression)
+            parts.append(transition(c_body, before))
+            c_body = before
+        around, through = ways or (None, None)
+        if around and through:
+            wired: nn.Module = Parallel(around, nn.Sequential(through, *parts))
+        else:
+            wired = Split(bypass, nn.Sequential(*parts))
+        return nn.Sequential(wired, *([] if self.fusion == "last" else [transition(bypass + c_body, c_out)]))
 
     @property
     def usual_size(self) -> int:

@@ -130,12 +130,11 @@ class Parallel(Wiring):
 def paths(module: nn.Module) -> Iterator[Wiring]:
     """Yield the wirings whose paths are a network's units of depth, in the order in which they run.
 
-    A split round a body that has wirings of its own (CSP round residual or dense layers) is not one; its body's are.
+    Two ways round a body that has wirings of its own (CSP round residual or dense layers) are none; the body's are.
     """
     for child in module.children():
-        whole = isinstance(child, Wiring) and not isinstance(child, Split)
-        if whole or (isinstance(child, Split) and not any(isinstance(m, Wiring) for m in child.body.modules())):
-            assert isinstance(child, Wiring)
+        inner = any(isinstance(part, Wiring) for part in child.modules() if part is not child)
+        if isinstance(child, Wiring) and not (inner and isinstance(child, Split | Parallel)):
             yield child
         else:
             yield from paths(child)

@@ -12,10 +12,11 @@ the networks whose bodies are residual: ResNet, ResNeXt and Darknet.
 16 512
 32 1024
 
-The plain names follow the authors' darknet configurations where the paper differs: the split is made by a 1x1
-convolution in front of it, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
-with half its width. ``.timm`` is timm's form: an even first split, no activation before any split, another pool and
-leak. Darknet's first stage is part of the stem here, so that the maps have strides 2, 4, 8, ... as everywhere.
+The plain names follow the authors' darknet configurations where the paper differs: the two shares are made by 1x1
+convolutions side by side, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
+with half its width. ``.timm`` is timm's form: one convolution that is split, evenly in the first stage too, no
+activation on it in ResNe(X)t, another pool and leak. Darknet's first stage is part of the stem here, so that the maps
+have strides 2, 4, 8, ... as everywhere.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class _ResidualSpec(Spec):
         bottleneck: width inside the blocks of each stage, as a share of the body's width.
         groups: of the 3x3 convolutions (ResNeXt's cardinality).
         first_entry: what goes into the first stage's body, if less than the body's width; 0 for all.
-        split_activation: for each stage, whether an activation follows the convolution that is split.
+        split_activation: for each stage, whether an activation follows the convolution that makes the two shares.
+        two_convolutions: whether two convolutions side by side make the shares, or one, whose output is split.
         stem_channels: output of the first convolution.
         negative_slope: slope of the leaky ReLU for negative values.
     """
@@ -57,6 +59,7 @@ class _ResidualSpec(Spec):
     out_channels: tuple[int, ...]
     bottleneck: tuple[float, ...]
     split_activation: tuple[bool, ...]
+    two_convolutions: bool = True
     groups: int = 1
     first_entry: int = 0
     stem_channels: int = 32
@@ -88,12 +91,16 @@ class _ResidualSpec(Spec):
         bypass = split - width
         entry = self.first_entry if self.first_entry and stage == 0 else width
         self._require("first_entry", 0 < entry <= width, f"at most {width}, the width of the body")
-        if self.partial_ratio:
-            act = self._act if self.split_activation[stage] else None
-            opening = [*opening, conv(c_in, bypass + entry, act=act)]
+        make = partial(conv, c_in, act=self._act if self.split_activation[stage] else None)
+        ways = None
+        if self.partial_ratio and self.two_convolutions and bypass:
+            ways = (make(bypass), make(entry))
+        elif self.partial_ratio:
+            opening = [*opening, make(bypass + entry)]
         body = partial(self._body, stage, width)
         transition = partial(conv, act=self._act)
-        return nn.Sequential(*opening, self.cross_stage(bypass + entry, c_out, body, transition, bypass=bypass))
+        crossed = self.cross_stage(bypass + entry, c_out, body, transition, bypass=bypass, ways=ways)
+        return nn.Sequential(*opening, crossed)
 
     def _body(self, stage: int, width: int, c_in: int) -> tuple[nn.Module, int]:
         inner = round(width * self.bottleneck[stage])
@@ -239,7 +246,9 @@ _AUTHORS = {
 }
 _EVEN: dict[str, Any] = {"first_entry": 0, "split_activation": (False,) * 4, "pool_kernel": 3}
 _TIMM = {
-    f"{name}.timm": replace(row, negative_slope=0.01, **(_EVEN if isinstance(row, CSPResNetSpec) else {}))
+    f"{name}.timm": replace(
+        row, negative_slope=0.01, two_convolutions=False, **(_EVEN if isinstance(row, CSPResNetSpec) else {})
+    )
     for name, row in _AUTHORS.items()
 }
 TABLE = _AUTHORS | _TIMM

@@ -18,6 +18,8 @@ from featherbone.weights.sources.source import Given, Layer, Source, pairs
 
 def _timm(spec: Spec) -> Iterator[Layer]:
     assert isinstance(spec, CSPResNetSpec | CSPDarknetSpec)
+    if spec.partial_ratio and spec.two_convolutions:
+        return
     convolutions = (1, 2, 3) if isinstance(spec, CSPResNetSpec) else (1, 2)
     yield from pairs("stem.conv1.")
     for s, depth in enumerate(spec.depths):
@@ -46,31 +48,30 @@ def _pytorchcv_darknet(spec: Spec) -> Iterator[Layer]:
 def _darknet(spec: Spec) -> Iterator[Layer]:
     """Yield the convolutions as the configuration file numbers them: bypass, body and both transitions in this order.
 
-    The file splits by two convolutions side by side, and concatenates the body first.
+    The file concatenates the body first.
     """
     assert isinstance(spec, CSPResNetSpec | CSPDarknetSpec)
+    if spec.partial_ratio and not spec.two_convolutions:
+        return  # another form, with another leak
     number = count()
 
-    def next_names(convolutions: int = 1) -> tuple[str, ...]:
-        return tuple(f"convolution{next(number)}." for _ in range(convolutions))
+    def layers(convolutions: int = 1, swaps: int = 0) -> Iterator[Layer]:
+        for _ in range(convolutions):
+            name = f"convolution{next(number)}"
+            yield from (Given((f"{name}.conv",), swaps=swaps), f"{name}.bn")
 
-    def layer(convolutions: int = 1, swaps: int = 0) -> Iterator[Layer]:
-        names = next_names(convolutions)
-        yield Given(tuple(f"{name}conv" for name in names), swaps=swaps)
-        yield Given(tuple(f"{name}bn" for name in names))
-
-    yield from layer()
+    yield from layers()
     for s, depth in enumerate(spec.depths):
+        split = spec.split_channels[s]
         if s or isinstance(spec, CSPDarknetSpec):
-            yield from layer()
+            yield from layers()
         if spec.partial_ratio:
-            yield from layer(2)
-        for _ in range(depth * (3 if isinstance(spec, CSPResNetSpec) else 2)):
-            yield from layer()
+            yield from layers(2)
+        yield from layers(depth * (3 if isinstance(spec, CSPResNetSpec) else 2))
         if spec.partial_ratio:
-            yield from layer()
-            yield from layer(swaps=spec.split_channels[s] - round(spec.split_channels[s] * spec.partial_ratio))
-    yield Given((f"{next_names()[0]}conv",), change=lambda weight: weight.flatten(1))
+            yield from layers()
+            yield from layers(swaps=split - round(split * spec.partial_ratio))
+    yield Given((f"convolution{next(number)}.conv",), change=lambda weight: weight.flatten(1))
 
 
 def _yolox(spec: Spec) -> Iterator[Layer]:
