@@ -1,17 +1,23 @@
 """The trace sees what runs; counts agree with independent counters; nothing is left on the model."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
 from featherbone.cost.macs import FORMULAS
 from featherbone.graph import trace
+from featherbone.measure import measured_peak
+from featherbone.measure.setting import Setting
 
 
 def torchs_count(model: nn.Module, size: int) -> int:
@@ -172,3 +178,142 @@ def test_the_table_of_formulas_names_real_operations() -> None:
         name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("aten::")
     }
     assert {op.removeprefix("aten.") for op in FORMULAS} <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("cspresnext50", 32.642), ("cspresnet50", 23.694), ("darknet53", 24.972), ("cspdarknet53", 35.851)],
+)
+def test_cio_is_that_of_the_released_configurations(name: str, millions: float) -> None:
+    """At 256, pools included: CSP saves ResNeXt 5 %, and costs Darknet 44 %."""
+    with torch.device("meta"):
+        model = fb.create_model(name)
+    assert fb.cost(model, 256).cio / 1e6 == pytest.approx(millions, abs=5e-4)
+
+
+def test_activations_are_those_that_timm_prints() -> None:
+    """In millions at 224 (256 for CSP), from timm's benchmark tables."""
+    for name, size, millions in (
+        ("densenet121", 224, 6.90),
+        ("densenet201", 224, 7.85),
+        ("cspresnet50.timm", 256, 11.50),
+    ):
+        with torch.device("meta"):
+            model = fb.create_model(name)
+        assert fb.cost(model, size).activations / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+def test_traffic_of_every_kind_of_operation_is_what_it_reads_and_writes() -> None:
+    class Each(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 8, 3, padding=1, bias=False)
+            self.norm = nn.BatchNorm2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.conv(x))  # (1, 8, 6, 6)
+            first, second = x.chunk(2, 1)
+            x = torch.cat([first + second, second.relu_()], 1)
+            x = fb.Shuffle(2)(F.max_pool2d(x, 2))  # (1, 8, 3, 3)
+            return F.interpolate(x, scale_factor=2)
+
+    cost = fb.cost(Each(), 6, in_chans=4)
+    large, small = 8 * 36 * 4, 8 * 9 * 4  # bytes
+    moved = {row.name: row.traffic_bytes for row in cost.by("op")}
+    assert moved["convolution"] == 4 * 36 * 4 + 8 * 4 * 9 * 4 + large
+    assert moved["native_batch_norm"] == 2 * large + 6 * 8 * 4  # four vectors in, two out
+    assert moved["add"] == large // 2 * 3
+    assert moved["relu"] == large // 2 * 2  # in place: read and written
+    assert moved["cat"] == 2 * large
+    assert moved["max_pool2d_with_indices"] == large + small + 2 * small  # indices have eight bytes
+    assert moved["clone"] == 2 * small  # the shuffle
+    assert moved["upsample_nearest2d"] == small + large
+    assert moved["split"] == moved["view"] == moved["transpose"] == 0
+    assert sum(moved.values()) == cost.traffic_bytes == sum(row.traffic_bytes for row in cost.by("layer"))
+
+
+@given(c_in=st.integers(1, 40), c_out=st.integers(1, 40), size=st.integers(1, 9), kernel=st.sampled_from([1, 3]))
+@settings(max_examples=25, deadline=None)
+def test_equal_widths_have_the_least_memory_access(c_in: int, c_out: int, size: int, kernel: int) -> None:
+    """Guideline G1, with the formula of the paper's text."""
+    convolution = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+    (row,) = fb.cost(nn.Sequential(convolution), size).by("layer")
+    area, macs = size * size, row.macs
+    assert row.memory_access == area * (c_in + c_out) + kernel**2 * c_in * c_out
+    assert row.memory_access_bound == pytest.approx(2 * math.sqrt(area * macs / kernel**2) + macs / area)
+    assert row.memory_access >= row.memory_access_bound * (1 - 1e-9)
+    assert (row.memory_access == pytest.approx(row.memory_access_bound)) == (c_in == c_out)
+
+
+# one of every family; with channels last, and maps that are not tiny, the engine needs no copies of its own
+PEAKS = (
+    "densenet121",
+    "peleenet",
+    "cspresnet50",
+    "cspdarknet53",
+    "cspdarknet_nano.yolox",
+    "vovnet27_slim",
+    "vovnet_v2_19_slim_dw",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v2_x0_5",
+    "rdnet_tiny",
+)
+
+
+@pytest.mark.parametrize("name", PEAKS)
+def test_the_live_peak_is_the_allocators(name: str) -> None:
+    setting = Setting(size=(224, 224))
+    model = setting.prepared(fb.create_model(name))
+    image = setting.image(3)
+    with setting.pinned():
+        model(image)
+        measured = measured_peak(lambda: model(image), setting)
+    live = fb.cost(model, 224).peak_bytes - image.numel() * 4  # the image was there before
+    assert live == pytest.approx(measured, rel=0.02)
+
+
+def test_a_training_steps_live_peak_is_the_allocators() -> None:
+    """Where the engine takes little memory inside its operations."""
+    setting = Setting(size=(96, 96), batch=2)
+    model = setting.prepared(fb.create_model("shufflenet_v1_g3_x0_5", num_classes=10)).train()
+    image = setting.image(3)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(image).sum().backward()
+
+    step()
+    model.zero_grad(set_to_none=True)
+    measured = measured_peak(step, setting)
+    peak = fb.cost(model, 96, batch=2, training=True).training_peak
+    assert peak
+    assert peak.bytes - image.numel() * 4 == pytest.approx(measured, rel=0.05)
+
+
+def test_training_memory_grows_with_the_square_of_depth_and_linearly_when_recomputed() -> None:
+    def peak(layers: int, *, recomputed: bool) -> int:
+        row = replace(fb.spec("densenet40_k12_cifar"), layers=(layers,))  # type: ignore[call-arg]
+        with torch.device("meta"):
+            model = row.build()
+        found = fb.cost(fb.recompute(model) if recomputed else model, 32, training=True).training_peak
+        assert found
+        return found.bytes
+
+    plain = [peak(n, recomputed=False) for n in (16, 32, 64)]
+    again = [peak(n, recomputed=True) for n in (16, 32, 64)]
+    assert plain[2] - plain[1] > 3.2 * (plain[1] - plain[0])  # a square grows four times as much
+    assert again[2] - again[1] < 2.4 * (again[1] - again[0])  # a line twice as much
+    assert again[2] < plain[2] / 4
+
+
+def test_memory_that_python_holds_counts_and_what_it_lets_go_does_not() -> None:
+    class Keeps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            first = x + 1
+            second = first + 1
+            del first
+            third = second + 1
+            return third + second
+
+    # the image, and of the four sums at most three at once
+    assert fb.cost(Keeps(), 8, in_chans=1).peak_bytes == 4 * 8 * 8 * 4

@@ -23,9 +23,10 @@ ALLOWED = {
     "weights": {"models", "spec", "layers", "data"},
     "cost": {"graph"},
     "deploy": {"graph"},
+    "measure": set(),
     "train": {"data"},
     "report": set(),
-    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
+    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "measure", "deploy", "report"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 

@@ -8,6 +8,8 @@
 """
 
 from featherbone.cost import Cost as Cost
+from featherbone.cost import CostRow as CostRow
+from featherbone.cost import Peak as Peak
 from featherbone.cost import cost as cost
 from featherbone.data import Preprocess as Preprocess
 from featherbone.errors import InputError as InputError

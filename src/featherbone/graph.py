@@ -8,8 +8,9 @@ alike, knows a view from a copy, and takes a fraction of a second (docs/decision
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -61,6 +62,23 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Life:
+    """How long a piece of memory was held, by Python, by autograd or by whatever else kept a tensor in it.
+
+    Attributes:
+        storage: its number.
+        bytes: its size.
+        born: number of the operation that made it; -1 for inputs, parameters and buffers.
+        died: number of the first operation that ran after it was given up; the number of operations, if none did.
+    """
+
+    storage: int
+    bytes: int
+    born: int
+    died: int
+
+
+@dataclass(frozen=True)
 class Graph:
     """A traced network.
 
@@ -68,23 +86,31 @@ class Graph:
         nodes: operations in the order in which they run.
         inputs: the network's inputs.
         parameters: every parameter and buffer, used or not, shared ones once, in the module's order.
+        lives: every piece of memory, in the order in which they were made.
     """
 
     nodes: tuple[Node, ...]
     inputs: tuple[Value, ...]
     parameters: tuple[Value, ...]
+    lives: tuple[Life, ...] = ()
 
 
 def trace(
-    module: nn.Module, size: int | tuple[int, int] = 224, *, batch: int = 1, in_chans: int | None = None
+    module: nn.Module,
+    size: int | tuple[int, int] = 224,
+    *,
+    batch: int = 1,
+    in_chans: int | None = None,
+    training: bool = False,
 ) -> Graph:
-    """Trace an image network, of ours or of a stranger, in evaluation mode.
+    """Trace an image network, of ours or of a stranger.
 
     Args:
         module: any module that takes images ``(B, C, H, W)``. It is not changed.
         size: side of the image in pixels, or (height, width).
         batch: images at a time.
         in_chans: channels of the image; default: those the first convolution reads, else 3.
+        training: trace a training step, forwards and backwards from the sum of the outputs, instead of an inference.
 
     Raises:
         InputError: if the network cannot run on such an image, or needs the image's numbers to decide what to do.
@@ -93,12 +119,15 @@ def trace(
     if min(height, width, batch) < 1:
         raise InputError(f"size={size}, batch={batch} is not allowed: whole numbers, 1 or more")
     channels = in_chans or image_channels(module)
-    ghost = _without_numbers(module)
+    ghost = _without_numbers(module).train(training)
     image = torch.empty(batch, channels, height, width, device="meta", dtype=_dtype(ghost))
     recorder = _Recorder(ghost, [image])
     try:
-        with torch.no_grad(), recorder:
-            ghost(image)
+        with torch.set_grad_enabled(training), recorder:
+            outputs = ghost(image)
+            if training:
+                torch.autograd.backward(_sum(outputs))
+            del outputs
     except (RuntimeError, ValueError, NotImplementedError, IndexError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -110,19 +139,27 @@ def trace(
     return recorder.graph()
 
 
+def _sum(outputs: Any) -> Tensor:
+    return torch.stack([leaf.sum() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]).sum()
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Write down every dispatched operation; forward hooks tell which layer is at work."""
 
     def __init__(self, module: nn.Module, inputs: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._kept: list[Tensor] = []  # keeps every tensor alive, so that no id is used twice
-        self._values: dict[int, Value] = {}
-        self._storages: dict[int, int] = {}
+        self._values: dict[int, Value] = {}  # by the tensor's id, while it lives
+        self._storages: dict[int, int] = {}  # by the memory's address, while it lives
+        self._holders: list[int] = []  # how many tensors live in each storage
+        self._lives: list[Life] = []
+        self._count = 0
         self._nodes: list[Node] = []
         self._paths: list[str] = []
         named = [*module.named_parameters(), *module.named_buffers()]
+        self._started = self._recording = False
         self._parameters = tuple(self._value(tensor, name) for name, tensor in named)
         self._inputs = tuple(self._value(tensor) for tensor in inputs)
+        self._started = self._recording = True
         self._hooks = [
             handle
             for name, part in module.named_modules()
@@ -138,7 +175,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._paths[-1] if self._paths else ""
 
     def graph(self) -> Graph:
-        return Graph(tuple(self._nodes), self._inputs, self._parameters)
+        self._recording = False
+        end = len(self._nodes)
+        lives = tuple(life if life.died >= 0 else replace(life, died=end) for life in self._lives)
+        return Graph(tuple(self._nodes), self._inputs, self._parameters, lives)
 
     def remove_hooks(self) -> None:
         for handle in self._hooks:
@@ -160,13 +200,28 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _value(self, tensor: Tensor, name: str = "") -> Value:
         if id(tensor) not in self._values:
-            self._kept.append(tensor)
-            storage = self._storages.setdefault(tensor.untyped_storage()._cdata, len(self._storages))
+            memory = tensor.untyped_storage()
+            storage = self._storages.setdefault(memory._cdata, len(self._lives))
+            if storage == len(self._lives):
+                born = len(self._nodes) if self._started else -1
+                self._lives.append(Life(storage, memory.nbytes(), born, -1))
+                self._holders.append(0)
+            self._holders[storage] += 1
             size = tensor.numel() * tensor.element_size()
-            self._values[id(tensor)] = Value(
-                len(self._values), tuple(tensor.shape), size, storage, name, bool(name) and tensor.requires_grad
-            )
+            trainable = bool(name) and tensor.requires_grad
+            self._values[id(tensor)] = Value(self._count, tuple(tensor.shape), size, storage, name, trainable)
+            self._count += 1
+            weakref.finalize(tensor, self._gone, id(tensor), storage, memory._cdata).atexit = False
         return self._values[id(tensor)]
+
+    def _gone(self, key: int, storage: int, address: int) -> None:
+        """Note that a tensor died, and with the last one in it its memory."""
+        self._values.pop(key, None)
+        self._holders[storage] -= 1
+        if not self._holders[storage]:
+            self._storages.pop(address, None)
+            if self._recording:
+                self._lives[storage] = replace(self._lives[storage], died=len(self._nodes))
 
     def _enter(self, name: str) -> Callable[..., None]:
         def note(*_: Any) -> None:

@@ -3,3 +3,4 @@
 from featherbone.cost.counts import Cost as Cost
 from featherbone.cost.counts import CostRow as CostRow
 from featherbone.cost.counts import cost as cost
+from featherbone.cost.memory import Peak as Peak
