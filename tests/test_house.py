@@ -24,6 +24,7 @@ ALLOWED = {
     "cost": {"graph"},
     "deploy": {"graph"},
     "measure": set(),
+    "analysis": {"layers", "measure"},
     "train": {"data"},
     "report": set(),
     "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "measure", "deploy", "report"},

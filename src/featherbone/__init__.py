@@ -7,6 +7,8 @@
 (4, 8, 16)
 """
 
+from featherbone.analysis import GuidelineResult as GuidelineResult
+from featherbone.analysis import guidelines as guidelines
 from featherbone.cost import Cost as Cost
 from featherbone.cost import CostRow as CostRow
 from featherbone.cost import Peak as Peak
@@ -15,6 +17,7 @@ from featherbone.data import Preprocess as Preprocess
 from featherbone.errors import InputError as InputError
 from featherbone.errors import InterruptedRunError as InterruptedRunError
 from featherbone.errors import needs as needs
+from featherbone.files import write_text as write_text
 from featherbone.layers import ChannelNorm as ChannelNorm
 from featherbone.layers import Dense as Dense
 from featherbone.layers import Gate as Gate
@@ -37,11 +40,17 @@ from featherbone.models import form as form
 from featherbone.models import list_models as list_models
 from featherbone.models import spec as spec
 from featherbone.pyramid import Pyramid as Pyramid
+from featherbone.report.guidelines import draw_guidelines as draw_guidelines
 from featherbone.spec import Backbone as Backbone
 from featherbone.spec import Spec as Spec
 from featherbone.spec import freeze as freeze
 from featherbone.spec import reset_head as reset_head
 from featherbone.train import Recipe as Recipe
+from featherbone.verbs.comparing import ONE_OF_EACH as ONE_OF_EACH
+from featherbone.verbs.comparing import Comparison as Comparison
+from featherbone.verbs.comparing import ComparisonGroup as ComparisonGroup
+from featherbone.verbs.comparing import compare as compare
+from featherbone.verbs.comparing import comparison_page as comparison_page
 from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import confusion_picture as confusion_picture
 from featherbone.verbs.inference import evaluate as evaluate

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import importing, models, shipping, training
+from featherbone.cli import analysing, comparing, importing, models, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -29,6 +29,8 @@ for verb in (
     models.list_,
     models.show,
     models.cost,
+    comparing.compare,
+    analysing.analyse,
     training.train,
     training.evaluate,
     training.predict,

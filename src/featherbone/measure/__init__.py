@@ -8,4 +8,6 @@ from featherbone.measure.machine import Machine as Machine
 from featherbone.measure.machine import Rates as Rates
 from featherbone.measure.machine import machine as machine
 from featherbone.measure.machine import rates as rates
+from featherbone.measure.machine import usable_cores as usable_cores
 from featherbone.measure.memory import measured_peak as measured_peak
+from featherbone.measure.ranks import rank_correlation as rank_correlation

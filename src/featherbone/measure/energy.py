@@ -38,10 +38,8 @@ def energy(run: Callable[[], object], setting: Setting, *, seconds: float = 3.0)
     try:
         from zeus.monitor import ZeusMonitor
     except ModuleNotFoundError as error:
-        return Energy(
-            None,
-            f"not measurable here, because the package {error.name!r} is not installed: pip install featherbone[energy]",
-        )
+        needed = f"{error.name!r} is not installed: pip install 'featherbone[energy]'"
+        return Energy(None, f"not measurable here, because the package {needed}")
     try:
         monitor = ZeusMonitor(gpu_indices=[0], cpu_indices=[]) if cuda else ZeusMonitor(gpu_indices=[])
         images = 0

@@ -52,12 +52,17 @@ class Rates:
     bytes: float
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine(device: str = "cpu") -> Machine:
     """Return where we are."""
     return Machine(
         processor=_processor(),
         instructions=torch.backends.cpu.get_cpu_capability(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         accelerator=torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),

@@ -1,0 +1,285 @@
+"""Networks side by side: what they cost on paper, and what they take on this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from featherbone.cost import Cost, cost
+from featherbone.errors import InputError
+from featherbone.files import write_text
+from featherbone.graph import image_channels
+from featherbone.measure import (
+    Energy,
+    Machine,
+    Rates,
+    Timing,
+    energy,
+    machine,
+    measure,
+    measured_peak,
+    rank_correlation,
+    rates,
+    usable_cores,
+)
+from featherbone.measure.setting import Precision, Setting
+from featherbone.report.page import comparison_html
+from featherbone.verbs.folder import AnyPath, open_network
+
+# one of each family, of similar accuracy where its paper allows
+ONE_OF_EACH = (
+    "densenet121",
+    "peleenet",
+    "csppeleenet",
+    "cspresnet50",
+    "cspdarknet53",
+    "vovnet27_slim",
+    "vovnet_v2_19_slim",
+    "shufflenet_v1_g3_x1_0",
+    "shufflenet_v2_x1_0",
+    "rdnet_tiny",
+)
+AXES = ("params", "macs", "traffic_bytes", "cio", "activations", "peak_bytes", "bound_ms")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network under one setting.
+
+    Attributes:
+        name: the network.
+        params: trainable values.
+        macs: multiply-accumulates of a batch.
+        traffic_bytes: bytes that its operations move.
+        cio: elements in and out of convolutions and pools.
+        activations: elements that convolutions emit.
+        peak_bytes: live memory at most, without weights, worked out.
+        measured_peak_bytes: the allocator's own peak.
+        bound_ms: the roofline: no layer can be faster than the machine multiplies, or copies, what it must.
+        memory_bound: share of that time in which copying is the limit.
+        timing: what it took.
+        energy: what it used, or why that is not known.
+        stages: costs by stage.
+        layers: macs and bytes by layer.
+    """
+
+    name: str
+    params: int
+    macs: int
+    traffic_bytes: int
+    cio: int
+    activations: int
+    peak_bytes: int
+    measured_peak_bytes: int
+    bound_ms: float
+    memory_bound: float
+    timing: Timing
+    energy: Energy
+    stages: tuple[tuple[str, int, int, int], ...]
+    layers: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class ComparisonGroup:
+    """Networks under the same setting: only these are ranked together.
+
+    Attributes:
+        setting: what they ran under.
+        rates: what the machine reaches under it.
+        entries: the networks, fastest first.
+    """
+
+    setting: Setting
+    rates: Rates
+    entries: tuple[Entry, ...]
+
+    def correlations(self) -> dict[str, float]:
+        """Return how well each cost ranks the times: Spearman's coefficient, 1 for the same order."""
+        times = [entry.timing.median_ms for entry in self.entries]
+        return {axis: rank_correlation([getattr(entry, axis) for entry in self.entries], times) for axis in AXES}
+
+    def speed(self, entry: Entry) -> dict[str, float]:
+        """Return images and operations a second, and the share of the machine's matrix rate."""
+        seconds = entry.timing.median_ms / 1e3
+        flops = 2 * entry.macs / seconds
+        images = self.setting.batch / seconds
+        return {"images_per_s": images, "gflops": flops / 1e9, "of_peak": flops / self.rates.flops}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Networks measured side by side.
+
+    Attributes:
+        machine: where.
+        groups: the networks under each setting.
+    """
+
+    machine: Machine
+    groups: tuple[ComparisonGroup, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "machine": asdict(self.machine),
+            "groups": [
+                {
+                    "setting": {**asdict(group.setting), "size": list(group.setting.size)},
+                    "rates": asdict(group.rates),
+                    "correlations": group.correlations(),
+                    "entries": [
+                        {
+                            **asdict(entry),
+                            **group.speed(entry),
+                            "spread": entry.timing.spread,
+                            "stages": [list(row) for row in entry.stages],
+                            "layers": [list(row) for row in entry.layers],
+                        }
+                        for entry in group.entries
+                    ],
+                }
+                for group in self.groups
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """Return one line a network and setting, with everything that a line depends on."""
+        out = io.StringIO()
+        writer: Any = None
+        for group in self.groups:
+            for entry in group.entries:
+                height, width = group.setting.size
+                row = {
+                    "name": entry.name,
+                    **{axis: getattr(entry, axis) for axis in AXES},
+                    "measured_peak_bytes": entry.measured_peak_bytes,
+                    **asdict(entry.timing),
+                    **group.speed(entry),
+                    "joules_per_image": entry.energy.joules if entry.energy.joules is not None else "",
+                    **asdict(group.setting),
+                    "size": f"{height}x{width}",
+                    **asdict(self.machine),
+                }
+                if writer is None:
+                    writer = csv.DictWriter(out, list(row), lineterminator="\n")
+                    writer.writeheader()
+                writer.writerow(row)
+        return out.getvalue()
+
+
+def compare(
+    networks: Sequence[str] | Mapping[str, nn.Module] = ONE_OF_EACH,
+    *,
+    size: int | tuple[int, int] = 224,
+    batches: Sequence[int] = (1,),
+    device: str = "cpu",
+    precision: Precision = "f32",
+    threads: int | None = None,
+    channels_last: bool = True,
+    rounds: int = 30,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Comparison:
+    """Work out what networks cost, and measure them side by side on this machine.
+
+    Args:
+        networks: names, runs or weight files; or any modules by name.
+        size: side of the images in pixels, or (height, width).
+        batches: images at a time; every one is a group of its own.
+        device: "cpu", "cuda" or "mps".
+        precision: "f32", "bf16" or "f16".
+        threads: of the processor; default: the cores this process may use.
+        channels_last: memory order.
+        rounds: how often each network runs, in turn with the others.
+        progress: called with the share that is done.
+
+    Raises:
+        InputError: if a network is unknown or does not run under the setting.
+    """
+    modules = dict(networks) if isinstance(networks, Mapping) else {name: open_network(name) for name in networks}
+    if not modules or not batches:
+        raise InputError("networks and batches are not allowed to be empty")
+    settings = [
+        Setting(
+            size=(size, size) if isinstance(size, int) else size,
+            batch=batch,
+            device=device,
+            precision=precision,
+            threads=threads if threads is not None else usable_cores(),
+            channels_last=channels_last,
+        )
+        for batch in batches
+    ]
+    groups = [
+        _group(modules, setting, rounds, partial(_tell, progress, number, len(settings)))
+        for number, setting in enumerate(settings)
+    ]
+    return Comparison(machine(device), tuple(groups))
+
+
+def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:
+    """Write the page of a comparison: one file with plots and table that needs no net.
+
+    Raises:
+        InputError: if the plotting library is missing or the file cannot be written.
+    """
+    write_text(path, comparison_html(comparison.to_dict(), caption=caption))
+
+
+def _tell(progress: Callable[[float], None], number: int, of: int, done: float) -> None:
+    progress((number + done) / of)
+
+
+def _group(
+    modules: Mapping[str, nn.Module],
+    setting: Setting,
+    rounds: int,
+    progress: Callable[[float], None],
+) -> ComparisonGroup:
+    channels = {name: image_channels(module) for name, module in modules.items()}
+    costs = {
+        name: cost(module, setting.size, batch=setting.batch, in_chans=channels[name])
+        for name, module in modules.items()
+    }
+    reached = rates(setting)
+    timings = measure(
+        modules, setting, channels=channels, rounds=rounds, between=lambda done: progress((done + 1) / (rounds + 3))
+    )
+    entries = []
+    for name, module in modules.items():
+        run = partial(module, setting.image(channels[name]))
+        with setting.pinned():
+            peak, used = measured_peak(run, setting), energy(run, setting)
+        entries.append(_entry(name, costs[name], timings[name], used, peak, reached))
+    progress(1.0)
+    return ComparisonGroup(setting, reached, tuple(sorted(entries, key=lambda entry: entry.timing.median_ms)))
+
+
+def _entry(name: str, counted: Cost, timing: Timing, used: Energy, peak: int, reached: Rates) -> Entry:
+    # per operation, since a layer's norm and activation wait for memory while its convolution multiplies
+    layers = [(row.name, row.macs, row.traffic_bytes) for row in counted.by("layer")]
+    bounds = [(2 * macs / reached.flops, moved / reached.bytes) for _, macs, moved in layers]
+    total = sum(max(pair) for pair in bounds)
+    waiting = sum(memory for work, memory in bounds if memory > work)
+    return Entry(
+        name=os.fspath(name),
+        params=counted.params,
+        macs=counted.macs,
+        traffic_bytes=counted.traffic_bytes,
+        cio=counted.cio,
+        activations=counted.activations,
+        peak_bytes=counted.peak_bytes,
+        measured_peak_bytes=peak,
+        bound_ms=total * 1e3,
+        memory_bound=waiting / total if total else 0.0,
+        timing=timing,
+        energy=used,
+        stages=tuple((row.name, row.params, row.macs, row.traffic_bytes) for row in counted.by("stage")),
+        layers=tuple(layers),
+    )

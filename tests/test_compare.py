@@ -1,0 +1,238 @@
+"""Networks side by side: what is counted, what is measured, and the page in a real browser."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Page, sync_playwright
+from scipy.stats import spearmanr
+from torch import nn
+from typer.testing import CliRunner
+
+import featherbone as fb
+from featherbone.cli.app import app
+from featherbone.measure import energy, machine, measure, rank_correlation, rates
+from featherbone.measure.setting import Setting
+
+NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")
+
+
+@pytest.fixture(scope="module")
+def compared() -> fb.Comparison:
+    return fb.compare(NAMES, size=64, batches=(1, 2), rounds=3, threads=1)
+
+
+def test_every_row_says_what_it_depends_on(compared: fb.Comparison) -> None:
+    assert [group.setting.batch for group in compared.groups] == [1, 2]
+    rows = list(csv.DictReader(io.StringIO(compared.to_csv())))
+    assert len(rows) == 6
+    for row in rows:
+        for column in (
+            "name",
+            "median_ms",
+            "p99_ms",
+            "runs",
+            "threads",
+            "precision",
+            "device",
+            "channels_last",
+            "size",
+        ):
+            assert row[column], column
+        for column in ("processor", "instructions", "torch", "python", "date", "system"):
+            assert row[column], column
+        assert row["joules_per_image"] == "" or float(row["joules_per_image"]) > 0
+    assert compared.machine.torch == torch.__version__
+
+
+def test_groups_are_sorted_by_time_and_figures_agree(compared: fb.Comparison) -> None:
+    for group in compared.groups:
+        times = [entry.timing.median_ms for entry in group.entries]
+        assert times == sorted(times)
+        for entry in group.entries:
+            cost = fb.cost(fb.create_model(entry.name), 64, batch=group.setting.batch)
+            assert (entry.macs, entry.traffic_bytes, entry.cio) == (cost.macs, cost.traffic_bytes, cost.cio)
+            assert entry.timing.p10_ms <= entry.timing.median_ms <= entry.timing.p90_ms <= entry.timing.p99_ms
+            assert entry.timing.runs == 3
+            seconds = entry.timing.median_ms / 1e3
+            speed = group.speed(entry)
+            assert speed["images_per_s"] == pytest.approx(group.setting.batch / seconds)
+            assert speed["of_peak"] == pytest.approx(2 * entry.macs / seconds / group.rates.flops)
+            layers = [(2 * macs / group.rates.flops, moved / group.rates.bytes) for _, macs, moved in entry.layers]
+            assert entry.bound_ms == pytest.approx(1e3 * sum(max(pair) for pair in layers))
+            assert 0 <= entry.memory_bound <= 1
+            assert sum(row[2] for row in entry.stages) == entry.macs
+    assert json.loads(json.dumps(compared.to_dict()))["groups"][0]["entries"][0]["name"] in NAMES
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12))
+def test_rank_correlation_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert rank_correlation(first, second) == 0
+    else:
+        assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_networks_run_in_turn_and_threads_are_given_back() -> None:
+    order: list[str] = []
+
+    class Says(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            order.append(self.name)
+            assert torch.get_num_threads() == 1
+            assert torch.is_inference_mode_enabled()
+            return x
+
+    threads = torch.get_num_threads()
+    networks = {"a": Says("a"), "b": Says("b")}
+    found = measure(networks, Setting(size=(4, 4), threads=1), rounds=3, warm_up=1)
+    assert "".join(order) == "abababab"
+    assert found["a"].runs == 3
+    assert torch.get_num_threads() == threads
+
+
+def test_rates_and_machine_are_plausible() -> None:
+    reached = rates(Setting(size=(4, 4)), seconds=0.05)
+    assert 1e8 < reached.flops < 1e16
+    assert 1e8 < reached.bytes < 1e14
+    assert machine().cores >= 1
+
+
+def test_energy_is_measured_or_explained() -> None:
+    found = energy(lambda: None, Setting(size=(4, 4)), seconds=0.05)
+    assert (found.joules is None) == found.source.startswith("not measurable here, because ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"device": "cuda:99x" if not torch.cuda.is_available() else "tpu"}, "device="),
+        ({"device": "tpu"}, "device='tpu' is not here"),
+        ({"precision": "int3"}, "precision='int3'"),
+        ({"batches": (0,)}, "batch=0"),
+        ({"batches": ()}, "empty"),
+        ({"rounds": 0}, "rounds=0"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(fb.InputError, match=said):
+        fb.compare(NAMES[:1], **{"size": 32, "rounds": 1, **wrong})
+
+
+def test_strangers_are_compared_too() -> None:
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    result = fb.compare({"grey": grey, "ours": fb.create_model("shufflenet_v2_x0_5")}, size=32, rounds=2, threads=1)
+    assert {entry.name for entry in result.groups[0].entries} == {"grey", "ours"}
+
+
+def test_compare_on_the_command_line(tmp_path: Path) -> None:
+    command = ["compare", *NAMES[:2], "--size", "32", "--rounds", "2", "--threads", "1"]
+    done = CliRunner().invoke(
+        app, [*command, "--csv", str(tmp_path / "rows.csv"), "--report", str(tmp_path / "p.html")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "roofline ms" in done.output
+    assert "how each cost ranks" not in done.output  # two networks have no ranks worth the name
+    assert (tmp_path / "rows.csv").read_text().count("\n") == 3
+    assert (tmp_path / "p.html").stat().st_size > 1_000_000
+    as_json = CliRunner().invoke(app, [*command, "--batch", "1,2", "--json"])
+    assert len(json.loads(as_json.stdout)["groups"]) == 2
+    wrong = CliRunner().invoke(app, [*command, "--batch", "one"])
+    assert isinstance(wrong.exception, fb.InputError)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(params=["wide", "narrow", "dark"])
+def page(request: pytest.FixtureRequest, compared: fb.Comparison, tmp_path: Path) -> Iterator[Page]:
+    """The page in a real browser, without a net; any word on its console fails the test."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    fb.comparison_page(compared, tmp_path / "page.html", caption="featherbone compare </script>")
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shape: dict[str, Any] = {
+            "viewport": {"width": 390 if request.param == "narrow" else 1300, "height": 900},
+            "color_scheme": "dark" if request.param == "dark" else "light",
+            "offline": True,
+        }
+        opened = browser.new_context(**shape).new_page()
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.on("request", lambda asked: said.append(asked.url) if asked.url.startswith("http") else None)
+        opened.goto((tmp_path / "page.html").as_uri())
+        opened.wait_for_selector("#roofline .scatterlayer")
+        yield opened
+        browser.close()
+    assert said == []
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#table tbody tr td:first-child").all_inner_texts()
+
+
+def test_the_page_sorts_filters_hovers_and_pins(page: Page, compared: fb.Comparison) -> None:
+    fastest = [entry.name for entry in compared.groups[0].entries]
+    assert names(page) == fastest
+    page.locator("#table th button", has_text="M params").click()
+    by_size = names(page)
+    assert sorted(fastest) == sorted(by_size)
+    params = {entry.name: entry.params for entry in compared.groups[0].entries}
+    assert by_size == sorted(by_size, key=lambda name: params[name])
+    page.locator("#table th button", has_text="M params").click()
+    assert names(page) == by_size[::-1]
+    assert page.locator("th[aria-sort='descending']").inner_text().startswith("M params")
+
+    page.locator("#filter").fill("shufflenet")
+    assert set(names(page)) == set(NAMES[:2])
+    page.locator("#filter").fill("")
+
+    page.locator("#axis").select_option("macs")
+    page.wait_for_function("document.querySelector('#pareto .xtitle').textContent.includes('multiply')")
+    page.locator("#group").select_option(index=1)
+    assert names(page) != []
+
+    middle = compared.groups[1].entries[1].name
+    assert middle not in page.locator("#pareto .annotation").all_text_contents()
+    page.locator("#pareto").scroll_into_view_if_needed()
+    drag = page.locator("#pareto .nsewdrag").bounding_box()
+    x, y = page.evaluate(
+        """name => {
+          const plot = document.getElementById("pareto"), trace = plot.data[1], i = trace.text.indexOf(name);
+          const {xaxis, yaxis} = plot._fullLayout;
+          return [xaxis.l2p(Math.log10(trace.x[i])), yaxis.l2p(Math.log10(trace.y[i]))];
+        }""",
+        middle,
+    )
+    assert drag
+    page.mouse.move(drag["x"] + x, drag["y"] + y)
+    page.wait_for_selector("#pareto .hovertext")
+    assert any(middle in text for text in page.locator("#pareto .hovertext").all_text_contents())
+    page.mouse.click(drag["x"] + x, drag["y"] + y)
+    pins = "name => [...document.querySelectorAll('#pareto .annotation')].some(a => a.textContent.includes(name))"
+    page.wait_for_function(pins, arg=middle)
+
+
+def test_the_page_fits_its_screen_and_follows_its_light(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
+    ink = page.evaluate("getComputedStyle(document.querySelector('#pareto .xtitle')).fill")
+    assert ink == ("rgb(230, 233, 236)" if dark else "rgb(27, 31, 36)")
+    assert page.locator(".caption").inner_text() == "featherbone compare </script>"
