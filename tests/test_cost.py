@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import featherbone as fb
 from featherbone.cost.macs import FORMULAS
 from featherbone.graph import trace
-from featherbone.measure import measured_peak
+from featherbone.measure import Rates, measured_peak
 from featherbone.measure.setting import Setting
 
 
@@ -24,15 +24,52 @@ def torchs_count(model: nn.Module, size: int) -> int:
     """PyTorch's own counter, which counts a multiply-accumulate as two."""
     channels = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, channels, size, size))
+        model.eval()(torch.zeros(1, channels, size, size, device=next(model.parameters()).device))
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name", ["densenet121", "vovnet27_slim", "shufflenet_v2_x1_0", "shufflenet_v2_x0_5.tv"])
+@pytest.mark.parametrize("name", fb.list_models())
 def test_macs_equal_pytorchs_own_counter(name: str) -> None:
-    model = fb.create_model(name)
-    assert fb.cost(model, 96).macs == torchs_count(model, 96)
+    with torch.device("meta"):
+        model = fb.create_model(name)
+        assert fb.cost(model, 64).macs == torchs_count(model, 64)
+
+
+@pytest.mark.parametrize(
+    "name", ["densenet121", "peleenet", "cspresnext50", "vovnet_v2_19_slim", "shufflenet_v1_g3_x0_5", "rdnet_tiny"]
+)
+def test_three_counters_are_reconciled(name: str) -> None:
+    rows = {row.op: row for row in fb.reconcile(fb.create_model(name), 64)}
+    for op in ("convolution", "matrix product"):
+        assert rows[op].ours == rows[op].torch == rows[op].fvcore
+        assert rows[op].ours > 0
+        assert rows[op].why == ""
+    norm = rows["layer_norm" if name == "rdnet_tiny" else "batch_norm"]
+    assert norm.ours == norm.torch == 0
+    assert norm.fvcore
+    assert "element-wise" in norm.why
+    assert all(row.why for row in rows.values() if row.ours != row.torch or row.ours != row.fvcore)
+
+
+def test_attention_is_reconciled_too() -> None:
+    class Attends(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(2)
+            return F.scaled_dot_product_attention(x, x, x)
+
+    rows = {row.op: row for row in fb.reconcile(nn.Sequential(nn.Conv2d(3, 4, 1), Attends()), 8)}
+    assert sum(row.ours for row in rows.values()) == 3 * 4 * 64 + 2 * 4 * 4 * 64
+    assert all(row.why or row.ours == row.torch for row in rows.values())
+
+
+def test_the_roofline_is_the_slower_of_work_and_traffic() -> None:
+    counted = fb.cost(fb.create_model("shufflenet_v2_x0_5"), 64)
+    slow_memory = fb.roofline(counted, Rates(flops=1e18, bytes=1e9), by="stage")
+    assert all(bound.binds == "memory" for bound in slow_memory)
+    assert sum(b.bound_ms for b in slow_memory) == pytest.approx(counted.traffic_bytes / 1e6)
+    slow_work = fb.roofline(counted, Rates(flops=1e9, bytes=1e18))
+    assert sum(b.bound_ms for b in slow_work) == pytest.approx(2 * counted.macs / 1e6, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analysing, comparing, importing, models, shipping, training
+from featherbone.cli import analysing, comparing, costs, importing, models, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -28,7 +28,7 @@ def common(
 for verb in (
     models.list_,
     models.show,
-    models.cost,
+    costs.cost,
     comparing.compare,
     analysing.analyse,
     training.train,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,7 +47,7 @@ def compare(
     if csv:
         fb.write_text(csv, result.to_csv())
     if report:
-        fb.comparison_page(result, report)
+        fb.comparison_page(result, report, caption=shlex.join(["featherbone", *sys.argv[1:]]))
     if json:
         show_json(result.to_dict())
         return

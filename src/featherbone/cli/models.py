@@ -1,18 +1,15 @@
-"""list, show, cost: the networks themselves."""
+"""list, show: the networks themselves."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, InChans, Json, NumClasses
+from featherbone.cli.options import Debug, Json, Size
 from featherbone.cli.output import next_steps, say, show_json, show_table
-
-Size = Annotated[int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")]
 
 
 def list_(
@@ -63,54 +60,6 @@ def show(
     next_steps(
         ["cost", name], ["train", "digits", "--model", name], ["export", name, "--to", "onnx", "--out", f"{name}.onnx"]
     )
-
-
-def cost(
-    name: Annotated[str, typer.Argument(metavar="NAME|RUN", help="A network's name, a run's folder or a weight file.")],
-    size: Size = None,
-    batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
-    by: Annotated[Literal["stage", "layer", "op"], typer.Option(help="What a line is.")] = "stage",
-    training: Annotated[bool, typer.Option("--training", help="Work out a training step's live memory too.")] = False,
-    num_classes: NumClasses = None,
-    in_chans: InChans = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Count what a network costs, from the traced graph: parameters, operations, memory traffic and live memory."""
-    model = fb.open_network(name, num_classes=num_classes, in_chans=in_chans)
-    preprocess = fb.read_header(name).preprocess if Path(name).exists() else None
-    side = size if size is not None else preprocess.size if preprocess else model.spec.usual_size
-    counted = fb.cost(model, side, batch=batch, training=training)
-    if json:
-        show_json({"name": name, **counted.to_dict(by)})
-        return
-    say(f"{name} at {side}x{side}, batch {batch}", style="bold")
-    total = fb.CostRow("total", counted.params, counted.macs, counted.traffic_bytes)
-    rows = [
-        (r.name, "x".join(map(str, r.output)), f"{r.params:,}", f"{r.macs:,}", f"{r.traffic_bytes / 1e6:,.2f}")
-        for r in (*counted.by(by), total)
-    ]
-    show_table((by, "output", "params", "macs", "traffic MB"), rows, left=2)
-    peak = counted.peak
-    facts = [
-        ("operations", f"{counted.flops:,} (2 x macs), {counted.intensity:.1f} macs per byte moved"),
-        ("in and out of convolutions (CIO)", f"{counted.cio / 1e6:,.3f} M elements"),
-        ("activations", f"{counted.activations / 1e6:,.3f} M elements"),
-        (
-            "live memory, inference",
-            f"{peak.bytes / 1e6:,.2f} MB at most ({peak.path or 'its forward'}), without weights",
-        ),
-    ]
-    if counted.training_peak:
-        facts.append(
-            ("live memory, training step", f"{counted.training_peak.bytes / 1e6:,.2f} MB at most, with gradients")
-        )
-    say("")
-    show_table(("", ""), facts, left=2)
-    for op, times in counted.unknown.items():
-        say(f"not counted, for want of a formula: {op} ({times} times)", style="yellow")
-    finer = {"stage": "layer", "layer": "op", "op": "stage"}[by]
-    next_steps(["cost", name, "--by", finer], ["export", name, "--to", "openvino", "--out", f"{Path(name).name}.xml"])
 
 
 def _weights(name: str) -> str:

@@ -10,4 +10,5 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 NumClasses = Annotated[int | None, typer.Option(help="Outputs of a named network; default 1000.")]
 InChans = Annotated[int | None, typer.Option(help="Channels of a named network's input; default 3.")]
+Size = Annotated[int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from featherbone.cost import Cost, cost
+from featherbone.cost import By, Cost, cost
 from featherbone.errors import InputError
 from featherbone.files import write_text
 from featherbone.graph import image_channels
@@ -223,6 +223,47 @@ def compare(
     return Comparison(machine(device), tuple(groups))
 
 
+@dataclass(frozen=True)
+class Bound:
+    """What a part cannot be faster than on this machine.
+
+    Attributes:
+        name: stage, layer or operation.
+        compute_ms: what its operations take at the machine's matrix rate.
+        memory_ms: what its bytes take at the machine's copy rate.
+    """
+
+    name: str
+    compute_ms: float
+    memory_ms: float
+
+    @property
+    def bound_ms(self) -> float:
+        """The larger of the two."""
+        return max(self.compute_ms, self.memory_ms)
+
+    @property
+    def binds(self) -> str:
+        """Which of the two it is."""
+        return "compute" if self.compute_ms >= self.memory_ms else "memory"
+
+
+def roofline(counted: Cost, reached: Rates | None = None, *, by: By = "layer") -> list[Bound]:
+    """Return the lower bounds of a network's parts, from this machine's own matrix and copy rates.
+
+    Args:
+        counted: what ``cost`` returned.
+        reached: the machine's rates; default: measured now, in float32 with all threads.
+        by: what a part is.
+    """
+    if reached is None:
+        reached = rates(Setting(size=counted.size, batch=counted.batch, threads=usable_cores()))
+    return [
+        Bound(row.name, 2e3 * row.macs / reached.flops, 1e3 * row.traffic_bytes / reached.bytes)
+        for row in counted.by(by)
+    ]
+
+
 def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:
     """Write the page of a comparison: one file with plots and table that needs no net.
 
@@ -262,11 +303,10 @@ def _group(
 
 
 def _entry(name: str, counted: Cost, timing: Timing, used: Energy, peak: int, reached: Rates) -> Entry:
-    # per operation, since a layer's norm and activation wait for memory while its convolution multiplies
     layers = [(row.name, row.macs, row.traffic_bytes) for row in counted.by("layer")]
-    bounds = [(2 * macs / reached.flops, moved / reached.bytes) for _, macs, moved in layers]
-    total = sum(max(pair) for pair in bounds)
-    waiting = sum(memory for work, memory in bounds if memory > work)
+    bounds = roofline(counted, reached)
+    total = sum(bound.bound_ms for bound in bounds)
+    waiting = sum(bound.bound_ms for bound in bounds if bound.binds == "memory")
     return Entry(
         name=os.fspath(name),
         params=counted.params,
@@ -276,7 +316,7 @@ def _entry(name: str, counted: Cost, timing: Timing, used: Energy, peak: int, re
         activations=counted.activations,
         peak_bytes=counted.peak_bytes,
         measured_peak_bytes=peak,
-        bound_ms=total * 1e3,
+        bound_ms=total,
         memory_bound=waiting / total if total else 0.0,
         timing=timing,
         energy=used,
