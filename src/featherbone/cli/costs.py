@@ -62,6 +62,10 @@ def _show_parts(counted: fb.Cost, by: Literal["stage", "layer", "op"], bounds: l
         for r in (*counted.by(by), total)
     ]
     columns = [by, "output", "params", "macs", "traffic MB"]
+    if by == "layer":  # ShuffleNet V2's measure of a convolution, and G1's bound
+        columns += ["access", "at least"]
+        access = [(f"{r.memory_access:,}", f"{r.memory_access_bound:,.0f}") for r in counted.by(by)]
+        rows = [(*row, *pair) for row, pair in zip(rows, [*access, ("", "")], strict=True)]
     if bounds:
         columns += ["at least ms", "bound by"]
         ends = [(f"{bound.bound_ms:.3f}", bound.binds) for bound in bounds]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -25,7 +27,8 @@ def measured_peak(run: Callable[[], object], setting: Setting) -> int:
         run()
         torch.cuda.synchronize(setting.device)
         return torch.cuda.max_memory_allocated(setting.device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with _quiet(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         run()
     handle, path = tempfile.mkstemp(suffix=".json")
     os.close(handle)
@@ -44,3 +47,18 @@ def measured_peak(run: Callable[[], object], setting: Setting) -> int:
         return 0
     _, first, change = min(moments)
     return max(total for _, total, _ in moments) - (first - change)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the profiler's library from telling the error stream that a processor is no GPU."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
