@@ -138,6 +138,17 @@ def test_strangers_are_compared_too() -> None:
     assert {entry.name for entry in result.groups[0].entries} == {"grey", "ours"}
 
 
+def test_a_compared_network_keeps_its_precision_and_is_counted_in_the_one_it_ran_in() -> None:
+    model = fb.create_model("shufflenet_v2_x0_5")
+    full = fb.compare({"m": model}, size=32, rounds=1, threads=1)
+    half = fb.compare({"m": model}, size=32, rounds=1, threads=1, precision="bf16", batches=(1, 2))
+    assert next(model.parameters()).dtype == torch.float32
+    assert model.training
+    moved = [group.entries[0].traffic_bytes for group in (*full.groups, *half.groups)]
+    assert moved[1] == pytest.approx(moved[0] / 2, rel=0.01)
+    assert moved[2] > moved[1]
+
+
 def test_compare_on_the_command_line(tmp_path: Path) -> None:
     command = ["compare", *NAMES[:2], "--size", "32", "--rounds", "2", "--threads", "1"]
     done = CliRunner().invoke(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import os
@@ -283,17 +284,18 @@ def _group(
     rounds: int,
     progress: Callable[[float], None],
 ) -> ComparisonGroup:
-    channels = {name: image_channels(module) for name, module in modules.items()}
+    # copies, so that nobody's network changes its precision; costs are those of the precision it runs in
+    ready = {name: setting.prepared(copy.deepcopy(module)) for name, module in modules.items()}
+    channels = {name: image_channels(module) for name, module in ready.items()}
     costs = {
-        name: cost(module, setting.size, batch=setting.batch, in_chans=channels[name])
-        for name, module in modules.items()
+        name: cost(module, setting.size, batch=setting.batch, in_chans=channels[name]) for name, module in ready.items()
     }
     reached = rates(setting)
     timings = measure(
-        modules, setting, channels=channels, rounds=rounds, between=lambda done: progress((done + 1) / (rounds + 3))
+        ready, setting, channels=channels, rounds=rounds, between=lambda done: progress((done + 1) / (rounds + 3))
     )
     entries = []
-    for name, module in modules.items():
+    for name, module in ready.items():
         run = partial(module, setting.image(channels[name]))
         with setting.pinned():
             peak, used = measured_peak(run, setting), energy(run, setting)
