@@ -1,5 +1,6 @@
 """Weights of other projects: recognised by form, equal in outputs, accounted for, refused with a reason."""
 
+import argparse
 import json
 import pickle
 import re
@@ -405,6 +406,13 @@ def test_what_does_not_fit_is_refused_and_the_right_network_named(tmp_path: Path
     refused((tmp_path / "n.pth").read_bytes(), "no tensors under a name we know")
     with pytest.raises(fb.InputError, match="no such weight file"):
         fb.import_weights("densenet121", tmp_path / "absent.pth")
+
+
+def test_what_training_scripts_leave_beside_their_tensors_is_no_hindrance(tmp_path: Path) -> None:
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
+    beside = {"best_acc": np.float64(0.9), "epoch": np.int64(3), "args": argparse.Namespace(lr=0.1), "arch": "x"}
+    model, _ = imported(tmp_path, "shufflenet_v2_x0_5.tv", theirs.state_dict(), **beside)
+    assert differs(model, theirs) < 1e-6
 
 
 def test_a_checkpoint_that_could_run_code_never_does(tmp_path: Path) -> None:

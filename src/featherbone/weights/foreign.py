@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import io
 import math
@@ -22,6 +23,15 @@ from torch import Tensor
 from featherbone.errors import InputError
 
 _NESTED = ("state_dict", "model", "model_state_dict", "net", "params", "ema", "state_dict_ema", "model_ema")
+# what training scripts leave beside their tensors: numpy's numbers (an accuracy) and parsed arguments; both are values
+_NUMBER = np.float64(0).__reduce__()[0]
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    _NUMBER,
+    (_NUMBER, "numpy.core.multiarray.scalar"),  # before numpy 2
+]
 _WITHOUT_WEIGHTS = ("maxpool", "shortcut", "avgpool", "softmax", "cost", "dropout", "upsample", "yolo")
 
 
@@ -46,14 +56,15 @@ def read_tensors(path: str | os.PathLike[str], config: str | os.PathLike[str] | 
     if file.suffix == ".weights":
         return _darknet(file, Path(config) if config else file.with_suffix(".cfg"))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of foreign pickle protocols; what fails is said below
             content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        held = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {held[1]}" if held else "it is damaged or of another format"
         raise InputError(
-            f"{file} is no PyTorch checkpoint of plain tensors ({reason}): anything else in it would be run when read; "
-            "save its state_dict() where you trust it, or convert it to safetensors"
+            f"{file} is no PyTorch checkpoint of plain tensors ({reason}), and nothing else is read, as it could run "
+            "code: save its state_dict() where you trust it, or convert it to safetensors"
         ) from error
     return _tensors(content, file)
 
