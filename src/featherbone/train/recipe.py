@@ -117,7 +117,7 @@ class Recipe:
         return replace(self, **values)
 
 
-DIGITS = Recipe(epochs=26, rotation=12.0, translate=0.08)
+DIGITS = Recipe(epochs=40, rotation=12.0, translate=0.08)
 SMALL_IMAGES = Recipe(epochs=30, crop_min=0.5, flip=0.5, workers=1)
 PHOTOS = Recipe(epochs=30, batch_size=32, lr=0.05, crop_min=0.25, flip=0.5, crop=0.875, workers=1)
 
