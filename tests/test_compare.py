@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.measure import energy, machine, measure, rank_correlation, rates
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured import energy, machine, measure, rank_correlation, rates
+from featherbone.cost.measured.setting import Setting
 
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")
 

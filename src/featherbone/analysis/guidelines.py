@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from featherbone.errors import InputError
 from featherbone.layers import Residual
-from featherbone.measure import Machine, Timing, machine, measure, rank_correlation
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured import Machine, Timing, machine, measure, rank_correlation
+from featherbone.cost.measured.setting import Setting
 
 BLOCKS = 10
 SIDE = 56

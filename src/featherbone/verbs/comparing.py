@@ -17,7 +17,7 @@ from featherbone.cost import By, Cost, cost
 from featherbone.errors import InputError
 from featherbone.files import write_text
 from featherbone.graph import image_channels
-from featherbone.measure import (
+from featherbone.cost.measured import (
     Energy,
     Machine,
     Rates,
@@ -30,7 +30,7 @@ from featherbone.measure import (
     rates,
     usable_cores,
 )
-from featherbone.measure.setting import Precision, Setting
+from featherbone.cost.measured.setting import Precision, Setting
 from featherbone.report.page import comparison_html
 from featherbone.verbs.folder import AnyPath, open_network
 

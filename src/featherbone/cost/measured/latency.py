@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from featherbone.errors import InputError
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured.setting import Setting
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured.setting import Setting
 
 
 @dataclass(frozen=True)

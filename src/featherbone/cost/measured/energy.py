@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured.setting import Setting
 
 _RAPL = Path("/sys/class/powercap")
 

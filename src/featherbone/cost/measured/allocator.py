@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from featherbone.measure.setting import Setting
+from featherbone.cost.measured.setting import Setting
 
 
 def measured_peak(run: Callable[[], object], setting: Setting) -> int:
