@@ -36,7 +36,7 @@ def traffic(node: Node) -> int | None:
 
 
 def cio(node: Node) -> int:
-    """Return an operation's convolutional input/output in elements (HarDNet, arXiv 1908.00948, eq. 1).
+    """Return an operation's convolutional input/output in elements (HarDNet, arXiv 1909.00948, eq. 1).
 
     As CSPNet counts it: inputs and outputs of convolutions, of pools and of the classifier, without weights.
     """
