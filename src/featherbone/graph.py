@@ -119,7 +119,7 @@ def trace(
     if min(height, width, batch) < 1:
         raise InputError(f"size={size}, batch={batch} is not allowed: whole numbers, 1 or more")
     channels = in_chans or image_channels(module)
-    ghost = _without_numbers(module).train(training)
+    ghost = meta_copy(module).train(training)
     image = torch.empty(batch, channels, height, width, device="meta", dtype=_dtype(ghost))
     recorder = _Recorder(ghost, [image])
     try:
@@ -233,8 +233,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paths.pop()
 
 
-def _without_numbers(module: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode on the meta device; the numbers are never copied."""
+def meta_copy(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode on the meta device: all shapes, no numbers (none is copied on the way)."""
     memo: dict[int, Any] = {}
     for tensor in (*module.parameters(), *module.buffers()):
         ghost = torch.empty_like(tensor, device="meta")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from featherbone.cost.macs import macs
-from featherbone.graph import image_channels, trace
+from featherbone.graph import image_channels, meta_copy, trace
 
 # fvcore's names for what sums products, and ours
 _SAME = {"conv": "convolution", "linear": "matrix product", "matmul": "matrix product", "addmm": "matrix product"}
@@ -90,15 +90,11 @@ def _kind(op: str) -> str:
     return "matrix product" if name in _PRODUCTS else "attention" if "attention" in name else name
 
 
-def _ghost(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).to("meta").eval()
-
-
 def _torchs(module: nn.Module, shape: tuple[int, ...]) -> Counter[str]:
     from torch.utils.flop_counter import FlopCounterMode  # takes its time to import
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        _ghost(module)(torch.empty(shape, device="meta"))
+        meta_copy(module)(torch.empty(shape, device="meta"))
     found: Counter[str] = Counter()
     for op, flops in counter.get_flop_counts().get("Global", {}).items():
         found[_kind(str(op))] += flops // 2
