@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
 from featherbone.cost.macs import FORMULAS
-from featherbone.graph import trace
 from featherbone.cost.measured import Rates, measured_peak
 from featherbone.cost.measured.setting import Setting
+from featherbone.graph import trace
 
 
 def torchs_count(model: nn.Module, size: int) -> int:

@@ -20,14 +20,13 @@ ALLOWED = {
     "spec": {"layers"},
     "pyramid": {"layers", "spec"},
     "models": {"layers", "spec"},
-    "weights": {"models", "spec", "layers", "data"},
+    "weights": {"models", "spec", "data"},
     "cost": {"graph"},
     "deploy": {"graph"},
-    "measure": set(),
-    "analysis": {"layers", "measure"},
+    "analysis": {"layers", "graph", "cost"},
     "train": {"data"},
     "report": set(),
-    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "measure", "deploy", "report"},
+    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 

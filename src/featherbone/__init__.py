@@ -9,11 +9,13 @@
 
 from featherbone.analysis import GuidelineResult as GuidelineResult
 from featherbone.analysis import guidelines as guidelines
+from featherbone.cost import Bound as Bound
 from featherbone.cost import Cost as Cost
 from featherbone.cost import CostRow as CostRow
 from featherbone.cost import Peak as Peak
 from featherbone.cost import cost as cost
 from featherbone.cost import reconcile as reconcile
+from featherbone.cost import roofline as roofline
 from featherbone.data import Preprocess as Preprocess
 from featherbone.errors import InputError as InputError
 from featherbone.errors import InterruptedRunError as InterruptedRunError
@@ -48,12 +50,10 @@ from featherbone.spec import freeze as freeze
 from featherbone.spec import reset_head as reset_head
 from featherbone.train import Recipe as Recipe
 from featherbone.verbs.comparing import ONE_OF_EACH as ONE_OF_EACH
-from featherbone.verbs.comparing import Bound as Bound
 from featherbone.verbs.comparing import Comparison as Comparison
 from featherbone.verbs.comparing import ComparisonGroup as ComparisonGroup
 from featherbone.verbs.comparing import compare as compare
 from featherbone.verbs.comparing import comparison_page as comparison_page
-from featherbone.verbs.comparing import roofline as roofline
 from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import confusion_picture as confusion_picture
 from featherbone.verbs.inference import evaluate as evaluate

@@ -14,10 +14,10 @@ from math import sqrt
 
 from torch import Tensor, nn
 
-from featherbone.errors import InputError
-from featherbone.layers import Residual
 from featherbone.cost.measured import Machine, Timing, machine, measure, rank_correlation
 from featherbone.cost.measured.setting import Setting
+from featherbone.errors import InputError
+from featherbone.layers import Residual
 
 BLOCKS = 10
 SIDE = 56

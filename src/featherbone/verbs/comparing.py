@@ -13,10 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from featherbone.cost import By, Cost, cost
-from featherbone.errors import InputError
-from featherbone.files import write_text
-from featherbone.graph import image_channels
+from featherbone.cost import Cost, cost, roofline
 from featherbone.cost.measured import (
     Energy,
     Machine,
@@ -31,6 +28,9 @@ from featherbone.cost.measured import (
     usable_cores,
 )
 from featherbone.cost.measured.setting import Precision, Setting
+from featherbone.errors import InputError
+from featherbone.files import write_text
+from featherbone.graph import image_channels
 from featherbone.report.page import comparison_html
 from featherbone.verbs.folder import AnyPath, open_network
 
@@ -222,47 +222,6 @@ def compare(
         for number, setting in enumerate(settings)
     ]
     return Comparison(machine(device), tuple(groups))
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a part cannot be faster than on this machine.
-
-    Attributes:
-        name: stage, layer or operation.
-        compute_ms: what its operations take at the machine's matrix rate.
-        memory_ms: what its bytes take at the machine's copy rate.
-    """
-
-    name: str
-    compute_ms: float
-    memory_ms: float
-
-    @property
-    def bound_ms(self) -> float:
-        """The larger of the two."""
-        return max(self.compute_ms, self.memory_ms)
-
-    @property
-    def binds(self) -> str:
-        """Which of the two it is."""
-        return "compute" if self.compute_ms >= self.memory_ms else "memory"
-
-
-def roofline(counted: Cost, reached: Rates | None = None, *, by: By = "layer") -> list[Bound]:
-    """Return the lower bounds of a network's parts, from this machine's own matrix and copy rates.
-
-    Args:
-        counted: what ``cost`` returned.
-        reached: the machine's rates; default: measured now, in float32 with all threads.
-        by: what a part is.
-    """
-    if reached is None:
-        reached = rates(Setting(size=counted.size, batch=counted.batch, threads=usable_cores()))
-    return [
-        Bound(row.name, 2e3 * row.macs / reached.flops, 1e3 * row.traffic_bytes / reached.bytes)
-        for row in counted.by(by)
-    ]
 
 
 def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from featherbone.errors import InputError
 from featherbone.cost.measured.setting import Setting
+from featherbone.errors import InputError
 
 
 @dataclass(frozen=True)
