@@ -39,6 +39,18 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def first_line(error: object) -> str:
+    r"""Return the first line of what an error (or its reason) says; the name of its class, if it says nothing.
+
+    >>> first_line(RuntimeError("out of memory\nat 0x7f"))
+    'out of memory'
+    >>> first_line(TimeoutError())
+    'TimeoutError'
+    """
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
 @contextmanager
 def needs(extra: str, doing: str) -> Iterator[None]:
     """Turn a missing package inside the block into a sentence that says what to install.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from featherbone.errors import InputError
+from featherbone.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,9 @@ def trace(
                 torch.autograd.backward(_sum(outputs))
             del outputs
     except (RuntimeError, ValueError, NotImplementedError, IndexError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"the network cannot be traced at size {height}x{width} with {channels} channels "
-            f"(in {recorder.path or 'its forward'}): {reason}"
+            f"(in {recorder.path or 'its forward'}): {first_line(error)}"
         ) from error
     finally:
         recorder.remove_hooks()

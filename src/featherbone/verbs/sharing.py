@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, first_line, needs
 from featherbone.spec import Backbone
 from featherbone.verbs.folder import AnyPath
 from featherbone.weights import Header, Imported, import_weights, save
@@ -68,7 +68,7 @@ def push_to_hub(
         shared = Shared(model, Header(model.spec, tuple(classes), preprocess))
         return str(shared.push_to_hub(repository, private=private))
     except OSError as error:
-        raise InputError(f"{repository} cannot be uploaded: {_first_line(error)}") from error
+        raise InputError(f"{repository} cannot be uploaded: {first_line(error)}") from error
 
 
 def from_pretrained(repository: str | os.PathLike[str]) -> Backbone:
@@ -85,8 +85,4 @@ def from_pretrained(repository: str | os.PathLike[str]) -> Backbone:
     try:
         return Shared.from_pretrained(os.fspath(repository)).model
     except OSError as error:
-        raise InputError(f"{repository} cannot be downloaded: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{repository} cannot be downloaded: {first_line(error)}") from error

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featherbone.errors import InputError
+from featherbone.errors import InputError, first_line
 
 _NESTED = ("state_dict", "model", "model_state_dict", "net", "params", "ema", "state_dict_ema", "model_ema")
 # what training scripts leave beside their tensors: numpy's numbers (an accuracy) and parsed arguments; both are values
@@ -153,9 +153,7 @@ def _sections(config: Path) -> list[dict[str, str]]:
     try:
         parser.read_file(io.StringIO(text))
     except configparser.Error as error:
-        raise InputError(
-            f"{config} cannot be read as a darknet configuration: {error.message.splitlines()[0]}"
-        ) from error
+        raise InputError(f"{config} cannot be read as a darknet configuration: {first_line(error)}") from error
     found = [{**parser[name], "kind": name.partition(" ")[2]} for name in parser.sections()]
     if not found or found[0]["kind"] not in ("net", "network"):
         raise InputError(f"{config} is no darknet configuration: it does not begin with [net]")

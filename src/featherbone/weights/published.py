@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, needs, some
+from featherbone.errors import InputError, first_line, needs, some
 from featherbone.models import spec
 
 _HALF = (0.5, 0.5, 0.5)
@@ -84,7 +84,7 @@ def download(name: str) -> Path:
     try:
         return _from_torchvision(published.name) if published.place == "torchvision" else _from_hub(published.name)
     except (URLError, OSError, RuntimeError) as error:
-        reason = str(getattr(error, "reason", "") or error).splitlines()[0]
+        reason = first_line(getattr(error, "reason", "") or error)
         raise InputError(
             f"the weights of {name} ({published.name} at {published.place}) are not on this machine and cannot be "
             f"downloaded: {reason}. Fetch the file elsewhere, and 'featherbone import FILE --as {name}'"

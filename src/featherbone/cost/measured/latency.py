@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from featherbone.cost.measured.setting import Setting
-from featherbone.errors import InputError
+from featherbone.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def measure(
                     module(images[widths[name]])
                 setting.wait()
             except (RuntimeError, NotImplementedError) as error:
-                reason = str(error).splitlines()[0]
-                raise InputError(f"{name} does not run in {setting.precision} on {setting.device}: {reason}") from error
+                raise InputError(
+                    f"{name} does not run in {setting.precision} on {setting.device}: {first_line(error)}"
+                ) from error
         for number in range(rounds):
             for name, module in ready.items():
                 image = images[widths[name]]
