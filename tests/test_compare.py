@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,7 +22,8 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.cost.measured import energy, machine, measure, rank_correlation, rates
+from featherbone.cli.comparing import show_group
+from featherbone.cost.measured import energy, machine, measure, measured_peak, rank_correlation, rates
 from featherbone.cost.measured.setting import Setting
 
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")
@@ -109,6 +113,66 @@ def test_rates_and_machine_are_plausible() -> None:
     assert 1e8 < reached.flops < 1e16
     assert 1e8 < reached.bytes < 1e14
     assert machine().cores >= 1
+
+
+def test_what_stops_a_network_is_named_even_if_it_says_nothing() -> None:
+    class Silent(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError
+
+    with pytest.raises(fb.InputError, match="m does not run in f32 on cpu: RuntimeError"):
+        measure({"m": Silent()}, Setting(size=(4, 4)))
+    with pytest.raises(fb.InputError, match="RuntimeError"):
+        fb.cost(Silent(), 8)
+
+
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch see two GPUs, of which the second is the current one."""
+    for name, answer in {"device_count": 2, "current_device": 1, "synchronize": None}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_how_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    two_gpus(monkeypatch)
+    assert Setting(size=(4, 4), device="cuda:1").device == "cuda:1"
+    for device in ("cuda:2", "cuda:", "cuda:x", "cuda:-1"):
+        with pytest.raises(fb.InputError, match=f"device='{device}' is not here: cuda devices are 2, counted from 0"):
+            Setting(size=(4, 4), device=device)
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda:0", 0), ("cuda:1", 1), ("cuda", 1)])
+def test_the_energy_is_that_of_the_settings_gpu(device: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Monitor:
+        def __init__(self, gpu_indices: list[int], cpu_indices: list[int]) -> None:
+            assert not cpu_indices
+            self.gpus = gpu_indices
+
+        def begin_window(self, _: str) -> None: ...
+
+        def end_window(self, _: str) -> Any:
+            return SimpleNamespace(gpu_energy={gpu: 10.0 + gpu for gpu in self.gpus}, cpu_energy=None)
+
+    two_gpus(monkeypatch)
+    monkeypatch.setitem(sys.modules, "zeus", ModuleType("zeus"))
+    monkeypatch.setitem(sys.modules, "zeus.monitor", cast("ModuleType", SimpleNamespace(ZeusMonitor=Monitor)))
+    images: list[None] = []
+    found = energy(lambda: images.append(None), Setting(size=(4, 4), device=device), seconds=0.01)
+    assert found.joules == pytest.approx((10 + index) / len(images))
+    assert found.source == "NVML, the GPU"
+
+
+def test_a_peak_that_nobody_counts_is_none_and_shown_as_such(
+    compared: fb.Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert measured_peak(lambda: None, Setting(size=(4, 4), device="mps")) is None
+    (group, _) = compared.groups
+    unknown = replace(group, entries=tuple(replace(entry, measured_peak_bytes=None) for entry in group.entries))
+    rows = list(csv.DictReader(io.StringIO(fb.Comparison(compared.machine, (unknown,)).to_csv())))
+    assert {row["measured_peak_bytes"] for row in rows} == {""}
+    show_group(unknown)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.endswith(" -") for line in lines if line.startswith(NAMES))
 
 
 def test_energy_is_measured_or_explained() -> None:

@@ -53,7 +53,7 @@ def compare(
         return
     where = result.machine
     for group in result.groups:
-        _show(group)
+        show_group(group)
     here = where.accelerator or f"{where.processor}, {where.instructions}, {where.cores} cores"
     say(f"\n{here}; torch {where.torch}, {where.system}, {where.date} UTC", style="dim")
     for path in (csv, report):
@@ -63,7 +63,8 @@ def compare(
         next_steps(["compare", *(names or []), "--report", "compare.html"])
 
 
-def _show(group: fb.ComparisonGroup) -> None:
+def show_group(group: fb.ComparisonGroup) -> None:
+    """Print the table of one setting."""
     setting = group.setting
     height, width = setting.size
     order = "channels last" if setting.channels_last else "channels first"
@@ -86,7 +87,7 @@ def _show(group: fb.ComparisonGroup) -> None:
                 f"{entry.macs / 1e6:,.0f}",
                 f"{entry.traffic_bytes / 1e6:,.1f}",
                 f"{entry.cio / 1e6:.2f}",
-                f"{entry.measured_peak_bytes / 1e6:.1f}",
+                "-" if (peak := entry.measured_peak_bytes) is None else f"{peak / 1e6:.1f}",
             )
         )
     columns = ("network", "ms", "p10-p90", "p99", "n", "images/s", "of peak", "roofline ms")

@@ -25,7 +25,7 @@ const columns = [
   ["M macs", (e) => e.macs / 1e6, (v) => v.toFixed(0)],
   ["traffic MB", (e) => e.traffic_bytes / 1e6, (v) => v.toFixed(1)],
   ["M CIO", (e) => e.cio / 1e6, (v) => v.toFixed(2)],
-  ["peak MB", (e) => e.measured_peak_bytes / 1e6, (v) => v.toFixed(1)],
+  ["peak MB", (e) => (e.measured_peak_bytes ?? Infinity) / 1e6, (v) => (v === Infinity ? "-" : v.toFixed(1))],
   ["J per image", (e) => e.energy.joules ?? Infinity, (v) => (v === Infinity ? "-" : v.toPrecision(3))],
 ];
 const pick = (id) => document.getElementById(id);

@@ -62,7 +62,7 @@ class Entry:
         cio: elements in and out of convolutions and pools.
         activations: elements that convolutions emit.
         peak_bytes: live memory at most, without weights, worked out.
-        measured_peak_bytes: the allocator's own peak.
+        measured_peak_bytes: the allocator's own peak; ``None`` on MPS, where it is not known.
         bound_ms: the roofline: no layer can be faster than the machine multiplies, or copies, what it must.
         memory_bound: share of that time in which copying is the limit.
         timing: what it took.
@@ -78,7 +78,7 @@ class Entry:
     cio: int
     activations: int
     peak_bytes: int
-    measured_peak_bytes: int
+    measured_peak_bytes: int | None
     bound_ms: float
     memory_bound: float
     timing: Timing
@@ -263,7 +263,7 @@ def _group(
     return ComparisonGroup(setting, reached, tuple(sorted(entries, key=lambda entry: entry.timing.median_ms)))
 
 
-def _entry(name: str, counted: Cost, timing: Timing, used: Energy, peak: int, reached: Rates) -> Entry:
+def _entry(name: str, counted: Cost, timing: Timing, used: Energy, peak: int | None, reached: Rates) -> Entry:
     layers = [(row.name, row.macs, row.traffic_bytes) for row in counted.by("layer")]
     bounds = roofline(counted, reached)
     total = sum(bound.bound_ms for bound in bounds)

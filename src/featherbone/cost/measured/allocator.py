@@ -8,18 +8,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from featherbone.cost.measured.setting import Setting
 
 
-def measured_peak(run: Callable[[], object], setting: Setting) -> int:
+def measured_peak(run: Callable[[], object], setting: Setting) -> int | None:
     """Return the most bytes that PyTorch's allocator held at once during ``run``, beyond what it held before.
 
-    On the processor by PyTorch's profiler, on CUDA by the allocator's own counter. Call ``run`` once before, so that
-    what is kept for good is there already.
+    On the processor by PyTorch's profiler, on CUDA by the allocator's own counter; ``None`` on MPS, whose allocator
+    counts no peak. Call ``run`` once before, so that what is kept for good is there already.
     """
+    if setting.device.startswith("mps"):
+        return None
     if setting.device.startswith("cuda"):
         torch.cuda.synchronize(setting.device)
         torch.cuda.reset_peak_memory_stats(setting.device)
@@ -30,14 +33,10 @@ def measured_peak(run: Callable[[], object], setting: Setting) -> int:
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with _quiet(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         run()
-    handle, path = tempfile.mkstemp(suffix=".json")
-    os.close(handle)
-    try:
-        profile.export_chrome_trace(path)
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a plain temporary file
-            events = json.load(file)["traceEvents"]
-    finally:
-        os.remove(path)  # noqa: PTH107
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(written))
+        events = json.loads(written.read_text(encoding="utf-8"))["traceEvents"]
     moments = [
         (event["ts"], event["args"]["Total Allocated"], event["args"]["Bytes"])
         for event in events

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from featherbone.cost.measured.setting import Setting
+from featherbone.errors import first_line
 
 _RAPL = Path("/sys/class/powercap")
 
@@ -41,7 +44,7 @@ def energy(run: Callable[[], object], setting: Setting, *, seconds: float = 3.0)
         needed = f"{error.name!r} is not installed: pip install 'featherbone[energy]'"
         return Energy(None, f"not measurable here, because the package {needed}")
     try:
-        monitor = ZeusMonitor(gpu_indices=[0], cpu_indices=[]) if cuda else ZeusMonitor(gpu_indices=[])
+        monitor = ZeusMonitor(gpu_indices=[_gpu(setting)], cpu_indices=[]) if cuda else ZeusMonitor(gpu_indices=[])
         images = 0
         monitor.begin_window("run")
         until = time.perf_counter() + seconds
@@ -51,8 +54,14 @@ def energy(run: Callable[[], object], setting: Setting, *, seconds: float = 3.0)
         setting.wait()
         window = monitor.end_window("run")
     except Exception as error:  # noqa: BLE001 - drivers and permissions fail in many ways; there is no figure then
-        return Energy(None, f"not measurable here, because {str(error).splitlines()[0] or type(error).__name__}")
+        return Energy(None, f"not measurable here, because {first_line(error)}")
     joules = sum(((window.gpu_energy if cuda else window.cpu_energy) or {}).values())
     if not joules:
         return Energy(None, "not measurable here, because the counters did not move")
     return Energy(joules / images, "NVML, the GPU" if cuda else "RAPL, the processor's packages")
+
+
+def _gpu(setting: Setting) -> int:
+    """Return the number of the setting's GPU; "cuda" alone is PyTorch's current one."""
+    index = torch.device(setting.device).index
+    return torch.cuda.current_device() if index is None else index

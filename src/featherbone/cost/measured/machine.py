@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +56,8 @@ class Rates:
 
 def usable_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # elsewhere a process cannot be asked which cores it is bound to
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def machine(device: str = "cpu") -> Machine:
@@ -84,8 +87,7 @@ def rates(setting: Setting, *, seconds: float = 0.5) -> Rates:
     return Rates(2 * side**3 / product, 2 * source.numel() * source.element_size() / copy)
 
 
-def _best(run: object, setting: Setting, seconds: float) -> float:
-    assert callable(run)
+def _best(run: Callable[[], object], setting: Setting, seconds: float) -> float:
     run()
     best, until = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < until:

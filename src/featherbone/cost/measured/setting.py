@@ -23,7 +23,7 @@ class Setting:
     Attributes:
         size: (height, width) of the images.
         batch: images at a time.
-        device: "cpu", "cuda" or "mps".
+        device: "cpu", "cuda" or "mps"; "cuda:1" is the second GPU.
         precision: of weights and images.
         threads: threads of the processor; pinned while measuring.
         channels_last: whether the channels of a pixel lie together in memory.
@@ -48,14 +48,19 @@ class Setting:
             )
         if self.precision not in _DTYPES:
             raise InputError(f"precision={self.precision!r} is not allowed: {', '.join(_DTYPES)}")
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        kind = self.device.partition(":")[0]
-        if not there.get(kind, False):
-            found = ", ".join(name for name, is_there in there.items() if is_there)
+        counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        kind, colon, number = self.device.partition(":")
+        if not counts.get(kind):
+            found = ", ".join(name for name, count in counts.items() if count)
             raise InputError(f"device={self.device!r} is not here: {found}")
+        if colon and number not in map(str, range(counts[kind])):
+            raise InputError(f"device={self.device!r} is not here: {kind} devices are {counts[kind]}, counted from 0")
 
     def prepared(self, module: nn.Module) -> nn.Module:
-        """Return the module ready to run: on the device, in the precision and memory order, in evaluation mode."""
+        """Move the module to the device, precision and memory order, switch it to evaluation, and return it.
+
+        The module itself is changed: give a copy of one that is still needed as it was.
+        """
         order = torch.channels_last if self.channels_last else torch.contiguous_format
         moved = module.to(self.device, _DTYPES[self.precision]).eval()
         return moved.to(memory_format=order)
