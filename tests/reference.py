@@ -1,9 +1,12 @@
-"""Independent implementations to compare with, and how to give a network numbers that show a wrong order."""
+"""Independent implementations, networks with numbers that show a wrong order, and how to compare and import them."""
 
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+import featherbone as fb
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -22,6 +25,21 @@ def randomise(model: Module, seed: int = 0) -> Module:
                 assert isinstance(tensor, Tensor)
                 tensor.uniform_(low, high, generator=generator)
     return model.eval()
+
+
+def differs(ours: nn.Module, theirs: nn.Module, size: int = 64) -> float:
+    """Return the largest difference of two outputs, as a share of the largest output."""
+    torch.manual_seed(1)
+    x = torch.randn(1, 3, size, size, dtype=next(ours.parameters()).dtype)
+    with torch.no_grad():
+        wanted = theirs(x)
+        return ((ours(x) - wanted).abs().max() / wanted.abs().max()).item()
+
+
+def imported(tmp_path: Path, name: str, state: dict[str, Tensor], **nested: Any) -> tuple[fb.Backbone, fb.Imported]:
+    """Go through a file, in the form of a checkpoint."""
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}, **nested}, tmp_path / "m.pth")
+    return fb.import_weights(name, tmp_path / "m.pth")
 
 
 class MegviiShuffleNetV1(nn.Module):

@@ -4,26 +4,21 @@ import csv
 import io
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from playwright.sync_api import Page, sync_playwright
-from scipy.stats import spearmanr
 from torch import nn
 from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
 from featherbone.cli.comparing import show_group
-from featherbone.cost.measured import energy, machine, measure, measured_peak, rank_correlation, rates
+from featherbone.cost.measured import measured_peak
 from featherbone.cost.measured.setting import Setting
 
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")
@@ -77,90 +72,6 @@ def test_groups_are_sorted_by_time_and_figures_agree(compared: fb.Comparison) ->
     assert json.loads(json.dumps(compared.to_dict()))["groups"][0]["entries"][0]["name"] in NAMES
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12))
-def test_rank_correlation_is_scipys(pairs: list[tuple[int, int]]) -> None:
-    first, second = zip(*pairs, strict=True)
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        assert rank_correlation(first, second) == 0
-    else:
-        assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
-
-
-def test_networks_run_in_turn_and_threads_are_given_back() -> None:
-    order: list[str] = []
-
-    class Says(nn.Module):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            order.append(self.name)
-            assert torch.get_num_threads() == 1
-            assert torch.is_inference_mode_enabled()
-            return x
-
-    threads = torch.get_num_threads()
-    networks = {"a": Says("a"), "b": Says("b")}
-    found = measure(networks, Setting(size=(4, 4), threads=1), rounds=3, warm_up=1)
-    assert "".join(order) == "abababab"
-    assert found["a"].runs == 3
-    assert torch.get_num_threads() == threads
-
-
-def test_rates_and_machine_are_plausible() -> None:
-    reached = rates(Setting(size=(4, 4)), seconds=0.05)
-    assert 1e8 < reached.flops < 1e16
-    assert 1e8 < reached.bytes < 1e14
-    assert machine().cores >= 1
-
-
-def test_what_stops_a_network_is_named_even_if_it_says_nothing() -> None:
-    class Silent(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise RuntimeError
-
-    with pytest.raises(fb.InputError, match="m does not run in f32 on cpu: RuntimeError"):
-        measure({"m": Silent()}, Setting(size=(4, 4)))
-    with pytest.raises(fb.InputError, match="RuntimeError"):
-        fb.cost(Silent(), 8)
-
-
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let PyTorch see two GPUs, of which the second is the current one."""
-    for name, answer in {"device_count": 2, "current_device": 1, "synchronize": None}.items():
-        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
-
-
-def test_a_gpu_that_is_not_there_is_refused_with_how_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    two_gpus(monkeypatch)
-    assert Setting(size=(4, 4), device="cuda:1").device == "cuda:1"
-    for device in ("cuda:2", "cuda:", "cuda:x", "cuda:-1"):
-        with pytest.raises(fb.InputError, match=f"device='{device}' is not here: cuda devices are 2, counted from 0"):
-            Setting(size=(4, 4), device=device)
-
-
-@pytest.mark.parametrize(("device", "index"), [("cuda:0", 0), ("cuda:1", 1), ("cuda", 1)])
-def test_the_energy_is_that_of_the_settings_gpu(device: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Monitor:
-        def __init__(self, gpu_indices: list[int], cpu_indices: list[int]) -> None:
-            assert not cpu_indices
-            self.gpus = gpu_indices
-
-        def begin_window(self, _: str) -> None: ...
-
-        def end_window(self, _: str) -> Any:
-            return SimpleNamespace(gpu_energy={gpu: 10.0 + gpu for gpu in self.gpus}, cpu_energy=None)
-
-    two_gpus(monkeypatch)
-    monkeypatch.setitem(sys.modules, "zeus", ModuleType("zeus"))
-    monkeypatch.setitem(sys.modules, "zeus.monitor", cast("ModuleType", SimpleNamespace(ZeusMonitor=Monitor)))
-    images: list[None] = []
-    found = energy(lambda: images.append(None), Setting(size=(4, 4), device=device), seconds=0.01)
-    assert found.joules == pytest.approx((10 + index) / len(images))
-    assert found.source == "NVML, the GPU"
-
-
 def test_a_peak_that_nobody_counts_is_none_and_shown_as_such(
     compared: fb.Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,11 +84,6 @@ def test_a_peak_that_nobody_counts_is_none_and_shown_as_such(
     show_group(unknown)
     lines = capsys.readouterr().out.splitlines()
     assert all(line.endswith(" -") for line in lines if line.startswith(NAMES))
-
-
-def test_energy_is_measured_or_explained() -> None:
-    found = energy(lambda: None, Setting(size=(4, 4)), seconds=0.05)
-    assert (found.joules is None) == found.source.startswith("not measurable here, because ")
 
 
 @pytest.mark.parametrize(

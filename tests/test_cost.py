@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
 from featherbone.cost.macs import FORMULAS
-from featherbone.cost.measured import Rates, measured_peak
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measured import Rates
 from featherbone.graph import trace
 
 
@@ -280,77 +278,3 @@ def test_equal_widths_have_the_least_memory_access(c_in: int, c_out: int, size: 
     assert row.memory_access_bound == pytest.approx(2 * math.sqrt(area * macs / kernel**2) + macs / area)
     assert row.memory_access >= row.memory_access_bound * (1 - 1e-9)
     assert (row.memory_access == pytest.approx(row.memory_access_bound)) == (c_in == c_out)
-
-
-# one of every family; with channels last, and maps that are not tiny, the engine needs no copies of its own
-PEAKS = (
-    "densenet121",
-    "peleenet",
-    "cspresnet50",
-    "cspdarknet53",
-    "cspdarknet_nano.yolox",
-    "vovnet27_slim",
-    "vovnet_v2_19_slim_dw",
-    "shufflenet_v1_g3_x0_5",
-    "shufflenet_v2_x0_5",
-    "rdnet_tiny",
-)
-
-
-@pytest.mark.parametrize("name", PEAKS)
-def test_the_live_peak_is_the_allocators(name: str) -> None:
-    setting = Setting(size=(224, 224))
-    model = setting.prepared(fb.create_model(name))
-    image = setting.image(3)
-    with setting.pinned():
-        model(image)
-        measured = measured_peak(lambda: model(image), setting)
-    live = fb.cost(model, 224).peak_bytes - image.numel() * 4  # the image was there before
-    assert live == pytest.approx(measured, rel=0.02)
-
-
-def test_a_training_steps_live_peak_is_the_allocators() -> None:
-    """Where the engine takes little memory inside its operations."""
-    setting = Setting(size=(96, 96), batch=2)
-    model = setting.prepared(fb.create_model("shufflenet_v1_g3_x0_5", num_classes=10)).train()
-    image = setting.image(3)
-
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
-        model(image).sum().backward()
-
-    step()
-    model.zero_grad(set_to_none=True)
-    measured = measured_peak(step, setting)
-    peak = fb.cost(model, 96, batch=2, training=True).training_peak
-    assert peak
-    assert peak.bytes - image.numel() * 4 == pytest.approx(measured, rel=0.05)
-
-
-def test_training_memory_grows_with_the_square_of_depth_and_linearly_when_recomputed() -> None:
-    def peak(layers: int, *, recomputed: bool) -> int:
-        row = replace(fb.spec("densenet40_k12_cifar"), layers=(layers,))  # type: ignore[call-arg]
-        with torch.device("meta"):
-            model = row.build()
-        found = fb.cost(fb.recompute(model) if recomputed else model, 32, training=True).training_peak
-        assert found
-        return found.bytes
-
-    plain = [peak(n, recomputed=False) for n in (16, 32, 64)]
-    again = [peak(n, recomputed=True) for n in (16, 32, 64)]
-    assert plain[2] - plain[1] > 3.2 * (plain[1] - plain[0])  # a square grows four times as much
-    assert again[2] - again[1] < 2.4 * (again[1] - again[0])  # a line twice as much
-    assert again[2] < plain[2] / 4
-
-
-def test_memory_that_python_holds_counts_and_what_it_lets_go_does_not() -> None:
-    class Keeps(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            first = x + 1
-            second = first + 1
-            del first
-            third = second + 1
-            return third + second
-
-    # the image, and of the four sums at most three at once
-    assert fb.cost(Keeps(), 8, in_chans=1).peak_bytes == 4 * 8 * 8 * 4

@@ -1,0 +1,47 @@
+"""The families that every test of what all can do goes through."""
+
+from dataclasses import replace
+
+import featherbone as fb
+
+# the smallest of each family, of each form of its wiring
+FAMILIES = (
+    "densenet121",
+    "densenet_bc100_k12_cifar",
+    "cspdensenet121",
+    "peleenet",
+    "csppeleenet_last",
+    "cspresnet50",
+    "cspresnext50.timm",
+    "cspdarknet53",
+    "darknet53",
+    "cspdarknet_nano.yolox",
+    "vovnet27_slim",
+    "vovnet_v2_19_slim_dw",
+    "vovnet_v2_39.timm",
+    "cspvovnet39",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v1_g8_x0_25",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x0_5_star",
+    "shufflenet_v2_50",
+    "cspshufflenet_v2_x1_0",
+    "rdnet_tiny",
+)
+
+
+def thin(name: str, **columns: object) -> fb.Spec:
+    """Return a row with few layers, so that a test of the wiring is quick."""
+    row = fb.spec(name)
+    shorter = {
+        "densenet121": {"layers": (2, 2, 2, 2)},
+        "densenet_bc100_k12_cifar": {"layers": (3, 3, 3)},
+        "cspdensenet121": {"layers": (2, 2, 2, 2)},
+        "rdnet_tiny": {"growth_rates": (8, 8, 8, 16), "shrinks": (True, True, True), "stem_channels": 16},
+        "cspresnet50": {"depths": (1, 2, 1, 1)},
+        "cspresnext50.timm": {"depths": (1, 1, 2, 1)},
+        "cspdarknet53": {"depths": (1, 1, 1, 1, 1)},
+        "darknet53": {"depths": (1, 1, 1, 1, 1)},
+        "shufflenet_v2_50": {"repeats": (2, 2, 2, 2)},
+    }.get(name, {})
+    return replace(row, **shorter, **columns)  # type: ignore[arg-type]

@@ -1,0 +1,189 @@
+"""What foreign files may lack or hold beside: adapted, accounted for, or refused with a reason."""
+
+import argparse
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from reference import differs, imported, randomise
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import featherbone as fb
+from featherbone.cli.app import app
+from featherbone.weights.sources import SOURCES
+
+
+def test_norms_with_another_eps_keep_their_outputs() -> None:
+    """YOLOX adds 1e-3 to variances."""
+    torch.manual_seed(0)
+    theirs = randomise(fb.create_model("cspdarknet_nano.yolox"))
+    for part in theirs.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = 1e-3
+    names = [
+        layer if isinstance(layer, str) else layer.names for layer in SOURCES["cspdarknet_yolox"][0].layers(theirs.spec)
+    ]
+    state: dict[str, Tensor] = {}
+    leaves = [(n, m) for n, m in theirs.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    for (name, part), given in zip(leaves, names, strict=False):
+        for key, tensor in part.state_dict().items():
+            if isinstance(given, str):
+                state[f"{given}.{key}"] = tensor
+            elif len(given) == 2:
+                for foreign, half in zip(given, tensor.chunk(2) if tensor.ndim else (tensor, tensor), strict=True):
+                    state[f"{foreign}.{key}"] = half
+            elif "stem" in given[0]:  # fold 2x2 pixels into channels
+                w = tensor.view(16, 3, 3, 2, 3, 2)
+                state[f"{given[0]}.{key}"] = torch.cat([w[..., r, :, c] for c in (0, 1) for r in (0, 1)], 1)
+            else:
+                state[f"{given[0]}.{key}"] = torch.cat(tensor.chunk(2, 1)[::-1], 1)
+        assert name
+    ours = fb.create_model("cspdarknet_nano.yolox").eval()
+    report = fb.load_weights(ours, state)
+    assert not report.left_over
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = theirs.forward_features(x)
+        assert (ours.forward_features(x) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+def test_a_bias_before_a_norm_is_not_lost() -> None:
+    torch.manual_seed(0)
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    first: Any = theirs.conv1[0]
+    first.bias = nn.Parameter(torch.randn(24))
+    ours = fb.create_model("shufflenet_v2_x0_5.tv").eval()
+    assert not fb.load_weights(ours, theirs.state_dict()).left_over
+    assert differs(ours, theirs) < 1e-5
+
+
+def test_half_precision_and_files_without_a_head_are_fine(tmp_path: Path) -> None:
+    model = randomise(fb.create_model("shufflenet_v2_x0_5"))
+    trunk = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items() if k[:4] != "head"}
+    save_file(trunk, tmp_path / "half.safetensors")
+    ours = fb.create_model("shufflenet_v2_x0_5").eval()
+    report = fb.load_weights(ours, tmp_path / "half.safetensors")
+    assert report.source == "featherbone"
+    assert all(name.startswith("head.") for name in report.missing)
+    assert ours.state_dict()["stem.0.0.weight"].dtype == torch.float32
+
+
+def test_a_first_convolution_for_other_channels() -> None:
+    torch.manual_seed(0)
+    colour = randomise(torchvision.models.shufflenet_v2_x0_5())
+    grey = fb.create_model("shufflenet_v2_x0_5.tv", in_chans=1).eval()
+    report = fb.load_weights(grey, colour.state_dict())
+    assert report.notes == ("the first convolution was adapted to 1 channels",)
+    x = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(grey(x), colour(x.expand(1, 3, 64, 64)), atol=1e-4)
+    six = fb.create_model("shufflenet_v2_x0_5.tv", in_chans=6).eval()
+    fb.load_weights(six, colour.state_dict())
+    y = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():  # the same image twice is as bright as once
+        assert torch.allclose(six(torch.cat([y, y], 1)), colour(y), atol=1e-4)
+
+
+def test_another_number_of_classes_leaves_the_classifier_out() -> None:
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    ours = fb.create_model("shufflenet_v2_x0_5.tv", num_classes=3)
+    before = ours.state_dict()["head.1.classifier.weight"].clone()
+    report = fb.load_weights(ours, theirs.state_dict())
+    assert report.missing == ("head.1.classifier.weight", "head.1.classifier.bias")
+    assert "the classifier for 1000 classes was left out" in report.notes
+    assert torch.equal(ours.state_dict()["head.1.classifier.weight"], before)
+    features = fb.create_model("shufflenet_v2_x0_5.tv", num_classes=0)
+    assert fb.load_weights(features, theirs.state_dict()).missing == ()
+
+
+def test_our_own_names_are_taken_too(tmp_path: Path) -> None:
+    model = randomise(fb.create_model("peleenet", num_classes=3))
+    fb.save(model, tmp_path / "own.safetensors")
+    again = fb.create_model("peleenet", num_classes=3).eval()
+    assert fb.load_weights(again, tmp_path / "own.safetensors").source == "featherbone"
+    assert differs(again, model) == 0
+
+
+def test_what_does_not_fit_is_refused_and_the_right_network_named(tmp_path: Path) -> None:
+    theirs = torchvision.models.shufflenet_v2_x1_0().state_dict()
+    ours = fb.create_model("shufflenet_v2_x1_0")
+    before = {k: v.clone() for k, v in ours.state_dict().items()}
+    with pytest.raises(fb.InputError, match=r"they fit shufflenet_v2_x1_0\.tv"):
+        fb.load_weights(ours, theirs)
+    with pytest.raises(fb.InputError, match=r"they fit shufflenet_v2_x1_0\.tv"):
+        fb.load_weights(fb.create_model("shufflenet_v2_x0_5.tv"), theirs)
+    with pytest.raises(fb.InputError, match="no form of vovnet"):
+        fb.load_weights(fb.create_model("vovnet27_slim"), {"a": torch.zeros(1)})
+    cut = {k: v for k, v in theirs.items() if not k.startswith("stage3.2")}
+    with pytest.raises(fb.InputError, match=r"nothing for stages\.2"):
+        fb.load_weights(fb.create_model("shufflenet_v2_x1_0.tv"), cut)
+    assert all(torch.equal(v, before[k]) for k, v in ours.state_dict().items())
+
+    def refused(content: bytes, said: str, name: str = "m.pth") -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(fb.InputError, match=said):
+            fb.import_weights("densenet121", tmp_path / name)
+
+    refused(b"", "no PyTorch checkpoint")
+    refused(pickle.dumps(Path()), "no PyTorch checkpoint of plain tensors")
+    refused(b"nonsense", "cannot be read as safetensors", "m.safetensors")
+    torch.save({"epoch": 1, "other": {"a": torch.zeros(1)}}, tmp_path / "n.pth")
+    refused((tmp_path / "n.pth").read_bytes(), "no tensors under a name we know")
+    with pytest.raises(fb.InputError, match="no such weight file"):
+        fb.import_weights("densenet121", tmp_path / "absent.pth")
+
+
+def test_what_training_scripts_leave_beside_their_tensors_is_no_hindrance(tmp_path: Path) -> None:
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
+    beside = {"best_acc": np.float64(0.9), "epoch": np.int64(3), "args": argparse.Namespace(lr=0.1), "arch": "x"}
+    model, _ = imported(tmp_path, "shufflenet_v2_x0_5.tv", theirs.state_dict(), **beside)
+    assert differs(model, theirs) < 1e-6
+
+
+def test_a_checkpoint_that_could_run_code_never_does(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "run",))
+
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(fb.InputError, match="plain tensors"):
+        fb.import_weights("densenet121", tmp_path / "evil.pth")
+    assert not (tmp_path / "run").exists()
+
+
+def test_import_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs = randomise(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
+    torch.save(theirs.state_dict(), "theirs.pth")
+    Path("names.txt").write_text("cat\n\ndog\n")
+    run = CliRunner()
+    done = run.invoke(app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--classes", "names.txt"])
+    assert done.exit_code == 0, done.output
+    assert "torchvision" in done.output
+    file = "shufflenet_v2_x0_5.tv.safetensors"
+    assert fb.read_header(file).classes == ("cat", "dog")
+    assert differs(fb.load(file), theirs) == 0
+    again = run.invoke(app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv"])
+    assert isinstance(again.exception, fb.InputError)
+    assert "--out" in str(again.exception)
+    command = ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--out", "b.safetensors", "--json"]
+    report = json.loads(run.invoke(app, command).stdout)
+    assert report["source"] == "torchvision"
+    assert report["missing"] == report["left_over"] == []
+    assert report["preprocess"] is None  # of two classes nobody published any
+    own = run.invoke(app, [*command, "--mean", "0.5,0.5,0.5", "--std", "1,1,1", "--size", "64", "--bgr"])
+    assert json.loads(own.stdout)["preprocess"]["bgr"] is True
+    given = fb.Preprocess(size=64, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), bgr=True)
+    assert fb.read_header("b.safetensors").preprocess == given
+    wrongs = ((["--size", "3"], "go with"), (["--mean", "1"], "go together"), (["--mean", "a", "--std", "1"], "commas"))
+    for wrong, said in wrongs:
+        failed = run.invoke(app, [*command, *wrong])
+        assert isinstance(failed.exception, fb.InputError)
+        assert said in str(failed.exception)
