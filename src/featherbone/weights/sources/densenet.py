@@ -105,10 +105,11 @@ def _pytorchcv_peleenet(spec: Spec) -> Iterator[Layer]:
     yield "output.fc"
 
 
+_EITHER = ("stem_norm",)  # with a small stem, many ports norm after the first convolution and the paper does not
 DENSENET = (
-    Source("torchvision or timm", _torchvision, rename=_old_torchvision),
-    Source("gpleiss/efficient_densenet_pytorch", _gpleiss),
-    Source("numbered layers", _listed),
-    Source("pytorchcv", _pytorchcv),
+    Source("torchvision or timm", _torchvision, rename=_old_torchvision, either=_EITHER),
+    Source("gpleiss/efficient_densenet_pytorch", _gpleiss, either=_EITHER),
+    Source("numbered layers", _listed, either=_EITHER),
+    Source("pytorchcv", _pytorchcv, either=_EITHER),
 )
 PELEENET = (Source("Robert-JunWang/PeleeNet", _peleenet), Source("pytorchcv", _pytorchcv_peleenet))

@@ -162,7 +162,13 @@ _NANODET = Preprocess(
     bgr=True,
 )
 SHUFFLENET_V1 = (
-    Source("megvii-model/ShuffleNet-Series", _megvii_v1, permute=_permute_v1, preprocess=_BLUE_FIRST),
+    Source(
+        "megvii-model/ShuffleNet-Series",
+        _megvii_v1,
+        permute=_permute_v1,
+        preprocess=_BLUE_FIRST,
+        either=("inverse_shuffle",),  # where channels cannot be put in the paper's order
+    ),
     Source("pytorchcv", _pytorchcv_v1),
 )
 SHUFFLENET_V2 = (

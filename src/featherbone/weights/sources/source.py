@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ class Source:
         permute: reorders channels in the state of our network, where the project shuffles otherwise.
         norm_eps: what the project's batch norms add to the variance, if not PyTorch's 1e-5.
         preprocess: how the project's published weights are fed, where its files do not differ in it.
+        either: columns, true or false, in which the project's files of one network differ.
     """
 
     name: str
@@ -58,6 +60,14 @@ class Source:
     permute: Callable[[Spec, State], State] | None = None
     norm_eps: float = 1e-5
     preprocess: Preprocess | None = None
+    either: tuple[str, ...] = ()
+
+    def rows(self, row: Spec) -> Iterator[Spec]:
+        """Yield the row, and those that the project's files also come in."""
+        yield row
+        for column in self.either:
+            other: dict[str, Any] = {column: not getattr(row, column)}
+            yield replace(row, **other)
 
 
 def pairs(*blocks: str, convolution: str = "conv", norm: str = "bn") -> Iterator[str]:
