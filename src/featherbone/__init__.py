@@ -50,10 +50,10 @@ from featherbone.spec import freeze as freeze
 from featherbone.spec import reset_head as reset_head
 from featherbone.train import Recipe as Recipe
 from featherbone.verbs.comparing import ONE_OF_EACH as ONE_OF_EACH
-from featherbone.verbs.comparing import Comparison as Comparison
-from featherbone.verbs.comparing import ComparisonGroup as ComparisonGroup
 from featherbone.verbs.comparing import compare as compare
 from featherbone.verbs.comparing import comparison_page as comparison_page
+from featherbone.verbs.comparison import Comparison as Comparison
+from featherbone.verbs.comparison import ComparisonGroup as ComparisonGroup
 from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import confusion_picture as confusion_picture
 from featherbone.verbs.inference import evaluate as evaluate

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 from torch import nn
 
 from featherbone.cost import Cost, cost, roofline
 from featherbone.cost.measured import (
     Energy,
-    Machine,
     Rates,
     Timing,
     energy,
     machine,
     measure,
     measured_peak,
-    rank_correlation,
     rates,
     usable_cores,
 )
@@ -32,9 +26,10 @@ from featherbone.errors import InputError
 from featherbone.files import write_text
 from featherbone.graph import image_channels
 from featherbone.report.page import comparison_html
+from featherbone.verbs.comparison import Comparison, ComparisonGroup, Entry
 from featherbone.verbs.folder import AnyPath, open_network
 
-# one of each family, of similar accuracy where its paper allows
+# each family once (PeleeNet with and without CSP): common networks, equal in neither size nor accuracy
 ONE_OF_EACH = (
     "densenet121",
     "peleenet",
@@ -47,132 +42,6 @@ ONE_OF_EACH = (
     "shufflenet_v2_x1_0",
     "rdnet_tiny",
 )
-AXES = ("params", "macs", "traffic_bytes", "cio", "activations", "peak_bytes", "bound_ms")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One network under one setting.
-
-    Attributes:
-        name: the network.
-        params: trainable values.
-        macs: multiply-accumulates of a batch.
-        traffic_bytes: bytes that its operations move.
-        cio: elements in and out of convolutions and pools.
-        activations: elements that convolutions emit.
-        peak_bytes: live memory at most, without weights, worked out.
-        measured_peak_bytes: the allocator's own peak; ``None`` on MPS, where it is not known.
-        bound_ms: the roofline: no layer can be faster than the machine multiplies, or copies, what it must.
-        memory_bound: share of that time in which copying is the limit.
-        timing: what it took.
-        energy: what it used, or why that is not known.
-        stages: costs by stage.
-        layers: macs and bytes by layer.
-    """
-
-    name: str
-    params: int
-    macs: int
-    traffic_bytes: int
-    cio: int
-    activations: int
-    peak_bytes: int
-    measured_peak_bytes: int | None
-    bound_ms: float
-    memory_bound: float
-    timing: Timing
-    energy: Energy
-    stages: tuple[tuple[str, int, int, int], ...]
-    layers: tuple[tuple[str, int, int], ...]
-
-
-@dataclass(frozen=True)
-class ComparisonGroup:
-    """Networks under the same setting: only these are ranked together.
-
-    Attributes:
-        setting: what they ran under.
-        rates: what the machine reaches under it.
-        entries: the networks, fastest first.
-    """
-
-    setting: Setting
-    rates: Rates
-    entries: tuple[Entry, ...]
-
-    def correlations(self) -> dict[str, float]:
-        """Return how well each cost ranks the times: Spearman's coefficient, 1 for the same order."""
-        times = [entry.timing.median_ms for entry in self.entries]
-        return {axis: rank_correlation([getattr(entry, axis) for entry in self.entries], times) for axis in AXES}
-
-    def speed(self, entry: Entry) -> dict[str, float]:
-        """Return images and operations a second, and the share of the machine's matrix rate."""
-        seconds = entry.timing.median_ms / 1e3
-        flops = 2 * entry.macs / seconds
-        images = self.setting.batch / seconds
-        return {"images_per_s": images, "gflops": flops / 1e9, "of_peak": flops / self.rates.flops}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Networks measured side by side.
-
-    Attributes:
-        machine: where.
-        groups: the networks under each setting.
-    """
-
-    machine: Machine
-    groups: tuple[ComparisonGroup, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "machine": asdict(self.machine),
-            "groups": [
-                {
-                    "setting": {**asdict(group.setting), "size": list(group.setting.size)},
-                    "rates": asdict(group.rates),
-                    "correlations": group.correlations(),
-                    "entries": [
-                        {
-                            **asdict(entry),
-                            **group.speed(entry),
-                            "spread": entry.timing.spread,
-                            "stages": [list(row) for row in entry.stages],
-                            "layers": [list(row) for row in entry.layers],
-                        }
-                        for entry in group.entries
-                    ],
-                }
-                for group in self.groups
-            ],
-        }
-
-    def to_csv(self) -> str:
-        """Return one line a network and setting, with everything that a line depends on."""
-        out = io.StringIO()
-        writer: Any = None
-        for group in self.groups:
-            for entry in group.entries:
-                height, width = group.setting.size
-                row = {
-                    "name": entry.name,
-                    **{axis: getattr(entry, axis) for axis in AXES},
-                    "measured_peak_bytes": entry.measured_peak_bytes,
-                    **asdict(entry.timing),
-                    **group.speed(entry),
-                    "joules_per_image": entry.energy.joules if entry.energy.joules is not None else "",
-                    **asdict(group.setting),
-                    "size": f"{height}x{width}",
-                    **asdict(self.machine),
-                }
-                if writer is None:
-                    writer = csv.DictWriter(out, list(row), lineterminator="\n")
-                    writer.writeheader()
-                writer.writerow(row)
-        return out.getvalue()
 
 
 def compare(
