@@ -211,6 +211,65 @@ def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, finished: fb.
         assert "cannot write" in err
 
 
+@pytest.mark.parametrize(
+    ("call", "wrong", "said"),
+    [
+        (("analyse", "guidelines", "--out"), "g.xyz", "--out=.*g.xyz is not allowed: .* .png or .svg or .pdf"),
+        (("analyse", "guidelines", "--out"), "folder.png", "--out=.*folder.png is a folder"),
+        (("analyse", "guidelines", "--out"), "file/g.png", "cannot write .*g.png: Not a directory"),
+        (("compare", "--report"), "folder", "--report=.*folder is not allowed: .* .html"),
+        (("compare", "--csv"), "file/new/rows.csv", "cannot write"),
+        (("compare", "--csv"), "rows.html", "--csv=.*rows.html is not allowed"),
+        (("evaluate", "run", "--out"), "c.xyz", "--out=.*c.xyz is not allowed"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...], wrong: str, said: str
+) -> None:
+    for verb in ("guidelines", "compare", "evaluate"):
+        monkeypatch.setattr(fb, verb, lambda *_, **__: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    for folder in ("folder", "folder.png"):
+        (tmp_path / folder).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = cli(*call, tmp_path / wrong)
+    assert code == 2
+    assert re.search(said, err), err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_package_is_said_before_anything_is_measured(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    for room, verb, call in (
+        ("analysing", "guidelines", ("analyse", "guidelines", "--out", tmp_path / "new" / "g.png")),
+        ("comparing", "compare", ("compare", "--report", tmp_path / "new" / "p.html")),
+    ):
+        monkeypatch.setattr(f"featherbone.cli.{room}.import_module", absent)
+        monkeypatch.setattr(fb, verb, lambda **_: pytest.fail("too late"))
+        code, _, err = cli(*call)
+        assert code == 2
+        assert "pip install 'featherbone[" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "call"),
+    [("compare", ("compare",)), ("guidelines", ("analyse", "guidelines")), ("cost", ("cost", "shufflenet_v2_x0_5"))],
+)
+def test_ctrl_c_says_that_it_stopped(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, verb: str, call: tuple[str, ...]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fb, verb, interrupted)
+    assert cli(*call) == (130, "", "featherbone: stopped\n")
+
+
 def test_what_to_do_next_names_one_image_however_many_were_given(cli: Cli, finished: fb.Run) -> None:
     images = sorted(Path(finished.recipe.data).glob("*/*.png"))
     code, out, _ = cli("predict", finished.folder, *images)

@@ -36,6 +36,11 @@ def test_the_first_lines_are_what_the_paper_says() -> None:
     assert costs[3] == BLOCKS * area * (2 * 32 * 8 + 9 * 8 * 8)
 
 
+def test_a_picture_of_no_known_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(fb.InputError, match="path=.*g.xyz is not allowed"):
+        fb.draw_guidelines([("t", ["a"], ["b"], [[1.0]], [[1.0]])], tmp_path / "g.xyz")
+
+
 def test_analyse_guidelines_on_the_command_line(tmp_path: Path) -> None:
     picture = tmp_path / "g.png"
     command = ["analyse", "guidelines", "--only", "G4", "--rounds", "2"]

@@ -20,6 +20,8 @@ from featherbone.data import Preprocess as Preprocess
 from featherbone.errors import InputError as InputError
 from featherbone.errors import InterruptedRunError as InterruptedRunError
 from featherbone.errors import needs as needs
+from featherbone.files import PICTURES as PICTURES
+from featherbone.files import check_output as check_output
 from featherbone.files import write_text as write_text
 from featherbone.layers import ChannelNorm as ChannelNorm
 from featherbone.layers import Dense as Dense

@@ -1,16 +1,43 @@
-"""Write files so that a reader sees the old content or the new, never a half."""
+"""Write files so that a reader sees the old content or the new, never a half; know beforehand whether one can."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from featherbone.errors import InputError
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_output(name: str, path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+    """Check that a file can be written, before the work begins whose result it is to hold. Nothing is left behind.
+
+    Args:
+        name: what the caller calls the path.
+        path: the file. Its folder need not exist: writing it will make it.
+        suffixes: those that are allowed.
+
+    Raises:
+        InputError: if it has another suffix, is a folder, or its folder cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise InputError(f"{name}={target} is not allowed: a file that ends in {' or '.join(suffixes)}")
+    try:
+        if target.is_dir():
+            raise InputError(f"{name}={target} is a folder: name a file")
+        there = next(folder for folder in target.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import sys
 
 import featherbone as fb
 
+_INTERRUPTED = 130  # 128 and the signal's number, as shells have it
+
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 the caller's mistake, 130 interrupted, 1 ours."""
@@ -23,6 +25,9 @@ def main() -> None:
     except fb.InterruptedRunError as error:
         complain(f"stopped; every complete epoch is in {error.folder}")
         next_steps(["train", "--resume", str(error.folder)], stderr=True)
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != _INTERRUPTED:  # which typer makes of Ctrl-C
+            raise
+        print("featherbone: stopped", file=sys.stderr)
+        raise SystemExit(_INTERRUPTED) from None

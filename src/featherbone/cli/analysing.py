@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,10 @@ def analyse(
     debug: Debug = False,
 ) -> None:
     """Run a paper's experiment on this machine, and set it beside the paper's figures."""
+    if out:
+        fb.check_output("--out", out, fb.PICTURES)
+        with fb.needs("train", "drawing"):
+            import_module("matplotlib")
     wanted = only.split(",") if only else []
     with console(stderr=True).status("measuring, in turn") as status:
         results = fb.guidelines(

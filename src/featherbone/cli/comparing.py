@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,12 +27,13 @@ def compare(
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; default: all there are.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each network runs, in turn with the others.")] = 30,
     channels_first: Annotated[bool, typer.Option("--channels-first", help="Keep the other memory order.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write a page with plots: one .html file.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the rows as CSV.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A page with plots to write: one .html file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The rows to write as .csv.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure networks side by side on this machine, beside what they cost on paper."""
+    _check_outputs(report, csv)
     with console(stderr=True).status("working out costs") as status:
         result = fb.compare(
             names or fb.ONE_OF_EACH,
@@ -61,6 +63,16 @@ def compare(
             say(f"written: {path}")
     if not report:
         next_steps(["compare", *(names or []), "--report", "compare.html"])
+
+
+def _check_outputs(report: Path | None, csv: Path | None) -> None:
+    """Refuse what could not be written after the measurement."""
+    for option, path, suffix in (("--report", report, ".html"), ("--csv", csv, ".csv")):
+        if path:
+            fb.check_output(option, path, [suffix])
+    if report:
+        with fb.needs("report", "the page of a comparison"):
+            import_module("plotly")
 
 
 def show_group(group: fb.ComparisonGroup) -> None:

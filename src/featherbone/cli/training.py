@@ -87,15 +87,17 @@ def evaluate(
         str | None, typer.Argument(help="'digits' or a folder of class folders; default: the run's held-out images.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The confusion matrix as a picture; default RUN/confusion.png.")
+        Path | None,
+        typer.Option(help="The confusion matrix as .png, .svg or .pdf; default RUN/confusion.png."),
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a trained network on labelled images: top-1, top-5, per class, confusion matrix as a picture."""
-    result = fb.evaluate(run, data)
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     picture = out or folder / "confusion.png"
+    fb.check_output("--out", picture, fb.PICTURES)
+    result = fb.evaluate(run, data)
     names = [score.name for score in result.classes]
     fb.confusion_picture(result.confusion, names, picture)
     if json:

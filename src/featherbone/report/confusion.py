@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from featherbone.files import replacing
+from featherbone.files import PICTURES, check_output, replacing
 
 _MOST_NUMBERED = 30  # with more classes the numbers would not be readable
 
@@ -19,6 +19,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
     Raises:
         InputError: if the picture cannot be written.
     """
+    check_output("path", path, PICTURES)
     count = len(classes)
     side = min(max(4.0, 0.45 * count + 2), 15)
     figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=120)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featherbone.errors import needs
-from featherbone.files import replacing
+from featherbone.files import PICTURES, check_output, replacing
 
 Table = tuple[str, Sequence[str], Sequence[str], Sequence[Sequence[float]], Sequence[Sequence[float]]]
 
@@ -21,6 +21,7 @@ def draw_guidelines(tables: Sequence[Table], path: Path) -> None:
     Raises:
         InputError: if the plotting library is missing or the file cannot be written.
     """
+    check_output("path", path, PICTURES)
     with needs("train", "drawing"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(11, 2.9 * len(tables)), layout="constrained")
