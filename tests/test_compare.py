@@ -72,13 +72,17 @@ def test_groups_are_sorted_by_time_and_figures_agree(compared: fb.Comparison) ->
     assert json.loads(json.dumps(compared.to_dict()))["groups"][0]["entries"][0]["name"] in NAMES
 
 
+def without_peaks(group: fb.ComparisonGroup) -> fb.ComparisonGroup:
+    """Return the group as MPS would give it."""
+    return replace(group, entries=tuple(replace(entry, measured_peak_bytes=None) for entry in group.entries))
+
+
 def test_a_peak_that_nobody_counts_is_none_and_shown_as_such(
     compared: fb.Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert measured_peak(lambda: None, Setting(size=(4, 4), device="mps")) is None
-    (group, _) = compared.groups
-    unknown = replace(group, entries=tuple(replace(entry, measured_peak_bytes=None) for entry in group.entries))
+    unknown = without_peaks(compared.groups[0])
     rows = list(csv.DictReader(io.StringIO(fb.Comparison(compared.machine, (unknown,)).to_csv())))
     assert {row["measured_peak_bytes"] for row in rows} == {""}
     show_group(unknown)
@@ -143,7 +147,9 @@ def page(request: pytest.FixtureRequest, compared: fb.Comparison, tmp_path: Path
     """The page in a real browser, without a net; any word on its console fails the test."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
-    fb.comparison_page(compared, tmp_path / "page.html", caption="featherbone compare </script>")
+    first, second = compared.groups
+    shown = replace(compared, groups=(first, without_peaks(second)))
+    fb.comparison_page(shown, tmp_path / "page.html", caption="featherbone compare </script>")
     said: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -185,8 +191,11 @@ def test_the_page_sorts_filters_hovers_and_pins(page: Page, compared: fb.Compari
 
     page.locator("#axis").select_option("macs")
     page.wait_for_function("document.querySelector('#pareto .xtitle').textContent.includes('multiply')")
+    last = page.locator("#table tbody tr td:nth-last-child(2)")  # measured peak
+    assert "-" not in last.all_inner_texts()
     page.locator("#group").select_option(index=1)
     assert names(page) != []
+    assert set(last.all_inner_texts()) == {"-"}
 
     middle = compared.groups[1].entries[1].name
     assert middle not in page.locator("#pareto .annotation").all_text_contents()
@@ -207,6 +216,17 @@ def test_the_page_sorts_filters_hovers_and_pins(page: Page, compared: fb.Compari
     page.mouse.click(drag["x"] + x, drag["y"] + y)
     pins = "name => [...document.querySelectorAll('#pareto .annotation')].some(a => a.textContent.includes(name))"
     page.wait_for_function(pins, arg=middle)
+
+
+def test_a_filter_that_nothing_passes_empties_the_page_and_breaks_nothing(page: Page) -> None:
+    every = names(page)
+    page.locator("#filter").fill("no network is called so")
+    assert names(page) == []
+    page.locator("#axis").select_option("macs")
+    page.locator("#table th button", has_text="M params").click()
+    assert names(page) == []
+    page.locator("#filter").fill("")
+    assert sorted(names(page)) == sorted(every)
 
 
 def test_the_page_fits_its_screen_and_follows_its_light(page: Page) -> None:

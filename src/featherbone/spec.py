@@ -21,6 +21,9 @@ class Spec(ABC):
     """One row of a paper's table, validated when made. Change a column with ``dataclasses.replace``.
 
     Attributes:
+        family: name of the family, as in stored rows.
+        paper: its citation.
+        published_size: side of the images, in pixels, with which the family's figures were published.
         num_classes: outputs of the classifier; 0 leaves it out and returns pooled features.
         in_chans: channels of the input image.
         stem_stride: how far the stem shrinks the image before the first stage: 4 as published for 224 pixels, 2 for

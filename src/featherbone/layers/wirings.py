@@ -1,4 +1,4 @@
-"""Wirings: how the outputs of parts meet. ``torch.cat`` and ``+`` between branches occur here and nowhere else.
+"""Wirings: how the outputs of parts meet. No network calls ``torch.cat`` or adds branches anywhere but here.
 
 A rewrite or an analysis that knows these few forms knows every family; so does what holds for any path through a
 network: dropping it now and then (``stochastic_depth``), or computing it again for the backward pass (``recompute``).
