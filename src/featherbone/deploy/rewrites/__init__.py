@@ -7,10 +7,16 @@ from collections.abc import Callable, Mapping
 from torch.fx import GraphModule
 
 from featherbone.deploy.rewrites.fold_norm import fold_norm
+from featherbone.deploy.rewrites.pool_first import pool_first
+from featherbone.deploy.rewrites.routes import route_channels
 
 Rule = Callable[[GraphModule], tuple[GraphModule, int]]
 
-RULES: Mapping[str, Rule] = {"batch norm folded into the convolution before it": fold_norm}
+RULES: Mapping[str, Rule] = {
+    "batch norm folded into a convolution": fold_norm,
+    "average pool before a 1x1 convolution": pool_first,
+    "channels moved by weights": route_channels,
+}
 
 
 def rewrite(graph: GraphModule) -> tuple[GraphModule, dict[str, int]]:

@@ -1,83 +1,102 @@
-"""Batch norm after a convolution is a convolution: ``g (W x + b - m) / s + h  =  (g / s) W x + (g (b - m) / s + h)``.
+"""Batch norm beside a convolution is a convolution, for in evaluation it multiplies and adds per channel: ``s x + t``.
 
-Only a norm that alone reads a convolution's output can be folded. A norm before its convolution (the first norm of a
-DenseNet layer, on a concatenation) has an activation between the two and stays; the second follows a convolution and
-goes.
+After it (PyTorch's usual order, and the second norm of a DenseNet layer): ``s (W x + b) + t = (s W) x + (s b + t)``.
+Before it, with nothing in between: ``W (s x + t) + b = (W s) x + (W t + b)``, where no border is padded, since the
+padding's zeros come after the norm. A fully connected layer is a convolution here.
 """
 
 from __future__ import annotations
 
-import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+
+from featherbone.deploy.program import add_constant, cleaned, constant, copied
 
 _aten = torch.ops.aten
 _CONVOLUTIONS = (_aten.conv2d.default, _aten.conv2d.padding)
 _NORM = _aten.batch_norm.default
 
 
+class _Affine(NamedTuple):
+    scale: Tensor
+    shift: Tensor
+
+
 def fold_norm(graph: GraphModule) -> tuple[GraphModule, int]:
-    """Return a copy of the graph with every foldable batch norm folded, and their number."""
-    result = copy.deepcopy(graph)
+    """Return a graph without the batch norms that can be folded, and their number."""
+    result = copied(graph)
     folded = 0
     for norm in result.graph.find_nodes(op="call_function", target=_NORM):
-        convolution = norm.args[0]
-        if not _foldable(norm, convolution):
+        affine = _affine(result, norm)
+        if affine is None:
             continue
-        weight, bias = _folded(result, norm, convolution)
-        with result.graph.inserting_before(convolution):
-            names = [f"folded_{folded}_{part}" for part in ("weight", "bias")]
-            for name, tensor in zip(names, (weight, bias), strict=True):
-                result.register_buffer(name, tensor)
-            nodes = [result.graph.get_attr(name) for name in names]
-        convolution.args = (convolution.args[0], *nodes, *convolution.args[3:])
-        norm.replace_all_uses_with(convolution)
+        before, after = norm.args[0], list(norm.users)
+        if _has_constants(result, before) and len(before.users) == 1:
+            _replace(result, before, *_followed(result, before, affine))
+        elif after and all(_has_constants(result, user, before=norm) for user in after):
+            for user in after:
+                _replace(result, user, *_preceded(result, user, affine))
+        else:
+            continue
+        norm.replace_all_uses_with(before)
         result.graph.erase_node(norm)
         folded += 1
-    result.graph.eliminate_dead_code()
-    result.delete_all_unused_submodules()
-    result.recompile()
-    return result, folded
+    return (cleaned(result), folded) if folded else (graph, 0)
 
 
-def _foldable(norm: Node, convolution: object) -> bool:
-    if not (isinstance(convolution, Node) and convolution.target in _CONVOLUTIONS and len(convolution.users) == 1):
-        return False
-    _, weight, bias, mean, variance, training, *_ = norm.args
-    constants = (convolution.args[1], *convolution.args[2:3], weight, bias, mean, variance)
-    return not training and mean is not None and all(c is None or _is_constant(c) for c in constants)
-
-
-def _is_constant(value: object) -> bool:
-    return isinstance(value, Node) and value.op == "get_attr"
-
-
-def _folded(graph: GraphModule, norm: Node, convolution: Node) -> tuple[Tensor, Tensor]:
-    """Return the weight and bias of the one convolution; computed in float64, in the weight's own type."""
-
-    def tensor(value: object) -> Tensor | None:
-        return _attribute(graph, value).detach().double() if isinstance(value, Node) else None
-
-    weight, bias = tensor(convolution.args[1]), tensor(convolution.args[2] if len(convolution.args) > 2 else None)
-    gain, shift, mean, variance = (tensor(value) for value in norm.args[1:5])
+def _affine(graph: GraphModule, norm: Node) -> _Affine | None:
+    """Return what the norm multiplies by and adds, in float64; ``None`` if it takes the images' own statistics."""
+    gain, bias, mean, variance = (constant(graph, value) for value in norm.args[1:5])
     epsilon = norm.args[7]
+    if norm.args[5] or mean is None or variance is None or not isinstance(epsilon, float):
+        return None
+    scale = (variance.double() + epsilon).rsqrt() * (1.0 if gain is None else gain.double())
+    return _Affine(scale, (0.0 if bias is None else bias.double()) - mean.double() * scale)
+
+
+def _has_constants(graph: GraphModule, node: object, before: Node | None = None) -> bool:
+    """Return whether a node is a convolution with constant weights; one that reads ``before`` must not pad it."""
+    if not isinstance(node, Node) or node.target not in (*_CONVOLUTIONS, _aten.linear.default):
+        return False
+    if constant(graph, node.args[1]) is None:
+        return False
+    if len(node.args) > 2 and node.args[2] is not None and constant(graph, node.args[2]) is None:
+        return False
+    if before is None or node.target is _aten.linear.default:
+        return True
+    padding = node.args[4] if len(node.args) > 4 else 0
+    return node.args[0] is before and padding in (0, [0], [0, 0], "valid")
+
+
+def _parameters(graph: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
+    weight = constant(graph, node.args[1])
     assert weight is not None
-    assert mean is not None
-    assert variance is not None
-    assert isinstance(epsilon, float)
-    scale = (variance + epsilon).rsqrt() * (1.0 if gain is None else gain)
-    shifted = (0.0 if bias is None else bias) - mean
-    dtype = _attribute(graph, convolution.args[1]).dtype
-    new_bias = shifted * scale + (0.0 if shift is None else shift)
-    return (weight * scale.view(-1, 1, 1, 1)).to(dtype), new_bias.to(dtype)
+    bias = constant(graph, node.args[2]) if len(node.args) > 2 else None
+    return weight.double(), torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.double()
 
 
-def _attribute(graph: GraphModule, node: object) -> Tensor:
-    assert isinstance(node, Node)
-    assert isinstance(node.target, str)
-    owner, _, name = node.target.rpartition(".")
-    value = getattr(graph.get_submodule(owner), name)
-    assert isinstance(value, Tensor)
-    return value
+def _followed(graph: GraphModule, node: Node, norm: _Affine) -> tuple[Tensor, Tensor]:
+    weight, bias = _parameters(graph, node)
+    outputs = (-1, *[1] * (weight.dim() - 1))
+    return weight * norm.scale.view(outputs), norm.scale * bias + norm.shift
+
+
+def _preceded(graph: GraphModule, node: Node, norm: _Affine) -> tuple[Tensor, Tensor]:
+    weight, bias = _parameters(graph, node)
+    groups = len(norm.scale) // weight.shape[1]
+    # the inputs that each output reads: those of its group
+    shape = (groups, 1, weight.shape[1], *[1] * (weight.dim() - 2))
+    scale, shift = norm.scale.view(shape), norm.shift.view(shape)
+    grouped = weight.unflatten(0, (groups, -1))
+    return (grouped * scale).flatten(0, 1), bias + (grouped * shift).flatten(0, 1).flatten(1).sum(1)
+
+
+def _replace(graph: GraphModule, node: Node, weight: Tensor, bias: Tensor) -> None:
+    present = constant(graph, node.args[1])
+    assert present is not None
+    with graph.graph.inserting_before(node):
+        constants = [add_constant(graph, tensor.to(present.dtype)) for tensor in (weight, bias)]
+    node.args = (node.args[0], *constants, *node.args[3:])
