@@ -22,7 +22,7 @@ ALLOWED = {
     "models": {"layers", "spec"},
     "weights": {"models", "spec", "data"},
     "cost": {"graph"},
-    "deploy": {"graph"},
+    "deploy": {"graph", "cost"},
     "analysis": {"layers", "graph", "cost"},
     "train": {"data"},
     "report": set(),

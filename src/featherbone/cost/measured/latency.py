@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +84,10 @@ def measure(
                 setting.wait()
                 times[name].append((time.perf_counter() - start) * 1e3)
             between(number)
-    return {name: _timing(values) for name, values in times.items()}
+    return {name: timing(values) for name, values in times.items()}
 
 
-def _timing(values: list[float]) -> Timing:
+def timing(values: Sequence[float]) -> Timing:
+    """Return the statistics of runs, given in milliseconds."""
     p10, median, p90, p99 = np.percentile(values, (10, 50, 90, 99)).tolist()
     return Timing(median, p10, p90, p99, len(values))

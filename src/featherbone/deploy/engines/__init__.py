@@ -1,1 +1,18 @@
-"""One file an engine: ``load(path)`` gives a function from an image batch to the outputs, both tensors."""
+"""One file an engine: what it runs in, what it reads, and how it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from featherbone.deploy.engines.aot import AOT
+from featherbone.deploy.engines.compiled import COMPILED
+from featherbone.deploy.engines.eager import EAGER
+from featherbone.deploy.engines.engine import Engine as Engine
+from featherbone.deploy.engines.engine import Runner as Runner
+from featherbone.deploy.engines.onnxruntime import ONNXRUNTIME
+from featherbone.deploy.engines.openvino import OPENVINO
+
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (OPENVINO, ONNXRUNTIME, EAGER, COMPILED, AOT)}
+
+# those that start in seconds; the compilers take minutes, and are tried when they are named
+QUICK = ("openvino", "onnxruntime", "eager")
