@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analysing, comparing, costs, importing, models, shipping, training
+from featherbone.cli import analysing, comparing, costs, importing, models, optimizing, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -34,6 +34,7 @@ for verb in (
     training.train,
     training.evaluate,
     training.predict,
+    optimizing.optimize,
     shipping.export,
     importing.import_,
 ):

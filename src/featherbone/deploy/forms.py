@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
 from torch.fx import GraphModule
@@ -48,7 +48,7 @@ class Form:
 PLAIN = Form(rewritten=False)
 
 
-def further(form: Form, graph: GraphModule) -> Iterator[Form]:
+def further(form: Form, graph: GraphModule) -> Generator[Form, bool, None]:
     """Yield forms one step further, each only if its rule has anything to do.
 
     Send ``True`` back if the last one was faster: the next ones then go on from it.

@@ -1,123 +1,27 @@
-"""The fastest equal form of a network on this machine: forms x engines x precisions, timed side by side, proven close."""
+"""The fastest equal form of a network here: forms x engines x precisions, timed side by side, proven close."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from featherbone.cost.measured import Timing, machine
+from featherbone.cost.measured import machine
 from featherbone.cost.measured.race import race
+from featherbone.deploy.choice import OptimizeReport, Tried, Way, recall, remember
 from featherbone.deploy.engines import ENGINES, QUICK, Runner
 from featherbone.deploy.forms import PLAIN, Form, further
 from featherbone.deploy.program import captured, rewritable
 from featherbone.errors import InputError, first_line, nearest
-from featherbone.files import write_json
 
 # largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer
 BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2}
 # a form must save this much of the time, or the simpler one stays: less is noise
 _WORTH = 0.01
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One way to run the network.
-
-    Attributes:
-        engine: its name.
-        precision: what it computes in.
-        form: which of the network's equal forms it runs.
-        timing: how long a batch took; ``None`` if it does not run or its outputs are too far away.
-        error: largest difference of an output, as a share of the largest output.
-        problem: why there is no timing.
-    """
-
-    engine: str
-    precision: str
-    form: Form
-    timing: Timing | None = None
-    error: float | None = None
-    problem: str = ""
-
-    @property
-    def name(self) -> str:
-        """Engine, precision and form in words."""
-        return f"{self.engine} {self.precision}, {self.form}"
-
-    @property
-    def milliseconds(self) -> float:
-        """The median, infinite without a timing."""
-        return self.timing.median_ms if self.timing else float("inf")
-
-
-@dataclass(frozen=True)
-class OptimizeReport:
-    """What was tried, and what was chosen.
-
-    Attributes:
-        tried: every way, in the order in which they were tried.
-        chosen: the fastest that is proven close.
-        plain: the fastest way to run the network as it was given.
-        applied: how often each rewrite applied in the chosen form.
-        size: (height, width) of the images.
-        batch: images at a time.
-        threads: threads of the processor.
-        machine: where it was measured.
-        remembered: whether the choice was read from the cache; then only the chosen way was built and proven again.
-    """
-
-    tried: tuple[Tried, ...]
-    chosen: Tried
-    plain: Tried
-    applied: Mapping[str, int]
-    size: tuple[int, int]
-    batch: int
-    threads: int
-    machine: Mapping[str, Any]
-    remembered: bool = False
-
-    @property
-    def speedup(self) -> float:
-        """How many times faster the chosen way is than the fastest with the network as it was given."""
-        return self.plain.milliseconds / self.chosen.milliseconds
-
-    @property
-    def verdict(self) -> str:
-        """The choice in a sentence."""
-        chosen = f"{self.chosen.name}: {self.chosen.milliseconds:.2f} ms"
-        if not self.chosen.form.rewritten:
-            return f"{chosen}; no rewritten form is faster here"
-        return f"{chosen}, {self.speedup:.2f} times as fast as the network as given ({self.plain.name})"
-
-    def __str__(self) -> str:
-        lines = [f"{'ms':>9} {'p10':>8} {'p90':>8} {'error':>8}  way"]
-        for way in sorted(self.tried, key=lambda way: way.milliseconds):
-            if way.timing is None:
-                lines.append(f"{'-':>9} {'-':>8} {'-':>8} {'-':>8}  {way.name}: {way.problem}")
-                continue
-            time = way.timing
-            mark = "  <- chosen" if (way.engine, way.precision, way.form) == self._key else ""
-            lines.append(
-                f"{time.median_ms:9.3f} {time.p10_ms:8.3f} {time.p90_ms:8.3f} {way.error:8.1e}  {way.name}{mark}"
-            )
-        return "\n".join([*lines, self.verdict])
-
-    @property
-    def _key(self) -> tuple[str, str, Form]:
-        return self.chosen.engine, self.chosen.precision, self.chosen.form
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +52,7 @@ class Optimized:
 def in_batches(run: Runner, images: Tensor, batch: int) -> Tensor:
     """Run a function that takes exactly ``batch`` images on any number of them."""
     outputs = []
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         filled = nn.functional.pad(part, (0, 0, 0, 0, 0, 0, 0, batch - len(part))) if len(part) < batch else part
         outputs.append(run(filled)[: len(part)])
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
@@ -168,7 +72,7 @@ def optimize_network(
     """Try equal forms of a network on engines in precisions, and keep the fastest that is proven close.
 
     Args:
-        module: images ``(B, C, H, W)`` to one tensor. It is not changed.
+        module: images ``(B, C, H, W)`` to one tensor; it is taken as in evaluation mode. It is not changed.
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way is compared with the module.
         batch: images at a time.
         engines: names of engines. Those that are not installed are left out.
@@ -182,14 +86,22 @@ def optimize_network(
     """
     search = _Search(module, samples, batch, threads, say)
     ways = _ways(engines, precisions)
-    remembered = None if refresh else _recall(search, ways)
-    if remembered:
-        return remembered
-    search.compare([(engine, precision, form) for engine, precision in ways for form in (PLAIN, Form())])
+    question = (search.graph.code, sorted(_shapes(search.graph)), search.size, batch, threads, ways)
+    known = None if refresh else recall(question)
+    if known and search.build(known.chosen.way):
+        return Optimized(search.proven(known), search.runners[known.chosen.way])
+    # where no rule fits there is nothing but the plain network
+    forms = (PLAIN,) if search.form(Form()) is search.graph else (PLAIN, Form())
+    search.compare([(engine, precision, form) for engine, precision in ways for form in forms])
     search.refine()
     report = search.report()
-    _remember(search, ways, report)
-    return Optimized(report, search.runners[report._key])
+    if not remember(question, report):
+        say("the choice could not be kept: the next call measures again")
+    return Optimized(report, search.runners[report.chosen.way])
+
+
+def _shapes(graph: GraphModule) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(tensor.shape)) for name, tensor in graph.state_dict().items()]
 
 
 def _ways(engines: Sequence[str], precisions: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -214,9 +126,6 @@ def _ways(engines: Sequence[str], precisions: Sequence[str] | None) -> list[tupl
     return found
 
 
-_Way = tuple[str, str, Form]
-
-
 class _Search:
     def __init__(
         self, module: nn.Module, samples: Tensor, batch: int, threads: int, say: Callable[[str], None]
@@ -225,6 +134,7 @@ class _Search:
             raise InputError(f"batch={batch}, threads={threads} is not allowed: 1 or more each")
         self.samples, self.batch, self.threads, self.say = samples, batch, threads, say
         self.images = samples[torch.arange(batch) % len(samples)].contiguous()
+        module = copy.deepcopy(module).cpu().eval()
         self.graph = rewritable(captured(module, samples))
         with torch.inference_mode():
             self.wanted = module(samples)
@@ -234,8 +144,8 @@ class _Search:
         self.graphs: dict[Form, GraphModule] = {}
         self.applied: dict[Form, dict[str, int]] = {}
         self.translated: dict[tuple[str, Form], object] = {}
-        self.runners: dict[_Way, Runner] = {}
-        self.tried: dict[_Way, Tried] = {}
+        self.runners: dict[Way, Runner] = {}
+        self.tried: dict[Way, Tried] = {}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -247,7 +157,7 @@ class _Search:
             self.graphs[form], self.applied[form] = form.of(self.graph)
         return self.graphs[form]
 
-    def build(self, way: _Way) -> bool:
+    def build(self, way: Way) -> bool:
         """Make one way ready and prove it; whether it may be timed."""
         if way in self.tried:
             return way in self.runners
@@ -260,8 +170,8 @@ class _Search:
                 self.translated[name, form] = engine.translate(self.form(form), self.samples)
             run = engine.start(self.translated[name, form], self.images, precision, self.threads)
             given = in_batches(run, self.samples, self.batch)
-        except Exception as error:  # noqa: BLE001 - engines fail in ways of their own; the others go on
-            self.tried[way] = replace(tried, problem=first_line(error))
+        except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
+            self.tried[way] = replace(tried, problem=first_line(failure))
             return False
         error = float((given - self.wanted).abs().max()) / self.scale if self.scale else float(given.abs().max())
         if not error <= BOUNDS[precision]:  # also refuses NaN
@@ -274,7 +184,7 @@ class _Search:
         self.tried[way], self.runners[way] = replace(tried, error=error), run
         return True
 
-    def compare(self, ways: Sequence[_Way], rounds: int = 8) -> None:
+    def compare(self, ways: Sequence[Way], rounds: int = 8) -> None:
         """Time ways side by side."""
         ready = [way for way in ways if self.build(way)]
         self.say(f"timing {len(ready)} ways")
@@ -283,7 +193,7 @@ class _Search:
             way = ready[int(index)]
             self.tried[way] = replace(self.tried[way], timing=timing)
 
-    def best(self, *, rewritten: bool | None = None) -> _Way:
+    def best(self, *, rewritten: bool | None = None) -> Way:
         """Return the fastest way."""
         allowed = [way for way in self.runners if rewritten is None or way[2].rewritten is rewritten]
         if not allowed:
@@ -312,6 +222,11 @@ class _Search:
             except StopIteration:
                 candidate = None
 
+    def proven(self, known: OptimizeReport) -> OptimizeReport:
+        """Return what was found before, with today's proof."""
+        chosen = replace(known.chosen, error=self.tried[known.chosen.way].error)
+        return replace(known, chosen=chosen, remembered=True)
+
     def report(self) -> OptimizeReport:
         """Time the best rewritten way against the best plain one once more, and choose."""
         plain, best = self.best(rewritten=False), self.best()
@@ -329,56 +244,3 @@ class _Search:
             self.threads,
             asdict(machine()),
         )
-
-
-def _file(search: _Search, ways: Sequence[tuple[str, str]]) -> Path:
-    """Return where the choice for this network, setting and machine is kept."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    here = machine()
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in search.graph.state_dict().items()]
-    parts = (search.graph.code, shapes, search.size, search.batch, search.threads, ways, here.processor, here.torch)
-    return home / "featherbone" / "optimize" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.json"
-
-
-def _remember(search: _Search, ways: Sequence[tuple[str, str]], report: OptimizeReport) -> None:
-    try:
-        write_json(_file(search, ways), report.to_dict())
-    except InputError:
-        search.say("the choice could not be kept: the next call measures again")
-
-
-def _recall(search: _Search, ways: Sequence[tuple[str, str]]) -> Optimized | None:
-    """Build and prove what was chosen before; ``None`` if nothing is known, or it does not hold any more."""
-    try:
-        stored = json.loads(_file(search, ways).read_text(encoding="utf-8"))
-        tried = tuple(_tried(one) for one in stored["tried"])
-        chosen, plain = _tried(stored["chosen"]), _tried(stored["plain"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    way = (chosen.engine, chosen.precision, chosen.form)
-    if not search.build(way):
-        return None
-    report = OptimizeReport(
-        tried,
-        replace(chosen, error=search.tried[way].error),
-        plain,
-        search.applied.get(chosen.form, {}),
-        search.size,
-        search.batch,
-        search.threads,
-        stored["machine"],
-        remembered=True,
-    )
-    return Optimized(report, search.runners[way])
-
-
-def _tried(stored: Mapping[str, Any]) -> Tried:
-    form = stored["form"]
-    return Tried(
-        stored["engine"],
-        stored["precision"],
-        Form(form["rewritten"], tuple(form["optional"]), tuple(form["dense"])),
-        Timing(**stored["timing"]) if stored["timing"] else None,
-        stored["error"],
-        stored["problem"],
-    )

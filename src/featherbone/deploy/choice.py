@@ -1,0 +1,147 @@
+"""What a search for the fastest form found, in words and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featherbone.cost.measured import Timing, machine
+from featherbone.deploy.forms import Form
+from featherbone.errors import InputError
+from featherbone.files import write_json
+
+Way = tuple[str, str, Form]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way to run the network.
+
+    Attributes:
+        engine: its name.
+        precision: what it computes in.
+        form: which of the network's equal forms it runs.
+        timing: how long a batch took; ``None`` if it does not run or its outputs are too far away.
+        error: largest difference of an output, as a share of the largest output.
+        problem: why there is no timing.
+    """
+
+    engine: str
+    precision: str
+    form: Form
+    timing: Timing | None = None
+    error: float | None = None
+    problem: str = ""
+
+    @property
+    def way(self) -> Way:
+        """What identifies it."""
+        return self.engine, self.precision, self.form
+
+    @property
+    def name(self) -> str:
+        """Engine, precision and form in words."""
+        return f"{self.engine} {self.precision}, {self.form}"
+
+    @property
+    def milliseconds(self) -> float:
+        """The median, infinite without a timing."""
+        return self.timing.median_ms if self.timing else float("inf")
+
+
+@dataclass(frozen=True)
+class OptimizeReport:
+    """What was tried, and what was chosen.
+
+    Attributes:
+        tried: every way, in the order in which they were tried.
+        chosen: the fastest that is proven close.
+        plain: the fastest way to run the network as it was given.
+        applied: how often each rewrite applied in the chosen form.
+        size: (height, width) of the images.
+        batch: images at a time.
+        threads: threads of the processor.
+        machine: where it was measured.
+        remembered: whether the choice was read from the cache; then only the chosen way was built and proven again.
+    """
+
+    tried: tuple[Tried, ...]
+    chosen: Tried
+    plain: Tried
+    applied: Mapping[str, int]
+    size: tuple[int, int]
+    batch: int
+    threads: int
+    machine: Mapping[str, Any]
+    remembered: bool = False
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster the chosen way is than the fastest with the network as it was given."""
+        return self.plain.milliseconds / self.chosen.milliseconds
+
+    @property
+    def verdict(self) -> str:
+        """The choice in a sentence."""
+        chosen = f"{self.chosen.name}: {self.chosen.milliseconds:.2f} ms"
+        if not self.chosen.form.rewritten:
+            return f"{chosen}; no rewritten form is faster here"
+        return f"{chosen}, {self.speedup:.2f} times as fast as the network as given ({self.plain.name})"
+
+    def __str__(self) -> str:
+        lines = [f"{'ms':>9} {'p10':>8} {'p90':>8} {'error':>8}  way"]
+        for way in sorted(self.tried, key=lambda way: way.milliseconds):
+            if way.timing is None:
+                lines.append(f"{'-':>9} {'-':>8} {'-':>8} {'-':>8}  {way.name}: {way.problem}")
+                continue
+            time = way.timing
+            mark = "  <- chosen" if way.way == self.chosen.way else ""
+            lines.append(
+                f"{time.median_ms:9.3f} {time.p10_ms:8.3f} {time.p90_ms:8.3f} {way.error:8.1e}  {way.name}{mark}"
+            )
+        return "\n".join([*lines, self.verdict])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def remember(question: object, report: OptimizeReport) -> bool:
+    """Keep an answer for this machine; whether that was possible."""
+    try:
+        write_json(_file(question), report.to_dict())
+    except InputError:
+        return False
+    return True
+
+
+def recall(question: object) -> OptimizeReport | None:
+    """Return the answer that is kept for a question on this machine; ``None`` if there is none that can be read."""
+    try:
+        stored = json.loads(_file(question).read_text(encoding="utf-8"))
+        chosen, plain, *tried = (
+            _tried(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("tried"))
+        )
+        height, width = stored.pop("size")
+        return OptimizeReport(tuple(tried), chosen, plain, size=(height, width), **stored)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _file(question: object) -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    here = machine()
+    asked = repr((question, here.processor, here.cores, here.torch)).encode()
+    return home / "featherbone" / "optimize" / f"{hashlib.sha256(asked).hexdigest()[:32]}.json"
+
+
+def _tried(stored: Mapping[str, Any]) -> Tried:
+    form = stored["form"]
+    timing = Timing(**stored["timing"]) if stored["timing"] else None
+    shape = Form(form["rewritten"], tuple(form["optional"]), tuple(form["dense"]))
+    return Tried(stored["engine"], stored["precision"], shape, timing, stored["error"], stored["problem"])

@@ -1,0 +1,72 @@
+"""Find the fastest equal form of a network on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from featherbone.cost.measured import usable_cores
+from featherbone.errors import InputError, needs
+from featherbone.verbs.folder import AnyPath
+from featherbone.verbs.proof import proof
+
+if TYPE_CHECKING:
+    from featherbone.deploy import Optimized
+
+
+def optimize(
+    source: AnyPath | nn.Module,
+    size: int | None = None,
+    *,
+    batch: int = 1,
+    engine: str | Sequence[str] = "auto",
+    precision: str | Sequence[str] = "auto",
+    threads: int | None = None,
+    in_chans: int | None = None,
+    refresh: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Optimized:
+    """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
+
+    Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
+    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16. If no rewritten form is faster than the network as it
+    was given, that is what you get. The choice is remembered for this network, setting and machine.
+
+    Args:
+        source: any module that takes images, a run's folder, a weight file, or a network's name.
+        size: side of the images, in pixels; default: as trained, else as published, else 224.
+        batch: images at a time.
+        engine: "openvino", "onnxruntime", "eager", "compile" (minutes), "aot" (minutes), "cuda-graphs", or several;
+            "auto": the first three, as far as they are installed; for a module on a GPU, the last.
+        precision: "f32", "bf16", or both; "auto": both, where the processor computes in bfloat16.
+        threads: of the processor; default: all that this process may use.
+        in_chans: channels of a module's images; default: those that its first convolution reads.
+        refresh: measure again, even if the choice is known.
+        say: told what is being done.
+
+    Raises:
+        InputError: if an argument is not usable, an engine is missing, or nothing gives the network's outputs.
+    """
+    with needs("export", "optimizing"):
+        from featherbone.deploy import optimize_network
+        from featherbone.deploy.engines import QUICK, QUICK_ON_GPU
+    if threads is not None and threads < 1:
+        raise InputError(f"threads={threads} is not allowed: 1 or more")
+    model, samples, _ = proof(source, size=size, in_chans=in_chans)
+    on_gpu = any(parameter.is_cuda for parameter in model.parameters())
+    return optimize_network(
+        model,
+        samples,
+        batch=batch,
+        engines=(QUICK_ON_GPU if on_gpu else QUICK) if engine == "auto" else _several(engine),
+        precisions=None if precision == "auto" else _several(precision),
+        threads=threads or usable_cores(),
+        refresh=refresh,
+        say=say,
+    )
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,85 @@
+"""What a rewritten or exported network is compared on: random images, photographs, and a run's held-out images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from featherbone.data import Preprocess
+from featherbone.errors import InputError, needs
+from featherbone.graph import image_channels
+from featherbone.spec import Backbone
+from featherbone.verbs.folder import DATA, AnyPath, open_network, read_json
+from featherbone.weights import Header, read_header
+
+_DEFAULT_SIZE = 224
+
+
+class Proof(NamedTuple):
+    """A network with images for it.
+
+    Attributes:
+        model: the network.
+        samples: inputs ``(N, C, side, side)``: two of noise, then real ones.
+        header: its spec, classes and preprocessing; ``None`` for a foreign module.
+    """
+
+    model: nn.Module
+    samples: Tensor
+    header: Header | None
+
+
+def proof(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int | None = None) -> Proof:
+    """Open a network and get images for it.
+
+    Args:
+        source: any module that takes images, a run's folder, a weight file, or a network's name.
+        size: side of the images, in pixels; default: as trained, else as published, else 224.
+        in_chans: channels of a module's images; default: those that its first convolution reads.
+
+    Raises:
+        InputError: if an argument is not usable.
+    """
+    if size is not None and size < 1:
+        raise InputError(f"size={size} is not allowed: 1 pixel or more")
+    model, header = _resolved(source)
+    known = header.preprocess if header else None
+    channels = known.channels if known else in_chans or image_channels(model)
+    side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
+    random = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    if header:
+        usual = known or Preprocess.usual(side, channels) if channels in (1, 3) else None
+        header = Header(header.spec, header.classes, usual.resized(side) if usual else None)
+    return Proof(model, torch.cat([random, _real_images(source, known, channels, side)]), header)
+
+
+def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
+    if isinstance(source, nn.Module):
+        return source, Header(source.spec) if isinstance(source, Backbone) else None
+    model = open_network(source)
+    return model, read_header(source) if Path(source).exists() else Header(model.spec)
+
+
+def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
+    """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
+    with needs("export", "reading images"):
+        from featherbone.data.bundled import photographs
+        from featherbone.data.images import UnreadableImageError, read_image
+        from featherbone.data.loading import evaluation_transform
+    seen = channels if channels in (1, 3) else 3
+    transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
+    found: list[Any] = list(photographs())
+    if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
+        found += [path for name in read_json(Path(source) / DATA)["examples"] if (path := Path(name)).exists()]
+    inputs = []
+    for image in found:
+        try:
+            inputs.append(transform(read_image(image, "L" if seen == 1 else "RGB")))
+        except UnreadableImageError:
+            continue  # a held-out image that has been damaged since: the others prove as much
+    stacked = torch.stack(inputs)
+    # an input that is neither grey nor RGB gets the colours again and again
+    return stacked if channels == seen else stacked.repeat(1, -(-channels // seen), 1, 1)[:, :channels]
