@@ -1,9 +1,8 @@
 """Rewritten networks against what engines make of the peers' own models: ``python benchmarks/deploy.py``.
 
-For every network: the peer's model (torchvision, timm, pytorchcv) as every engine runs it, and the fastest equal form
-that ``fb.optimize`` finds for the same engine settings, in one run: each gets its turn round after round, the same
-precision on both sides, threads pinned. Printed are medians, tenths, how many times ours is as fast as the fastest of
-the peer's, and what the machine's matrix and copy rates bound (roofline) in that precision.
+For every network: the peer's model (torchvision, timm, pytorchcv) on its fastest engine, and the fastest equal form
+that ``fb.optimize`` finds, in one run, in turns, the same precision on both sides, threads pinned. Printed are medians
+and tenths, how many times as fast ours is, and the roofline of this machine's matrix and copy rates in that precision.
 
     --networks   some of the names below, by comma; default: all
     --batches    default: 1,16
@@ -32,9 +31,10 @@ import featherbone as fb
 from featherbone.cost.measured import Timing, machine, rates, usable_cores
 from featherbone.cost.measured.race import race
 from featherbone.cost.measured.setting import Precision, Setting
+from featherbone.deploy import OptimizeReport
 from featherbone.deploy.engines import ENGINES, QUICK
-from featherbone.deploy.optimize import optimize_network
-from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.forms import PLAIN
+from featherbone.deploy.search import Search, Subject
 
 PEERS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
     "ShuffleNet V1 g3": ("pytorchcv", lambda: get_model("shufflenet_g3_w1")),
@@ -65,14 +65,21 @@ def lively(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def peers(module: nn.Module, images: Tensor, precision: str, engines: Sequence[str], threads: int) -> dict[str, Any]:
-    """Return the peer's model on every engine that runs the precision."""
-    graph = rewritable(captured(module, images))
-    return {
-        name: ENGINES[name].start(ENGINES[name].translate(graph, images), images, precision, threads)
-        for name in engines
-        if precision in ENGINES[name].precisions()
-    }
+def versus(
+    search: Search, precision: Precision, engines: Sequence[str], rounds: int
+) -> tuple[OptimizeReport, Timing, Timing]:
+    """Search in one precision, then race the fastest of the peer's model against ours; the report and both timings."""
+    here = [name for name in engines if precision in ENGINES[name].precisions()]
+    ours = [name for name in here if name in QUICK]
+    search.compare(
+        [(name, precision, PLAIN) for name in here]
+        + [(name, precision, form) for name in ours for form in search.subject.forms if form.rewritten]
+    )
+    search.refine(precision)
+    report = search.report(precision)
+    ways = {"theirs": report.plain.way, "ours": report.chosen.way}
+    times = race({name: search.runners[way] for name, way in ways.items()}, search.images, rounds=rounds)
+    return report, times["theirs"], times["ours"]
 
 
 def bound(module: nn.Module, batch: int, precision: Precision, threads: int) -> float:
@@ -137,33 +144,25 @@ def main() -> None:
         package, build = PEERS[name]
         torch.manual_seed(0)
         module = lively(build())
+        subject = Subject(module, torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)))
         for batch in map(int, given.batches.split(",")):
-            images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+            search = Search(subject, batch, given.threads)
             for precision in precisions:
-                samples = torch.cat([images[:1], torch.randn(1, 3, 224, 224)])
-                ours = optimize_network(
-                    module, samples, batch=batch, engines=QUICK, precisions=(precision,), threads=given.threads
-                )
-                runners = peers(module, images, precision, engines, given.threads) | {"ours": ours}
-                times = race(runners, images, rounds=given.rounds)
-                mine = times.pop("ours")
-                best = min(times, key=lambda engine: times[engine].median_ms)
-                theirs = times[best]
+                report, theirs, mine = versus(search, precision, engines, given.rounds)
                 cells = (
                     name,
                     batch,
                     precision,
-                    f"{package} on {best} {spread(theirs)}",
+                    f"{package} on {report.plain.engine} {spread(theirs)}",
                     spread(mine),
                     f"{theirs.median_ms / mine.median_ms:.2f}",
                     f"{bound(module, batch, precision, given.threads):.2f}",
-                    f"{ours.report.chosen.engine}, {ours.report.chosen.form}",
+                    f"{report.chosen.engine}, {report.chosen.form}",
                 )
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
                 if given.profile:
-                    graph = rewritable(captured(module, images))
-                    for label, form in (("before", graph), ("after", ours.report.chosen.form.of(graph)[0])):
-                        spent = profile(form, images, precision, given.threads)
+                    for label, form in (("before", PLAIN), ("after", report.chosen.form)):
+                        spent = profile(subject.form(form), search.images, precision, given.threads)
                         print(f"  {label}: " + ", ".join(f"{kind} {ms:.2f}" for kind, ms in spent.items()), flush=True)
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import featherbone as fb
 from featherbone.cost.measured import Timing
-from featherbone.deploy import choice, optimize
+from featherbone.cost.measured.latency import timing
+from featherbone.deploy import choice, optimize, search
 from featherbone.deploy.engines import ENGINES, QUICK, Engine, Runner
 from featherbone.deploy.forms import PLAIN, Form, further
 from featherbone.deploy.optimize import optimize_network
@@ -33,9 +34,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     def race(runners: Mapping[str, Runner], images: Tensor, *, rounds: int) -> dict[str, Timing]:
         for run in runners.values():
             run(images)
-        return {name: Timing(*[10 - 0.5 * place] * 4, rounds) for place, name in enumerate(runners)}
+        return {name: timing([10 - 0.5 * place] * rounds) for place, name in enumerate(runners)}
 
-    monkeypatch.setattr(optimize, "race", race)
+    monkeypatch.setattr(search, "race", race)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def broken(engine: Engine, run: Callable[[Tensor], Tensor]) -> Engine:
 def test_a_way_with_other_outputs_is_never_chosen(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = broken(ENGINES["openvino"], lambda images: torch.zeros(len(images), 7))
     nan = broken(ENGINES["onnxruntime"], lambda images: torch.full((len(images), 7), torch.nan))
-    monkeypatch.setattr(optimize, "ENGINES", {**ENGINES, "openvino": wrong, "onnxruntime": nan})
+    monkeypatch.setattr(search, "ENGINES", {**ENGINES, "openvino": wrong, "onnxruntime": nan})
     fast = optimize_network(network, samples(), engines=QUICK, precisions=("f32",), threads=1)
     assert fast.report.chosen.engine == "eager"
     problems = {tried.engine: tried.problem for tried in fast.report.tried if tried.timing is None}

@@ -36,7 +36,7 @@ def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:
     recorded = torch.cuda.CUDAGraph()
     with torch.inference_mode():
         # what the libraries choose and allocate at the first runs must not be recorded
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):

@@ -1,0 +1,190 @@
+"""Forms x engines x precisions of one network: built, proven and timed side by side."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from featherbone.cost.measured import machine
+from featherbone.cost.measured.race import race
+from featherbone.deploy.choice import OptimizeReport, Tried, Way
+from featherbone.deploy.engines import ENGINES, Runner
+from featherbone.deploy.forms import PLAIN, Form, further
+from featherbone.deploy.program import captured, rewritable
+from featherbone.errors import InputError, first_line
+
+# largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer
+BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2}
+# a form must save this much of the time, or the simpler one stays: less is noise
+_WORTH = 0.01
+
+
+class Subject:
+    """A network, its equal forms, and what engines read of them: all that does not depend on batch and precision.
+
+    Args:
+        module: images ``(B, C, H, W)`` to one tensor; it is taken as in evaluation mode. It is not changed.
+        samples: images ``(N, C, H, W)`` of the wanted size, on which every way is compared with the module.
+
+    Raises:
+        InputError: if the network cannot be captured or gives more than one tensor.
+    """
+
+    def __init__(self, module: nn.Module, samples: Tensor) -> None:
+        module = copy.deepcopy(module).cpu().eval()
+        self.samples = samples
+        self.graph = rewritable(captured(module, samples))
+        with torch.inference_mode():
+            self.wanted = module(samples)
+        if not isinstance(self.wanted, Tensor):
+            raise InputError("only networks that give one tensor can be optimized")
+        self.scale = float(self.wanted.abs().max())
+        self.graphs: dict[Form, GraphModule] = {}
+        self.applied: dict[Form, dict[str, int]] = {}
+        self.translated: dict[tuple[str, Form], object] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.samples.shape[2:]
+        return height, width
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The network as it was given and, if any rule applies, rewritten."""
+        return (PLAIN,) if self.form(Form()) is self.graph else (PLAIN, Form())
+
+    def form(self, form: Form) -> GraphModule:
+        """Return the graph of a form."""
+        if form not in self.graphs:
+            self.graphs[form], self.applied[form] = form.of(self.graph)
+        return self.graphs[form]
+
+    def read_by(self, engine: str, form: Form) -> object:
+        """Return what an engine reads of a form."""
+        if (engine, form) not in self.translated:
+            self.translated[engine, form] = ENGINES[engine].translate(self.form(form), self.samples)
+        return self.translated[engine, form]
+
+
+def in_batches(run: Runner, images: Tensor, batch: int) -> Tensor:
+    """Run a function that takes exactly ``batch`` images on any number of them."""
+    outputs = []
+    for part in torch.split(images, batch):
+        filled = nn.functional.pad(part, (0, 0, 0, 0, 0, 0, 0, batch - len(part))) if len(part) < batch else part
+        outputs.append(run(filled)[: len(part)])
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+class Search:
+    """Ways to run a network at one batch size with so many threads; each is built and proven once.
+
+    Raises:
+        InputError: if a number is not usable.
+    """
+
+    def __init__(self, subject: Subject, batch: int, threads: int, say: Callable[[str], None] = lambda _: None) -> None:
+        if batch < 1 or threads < 1:
+            raise InputError(f"batch={batch}, threads={threads} is not allowed: 1 or more each")
+        self.subject, self.batch, self.threads, self.say = subject, batch, threads, say
+        self.images = subject.samples[torch.arange(batch) % len(subject.samples)].contiguous()
+        self.runners: dict[Way, Runner] = {}
+        self.tried: dict[Way, Tried] = {}
+
+    def build(self, way: Way) -> bool:
+        """Make one way ready and prove it; whether it may be timed."""
+        if way in self.tried:
+            return way in self.runners
+        name, precision, form = way
+        tried = Tried(name, precision, form)
+        self.say(tried.name)
+        try:
+            run = ENGINES[name].start(self.subject.read_by(name, form), self.images, precision, self.threads)
+            given = in_batches(run, self.subject.samples, self.batch)
+        except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
+            self.tried[way] = replace(tried, problem=first_line(failure))
+            return False
+        error = (
+            float((given - self.subject.wanted).abs().max()) / self.subject.scale
+            if self.subject.scale
+            else float(given.abs().max())
+        )
+        if not error <= BOUNDS[precision]:  # also refuses NaN
+            self.tried[way] = replace(
+                tried,
+                error=error,
+                problem=f"its outputs differ by {error:.1g} of the largest, {BOUNDS[precision]:g} allowed",
+            )
+            return False
+        self.tried[way], self.runners[way] = replace(tried, error=error), run
+        return True
+
+    def compare(self, ways: Sequence[Way], rounds: int = 8) -> None:
+        """Time ways side by side."""
+        ready = [way for way in ways if self.build(way)]
+        self.say(f"timing {len(ready)} ways")
+        named = {str(index): self.runners[way] for index, way in enumerate(ready)}
+        for index, timing in race(named, self.images, rounds=rounds).items():
+            way = ready[int(index)]
+            self.tried[way] = replace(self.tried[way], timing=timing)
+
+    def best(self, *, rewritten: bool | None = None, precision: str | None = None) -> Way:
+        """Return the fastest way, of all or of those in such a form or precision."""
+        allowed = [
+            way
+            for way in self.runners
+            if (rewritten is None or way[2].rewritten is rewritten) and precision in (None, way[1])
+        ]
+        if not allowed:
+            problems = "; ".join(f"{tried.name}: {tried.problem}" for tried in self.tried.values())
+            raise InputError(f"nothing gives the network's outputs here: {problems}")
+        return min(allowed, key=lambda way: self.tried[way].milliseconds)
+
+    def refine(self, precision: str | None = None) -> None:
+        """Try further forms on the fastest engine (and precision), each against the best so far."""
+        engine, precision, _ = self.best(precision=precision)
+        current = Form()
+        if (engine, precision, current) not in self.runners:
+            return
+        steps = further(current, self.subject.graph)
+        candidate = next(steps, None)
+        while candidate is not None:
+            ways = [(engine, precision, form) for form in (current, candidate)]
+            faster = False
+            if self.build(ways[1]):
+                self.compare(ways)
+                old, new = (self.tried[way].milliseconds for way in ways)
+                faster = new < old * (1 - _WORTH)
+            current = candidate if faster else current
+            try:
+                candidate = steps.send(faster)
+            except StopIteration:
+                candidate = None
+
+    def proven(self, known: OptimizeReport) -> OptimizeReport:
+        """Return what was found before, with today's proof."""
+        chosen = replace(known.chosen, error=self.tried[known.chosen.way].error)
+        return replace(known, chosen=chosen, remembered=True)
+
+    def report(self, precision: str | None = None) -> OptimizeReport:
+        """Time the best rewritten way against the best plain one once more, and choose."""
+        plain, best = self.best(rewritten=False, precision=precision), self.best(precision=precision)
+        if best[2].rewritten:
+            self.compare([plain, best], rounds=16)
+            if self.tried[best].milliseconds > self.tried[plain].milliseconds * (1 - _WORTH):
+                best = plain
+        return OptimizeReport(
+            tuple(self.tried.values()),
+            self.tried[best],
+            self.tried[plain],
+            self.subject.applied.get(best[2], {}),
+            self.subject.size,
+            self.batch,
+            self.threads,
+            asdict(machine()),
+        )
