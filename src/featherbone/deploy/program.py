@@ -27,6 +27,7 @@ _MARKS = (
     _aten.detach.default,
     _aten.detach_.default,
     _aten.alias.default,
+    _aten._assert_tensor_metadata.default,
 )
 
 
@@ -108,7 +109,8 @@ def copied(graph: GraphModule) -> GraphModule:
 
 def cleaned(graph: GraphModule) -> GraphModule:
     """Drop what nothing reads any more, and make the module run its graph."""
-    graph.graph.eliminate_dead_code()
+    # PyTorch keeps what draws random numbers, so every dropout
+    graph.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or changes_in_place(node))
     graph.graph.lint()
     graph.recompile()
     return GraphModule(graph, graph.graph)  # takes along only the tensors that are read
@@ -121,6 +123,10 @@ def shapes(graph: GraphModule) -> Mapping[Node, Any]:
     class Shapes(Interpreter):
         def fetch_attr(self, target: str) -> Any:
             return super().fetch_attr(target).to("meta")
+
+        def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+            # what the program makes itself is made where the rest is
+            return super().call_function(target, args, kwargs | ({"device": "meta"} if "device" in kwargs else {}))
 
         def run_node(self, n: Node) -> Any:
             value = super().run_node(n)
@@ -167,6 +173,12 @@ def call_convolution(graph: GraphModule, image: Node, layer: Convolution) -> Nod
     bias = None if layer.bias is None else add_constant(graph, layer.bias)
     window = [list(value) for value in (layer.stride, layer.padding, layer.dilation)]
     return graph.graph.call_function(_aten.conv2d.default, (image, weight, bias, *window, layer.groups))
+
+
+def call_like(graph: GraphModule, node: Node, image: Node) -> Node:
+    """Insert an operation like ``node`` on another first argument, at the graph's insertion point."""
+    assert isinstance(node.target, OpOverload)
+    return graph.graph.call_function(node.target, (image, *node.args[1:]), dict(node.kwargs))
 
 
 def _pair(value: Any) -> tuple[int, ...]:
