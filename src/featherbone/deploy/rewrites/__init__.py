@@ -9,17 +9,23 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
+from featherbone.deploy.rewrites.concat_free import concat_free
 from featherbone.deploy.rewrites.dense_groups import dense_groups
 from featherbone.deploy.rewrites.fold_norm import fold_norm
 from featherbone.deploy.rewrites.identities import identities
+from featherbone.deploy.rewrites.merge_parallel import merge_parallel
 from featherbone.deploy.rewrites.pool_first import pool_first
 from featherbone.deploy.rewrites.routes import route_channels
+from featherbone.deploy.rewrites.split_convolution import split_convolution
 
 __all__ = [
     "RULES",
     "Rule",
+    "concat_free",
     "dense_groups",
+    "merge_parallel",
     "rewrite",
+    "split_convolution",
 ]
 
 Rule = Callable[[GraphModule], tuple[GraphModule, int]]
