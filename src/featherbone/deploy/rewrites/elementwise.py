@@ -1,4 +1,4 @@
-"""Operations that work on every point by itself, whatever channel or place it is in: they go wherever a channel goes."""
+"""Operations that work on every point by itself, whatever its channel or place: they go wherever a channel goes."""
 
 import torch
 
