@@ -1,5 +1,7 @@
 """A network as a program of PyTorch operations with a free batch size: what rules rewrite and exporters read."""
 
+# ruff: noqa: SLF001 - PyTorch tells what an operation changes, and what a module holds, in no other way
+
 from __future__ import annotations
 
 import copy
@@ -19,6 +21,14 @@ from featherbone.errors import InputError, first_line
 # stands for the free batch size where shapes are worked out: no other side is it by chance
 BATCH = 7919
 _aten = torch.ops.aten
+_MARKS = (
+    _aten.lift_fresh_copy.default,
+    _aten.lift_fresh.default,
+    _aten.detach.default,
+    _aten.detach_.default,
+    _aten.alias.default,
+    _aten._assert_tensor_metadata.default,
+)
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,12 @@ def rewritable(program: ExportedProgram) -> GraphModule:
     Its tensors are shared with the program; rules make new ones instead of changing them.
     """
     module = _module(program)
-    changing = [node for node in module.graph.nodes if _changes_in_place(node)]
+    _drop_marks(module)
+    changing = [node for node in module.graph.nodes if changes_in_place(node)]
     if not all(_made_functional(node) for node in changing):
         module = _module(program.run_decompositions({}))  # knows every alias, and takes seconds
+        _drop_marks(module)
+        _restore_norms(module)
     return cleaned(module)
 
 
@@ -96,7 +109,8 @@ def copied(graph: GraphModule) -> GraphModule:
 
 def cleaned(graph: GraphModule) -> GraphModule:
     """Drop what nothing reads any more, and make the module run its graph."""
-    graph.graph.eliminate_dead_code()
+    # PyTorch keeps what draws random numbers, so every dropout
+    graph.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or changes_in_place(node))
     graph.graph.lint()
     graph.recompile()
     return GraphModule(graph, graph.graph)  # takes along only the tensors that are read
@@ -109,6 +123,10 @@ def shapes(graph: GraphModule) -> Mapping[Node, Any]:
     class Shapes(Interpreter):
         def fetch_attr(self, target: str) -> Any:
             return super().fetch_attr(target).to("meta")
+
+        def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+            # what the program makes itself is made where the rest is
+            return super().call_function(target, args, kwargs | ({"device": "meta"} if "device" in kwargs else {}))
 
         def run_node(self, n: Node) -> Any:
             value = super().run_node(n)
@@ -157,6 +175,12 @@ def call_convolution(graph: GraphModule, image: Node, layer: Convolution) -> Nod
     return graph.graph.call_function(_aten.conv2d.default, (image, weight, bias, *window, layer.groups))
 
 
+def call_like(graph: GraphModule, node: Node, image: Node) -> Node:
+    """Insert an operation like ``node`` on another first argument, at the graph's insertion point."""
+    assert isinstance(node.target, OpOverload)
+    return graph.graph.call_function(node.target, (image, *node.args[1:]), dict(node.kwargs))
+
+
 def _pair(value: Any) -> tuple[int, ...]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
     return values * 2 if len(values) == 1 else values
@@ -177,7 +201,30 @@ def _module(program: ExportedProgram) -> GraphModule:
     return module
 
 
-def _changes_in_place(node: Node) -> bool:
+def _drop_marks(module: GraphModule) -> None:
+    """Drop what only means something to the tracer and to gradients, and dropout in place that drops nothing."""
+    for node in list(module.graph.nodes):
+        idle = node.target is _aten.dropout_.default and not node.args[2]
+        if idle or node.target in _MARKS:
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+
+
+def _restore_norms(module: GraphModule) -> None:
+    """Write batch norms as they were written before decomposition, so that rules need to know one form only."""
+    for norm in module.graph.find_nodes(op="call_function", target=_aten._native_batch_norm_legit_no_training.default):
+        (output,) = norm.users  # the statistics are not read in evaluation
+        *tensors, momentum, epsilon = norm.args
+        with module.graph.inserting_before(norm):
+            whole = module.graph.call_function(_aten.batch_norm.default, (*tensors, False, momentum, epsilon, True))
+        whole.meta.update(output.meta)
+        output.replace_all_uses_with(whole)
+        module.graph.erase_node(output)
+        module.graph.erase_node(norm)
+
+
+def changes_in_place(node: Node) -> bool:
+    """Return whether an operation writes into a tensor that it was given."""
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
@@ -203,4 +250,7 @@ def _is_view(node: Node) -> bool:
     """Return whether the output may share memory with another value."""
     if not isinstance(node.target, OpOverload):
         return node.op != "output"  # an image, or one of several outputs
-    return any(result.alias_info is not None for result in node.target._schema.returns)
+    # dropout in evaluation returns its input, though its schema does not say so
+    return "dropout" in node.target._schema.name or any(
+        result.alias_info is not None for result in node.target._schema.returns
+    )

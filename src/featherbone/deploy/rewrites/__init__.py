@@ -1,4 +1,7 @@
-"""Exact identities on a network's graph. One file a rule; a rule returns a new graph and says how often it applied."""
+"""Exact identities on a network's graph. One file a rule; a rule returns a new graph and says how often it applied.
+
+``RULES`` pay always. The others trade one cost for another: a caller measures which of them pay, and where.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,29 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
+from featherbone.deploy.rewrites.concat_free import concat_free
+from featherbone.deploy.rewrites.dense_groups import dense_groups
 from featherbone.deploy.rewrites.fold_norm import fold_norm
+from featherbone.deploy.rewrites.identities import identities
+from featherbone.deploy.rewrites.merge_parallel import merge_parallel
 from featherbone.deploy.rewrites.pool_first import pool_first
 from featherbone.deploy.rewrites.routes import route_channels
+from featherbone.deploy.rewrites.split_convolution import split_convolution
+
+__all__ = [
+    "RULES",
+    "Rule",
+    "concat_free",
+    "dense_groups",
+    "merge_parallel",
+    "rewrite",
+    "split_convolution",
+]
 
 Rule = Callable[[GraphModule], tuple[GraphModule, int]]
 
 RULES: Mapping[str, Rule] = {
+    "what changes nothing left out": identities,
     "batch norm folded into a convolution": fold_norm,
     "average pool before a 1x1 convolution": pool_first,
     "channels moved by weights": route_channels,

@@ -1,7 +1,8 @@
 """A grouped convolution is a dense one whose weights between different groups are zero.
 
 It computes more and may still be faster: engines run dense convolutions best, and the channels of a dense one may be
-read and written in any order, so that a shuffle beside it goes into its weights. Which pays is measured, shape by shape.
+read and written in any order, so that a shuffle beside it goes into its weights. Which pays is measured, shape by
+shape.
 """
 
 from __future__ import annotations

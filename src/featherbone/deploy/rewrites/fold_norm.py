@@ -34,9 +34,9 @@ def fold_norm(graph: GraphModule) -> tuple[GraphModule, int]:
         if affine is None:
             continue
         before, after = norm.args[0], list(norm.users)
-        if _has_constants(result, before) and len(before.users) == 1:
+        if _has_constants(result, before) and _by_channel(norm, before) and len(before.users) == 1:
             _replace(result, before, *_followed(result, before, affine))
-        elif after and all(_has_constants(result, user, before=norm) for user in after):
+        elif after and all(_has_constants(result, user, before=norm) and _by_channel(norm, user) for user in after):
             for user in after:
                 _replace(result, user, *_preceded(result, user, affine))
         else:
@@ -51,7 +51,7 @@ def _affine(graph: GraphModule, norm: Node) -> _Affine | None:
     """Return what the norm multiplies by and adds, in float64; ``None`` if it takes the images' own statistics."""
     gain, bias, mean, variance = (constant(graph, value) for value in norm.args[1:5])
     epsilon = norm.args[7]
-    if norm.args[5] or mean is None or variance is None or not isinstance(epsilon, float):
+    if norm.args[5] or norm.kwargs or mean is None or variance is None or not isinstance(epsilon, float):
         return None
     scale = (variance.double() + epsilon).rsqrt() * (1.0 if gain is None else gain.double())
     return _Affine(scale, (0.0 if bias is None else bias.double()) - mean.double() * scale)
@@ -69,6 +69,11 @@ def _has_constants(graph: GraphModule, node: object, before: Node | None = None)
         return True
     padding = node.args[4] if len(node.args) > 4 else 0
     return node.args[0] is before and padding in (0, [0], [0, 0], "valid")
+
+
+def _by_channel(norm: Node, layer: Node) -> bool:
+    """Return whether both work on the same side: a linear layer on the last, a norm on the second."""
+    return layer.target is not _aten.linear.default or norm.meta["val"].dim() == 2
 
 
 def _parameters(graph: GraphModule, node: Node) -> tuple[Tensor, Tensor]:
@@ -90,7 +95,7 @@ def _preceded(graph: GraphModule, node: Node, norm: _Affine) -> tuple[Tensor, Te
     # the inputs that each output reads: those of its group
     shape = (groups, 1, weight.shape[1], *[1] * (weight.dim() - 2))
     scale, shift = norm.scale.view(shape), norm.shift.view(shape)
-    grouped = weight.unflatten(0, (groups, -1))
+    grouped = weight.view(groups, -1, *weight.shape[1:])
     return (grouped * scale).flatten(0, 1), bias + (grouped * shift).flatten(0, 1).flatten(1).sum(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -111,11 +112,19 @@ def _split(inputs: list[Any], shape: Any, _: object) -> list[Lanes] | None:
 
 
 def _slice(inputs: list[Any], shape: Any, _: object) -> Lanes | None:
-    lanes, dim, start, end, step = (*inputs, *(None, 0, None, None, 1)[len(inputs) :])
+    defaults: list[Any] = [None, 0, None, None, 1]
+    lanes, dim, start, end, step = inputs + defaults[len(inputs) :]
+    if start in (0, None) and end in (None, sys.maxsize) and step == 1:
+        return _reshaped(inputs, shape, _)  # all of it, as the first side of x[:, 1:]
     axis = _axis(lanes, dim)
     if axis is None:
         return None
     return Lanes(lanes.numbers[(slice(None),) * axis + (slice(start, end, step),)], lanes.tail)
+
+
+def _narrow(inputs: list[Any], shape: Any, _: object) -> Lanes | None:
+    lanes, dim, start, length = inputs
+    return _slice([lanes, dim, start, start + length], shape, _) if start >= 0 else None
 
 
 def _select(inputs: list[Any], shape: Any, _: object) -> Lanes | None:
@@ -129,9 +138,27 @@ def _select(inputs: list[Any], shape: Any, _: object) -> Lanes | None:
 def _index_select(inputs: list[Any], shape: Any, constants: Callable[[object], Tensor | None]) -> Lanes | None:
     lanes, dim, index = inputs
     axis, chosen = _axis(lanes, dim), constants(index)
-    if axis is None or chosen is None:
+    if axis is None or chosen is None or chosen.dim() != 1:
         return None
     return Lanes(lanes.numbers.take(chosen.numpy(), axis), lanes.tail)
+
+
+def _indexed(inputs: list[Any], shape: Any, constants: Callable[[object], Tensor | None]) -> Lanes | None:
+    lanes, (batch, *channels) = inputs
+    if batch is not None or len(channels) != 1 or not isinstance(lanes, Lanes) or lanes.numbers.ndim < 1:
+        return None
+    chosen = constants(channels[0])
+    if chosen is None or chosen.dtype != torch.int64 or chosen.dim() != 1:
+        return None
+    return Lanes(lanes.numbers[chosen.numpy()], lanes.tail)
+
+
+def _unbound(inputs: list[Any], shape: Any, _: object) -> list[Lanes] | None:
+    lanes, dim = inputs[0], inputs[1] if len(inputs) > 1 else 0
+    axis = _axis(lanes, dim)
+    if axis is None:
+        return None
+    return [Lanes(lanes.numbers.take(place, axis), lanes.tail) for place in range(len(shape))]
 
 
 def _concatenated(inputs: list[Any], shape: Any, _: object) -> Lanes | None:
@@ -162,7 +189,7 @@ _RULES: Mapping[object, Callable[[list[Any], Any, Callable[[object], Tensor | No
     # nothing moves, or dimensions get other names
     _aten.view.default: _reshaped,
     _aten.reshape.default: _reshaped,
-    _aten._unsafe_view.default: _reshaped,
+    _aten._unsafe_view.default: _reshaped,  # noqa: SLF001 - an operation's name
     _aten.flatten.using_ints: _reshaped,
     _aten.unflatten.int: _reshaped,
     _aten.squeeze.default: _reshaped,
@@ -184,8 +211,11 @@ _RULES: Mapping[object, Callable[[list[Any], Any, Callable[[object], Tensor | No
     _aten.split.sizes: _split,
     _aten.split_with_sizes.default: _split,
     _aten.slice.Tensor: _slice,
+    _aten.narrow.default: _narrow,
     _aten.select.int: _select,
     _aten.index_select.default: _index_select,
+    _aten.index.Tensor: _indexed,
+    _aten.unbind.int: _unbound,
     _aten.cat.default: _concatenated,
     _aten.stack.default: _stacked,
 }

@@ -1,10 +1,10 @@
 """Shuffles, splits and concatenations go into the weights; what nobody reads is not computed.
 
-A 1x1 convolution sums over its input channels, so their order is free, and so is the order of its outputs. Every channel
-is followed from the layer that makes it to the layers that read it (:mod:`lanes`). Then a layer's outputs are put in the
-order in which they will be read, so that what is read together lies together, its readers' weights follow, and the
-moving itself is left out: nothing is ever shuffled, and only what one layer reads from several is concatenated.
-ShuffleNet V2's kept half becomes a list of slices that waits for its reader.
+A 1x1 convolution sums over its input channels, so their order is free, and so is the order of its outputs. Every
+channel is followed from the layer that makes it to the layers that read it (:mod:`lanes`). Then a layer's outputs are
+put in the order in which they will be read, so that what is read together lies together, its readers' weights follow,
+and the moving itself is left out: nothing is ever shuffled, and only what one layer reads from several is
+concatenated. ShuffleNet V2's kept half becomes a list of slices that waits for its reader.
 
 Where the order matters (outputs, sums of two branches, operations that are not known here) it stays, or is made once.
 """
@@ -12,7 +12,9 @@ Where the order matters (outputs, sums of two branches, operations that are not 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from featherbone.deploy.program import BATCH, add_constant, cleaned, constant, convolution, copied, shapes
+from featherbone.deploy.program import BATCH, Convolution, add_constant, cleaned, constant, convolution, copied, shapes
+from featherbone.deploy.rewrites.elementwise import ELEMENTWISE
 from featherbone.deploy.rewrites.lanes import Lanes, Numbers, moved
 
 _aten = torch.ops.aten
@@ -31,17 +34,7 @@ _EACH: dict[object, tuple[int, ...]] = {
     _aten.batch_norm.default: (1, 2, 3, 4),
     **dict.fromkeys(
         (
-            _aten.relu.default,
-            _aten.relu6.default,
-            _aten.hardtanh.default,
-            _aten.leaky_relu.default,
-            _aten.silu.default,
-            _aten.gelu.default,
-            _aten.elu.default,
-            _aten.sigmoid.default,
-            _aten.hardsigmoid.default,
-            _aten.hardswish.default,
-            _aten.clamp.default,
+            *ELEMENTWISE,
             _aten.max_pool2d.default,
             _aten.avg_pool2d.default,
             _aten.adaptive_avg_pool2d.default,
@@ -61,10 +54,13 @@ _MOVES = frozenset(
         _aten.split.sizes,
         _aten.split_with_sizes.default,
         _aten.slice.Tensor,
+        _aten.narrow.default,
         _aten.transpose.int,
         _aten.permute.default,
         _aten.channel_shuffle.default,
         _aten.index_select.default,
+        _aten.index.Tensor,
+        _aten.unbind.int,
     )
 )
 
@@ -135,6 +131,23 @@ def _movements(graph: GraphModule) -> int:
     return sum(node.target in _MOVES for node in graph.graph.nodes)
 
 
+def _once(numbers: Numbers) -> bool:
+    return len(np.unique(numbers)) == len(numbers)
+
+
+def _layer_kind(layer: Convolution, numbers: Numbers) -> tuple[str, int]:
+    if layer.groups == 1:
+        return "all", 1
+    if layer.depthwise and _once(numbers):
+        return "each", 1
+    # a channel that a group reads twice would make that group smaller than the others
+    return ("groups", layer.groups) if all(map(_once, np.split(numbers, layer.groups))) else ("as is", 1)
+
+
+def _over_the_image(dims: Any, lanes: Lanes) -> bool:
+    return len(lanes.tail) == 2 and sorted(dim % 4 for dim in dims) == [2, 3]
+
+
 class _Routes:
     def __init__(self, graph: GraphModule) -> None:
         self.graph = graph
@@ -203,34 +216,42 @@ class _Routes:
     def _kind(self, node: Node, read: list[Node]) -> tuple[str, int]:
         """Return how an operation reads, and its groups."""
         lanes = self.values[read[0]]
+        if not self._follows(node, read, lanes):
+            return "as is", 1
+        layer = convolution(self.graph, node)
+        if layer and len(lanes.tail) == 2:
+            return _layer_kind(layer, lanes.numbers)
+        if node.target is _aten.linear.default and not lanes.tail and constant(self.graph, node.args[1]) is not None:
+            return "all", 1
+        each = node.target in _EACH or (node.target is _aten.mean.dim and _over_the_image(node.args[1], lanes))
+        return "each" if each and _once(lanes.numbers) else "as is", 1
+
+    def _follows(self, node: Node, read: list[Node], lanes: Any) -> bool:
+        """Return whether an operation makes one map from one map and constants."""
         others = [arg for arg in node.all_input_nodes[1:] if constant(self.graph, arg) is None]
         shape = self.shapes.get(node)
         if len(read) > 1 or others or node.args[:1] != (read[0],) or not isinstance(lanes, Lanes) or not lanes.flat:
-            return "as is", 1
-        if not isinstance(shape, tuple) or shape[:1] != (BATCH,):
-            return "as is", 1
-        once = len(np.unique(lanes.numbers)) == len(lanes.numbers)
-        layer = convolution(self.graph, node)
-        if layer and len(lanes.tail) == 2:
-            if layer.depthwise and once:
-                return "each", 1
-            return ("all", 1) if layer.groups == 1 else ("groups", layer.groups)
-        if node.target is _aten.linear.default and not lanes.tail and constant(self.graph, node.args[1]) is not None:
-            return "all", 1
-        if once and (node.target in _EACH or self._pools(node, lanes)):
-            return "each", 1
-        return "as is", 1
-
-    def _pools(self, node: Node, lanes: Lanes) -> bool:
-        """Return whether the operation takes a mean over the image's sides."""
-        if node.target is not _aten.mean.dim or len(lanes.tail) != 2:
             return False
-        return sorted(dim % 4 for dim in node.args[1]) == [2, 3]  # type: ignore[union-attr, operator, arg-type]
+        return isinstance(shape, tuple) and shape[:1] == (BATCH,)
 
     # deciding --------------------------------------------------------------------------------------------------------
 
     def plan(self) -> int:
         """Decide where every channel lies; return in how many layers some channels are dead."""
+        self._keep_orders()
+        self._find_live()
+        for use in self.uses:
+            for together in self._needed(use):
+                self._hint(together)
+        for index, source in enumerate(self.sources):
+            source.order = self._order(source)
+            self.rank[source.order] = (index << 32) + np.arange(len(source.order))
+        self._find_cuts()
+        made = [source for source in self.sources if source.origin is None]
+        return sum(0 < len(source.order) < len(source.numbers) for source in made)
+
+    def _keep_orders(self) -> None:
+        """Find the operations that need their channels in order, and pin what they read."""
         for use in self.uses:
             if use.kind == "groups" and self._between_groups(use.lanes.numbers):
                 use.kind = "as is"  # a shuffle between two grouped layers moves channels whatever their order
@@ -241,17 +262,20 @@ class _Routes:
                 else:
                     use.kind = "in order" if use.lanes.flat and not isinstance(self.values[use.read], list) else "as is"
                     self._pin(use.lanes.numbers.reshape(-1))
+
+    def _find_live(self) -> None:
+        for source in self.sources:
+            # what is not written anew gives all its channels, in their order
+            if source not in self.maker or self.maker[source].kind not in ("all", "groups", "each"):
+                self._pin(source.numbers)
         for source in self.sources:
             if source.pinned or source.node.op == "placeholder":
                 self.live[source.numbers] = True
         for use in reversed(self.uses):
             self._spread_life(use)
-        for use in self.uses:
-            for together in self._needed(use):
-                self._hint(together)
-        for index, source in enumerate(self.sources):
-            source.order = self._order(source)
-            self.rank[source.order] = (index << 32) + np.arange(len(source.order))
+
+    def _find_cuts(self) -> None:
+        """Write down what every operation will read, and where that begins and ends in memory."""
         for use in self.uses:
             if use.kind != "as is":
                 parts = self._needed(use)
@@ -259,8 +283,6 @@ class _Routes:
                 for source, start, stop in self._runs(use.order):
                     if (start, stop) != (0, len(source.order)):
                         source.cuts |= {start, stop}
-        made = [source for source in self.sources if source.origin is None]
-        return sum(0 < len(source.order) < len(source.numbers) for source in made)
 
     def _touched(self, numbers: Numbers) -> list[_Source]:
         return [self.sources[index] for index in np.unique(self.owner[numbers])]
@@ -406,7 +428,7 @@ class _Routes:
 
     def _split(self, source: _Source) -> None:
         ends = sorted(source.cuts | {0, len(source.order)})
-        parts = list(zip(ends, ends[1:], strict=False))
+        parts = list(pairwise(ends))
         graph = self.graph.graph
         with graph.inserting_after(source.node):
             split = graph.call_function(
@@ -432,7 +454,7 @@ class _Routes:
         assert use.source is not None
         return torch.from_numpy(use.source.order - use.source.numbers[0])
 
-    def _set_constants(self, use: _Use, tensors: dict[int, Tensor | None]) -> None:
+    def _set_constants(self, use: _Use, tensors: Mapping[int, Tensor | None]) -> None:
         args = list(use.node.args)
         for place, tensor in tensors.items():
             args[place] = None if tensor is None else add_constant(self.graph, tensor)
