@@ -75,7 +75,6 @@ def versus(
         [(name, precision, PLAIN) for name in here]
         + [(name, precision, form) for name in ours for form in search.subject.forms if form.rewritten]
     )
-    search.refine(precision)
     report = search.report(precision)
     ways = {"theirs": report.plain.way, "ours": report.chosen.way}
     times = race({name: search.runners[way] for name, way in ways.items()}, search.images, rounds=rounds)

@@ -174,4 +174,6 @@ def test_formats_and_suffixes(tmp_path: Path) -> None:
 def test_a_strangers_module_and_five_channels(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
     result = fb.export(model, tmp_path / "m.onnx", size=16)
-    assert result.rewrites == {"batch norm folded into the convolution before it": 1}
+    assert {rule: times for rule, times in result.rewrites.items() if times} == {
+        "batch norm folded into a convolution": 1
+    }

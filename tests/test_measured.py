@@ -13,6 +13,7 @@ from torch import nn
 
 import featherbone as fb
 from featherbone.cost.measured import energy, machine, measure, rank_correlation, rates
+from featherbone.cost.measured.race import race
 from featherbone.cost.measured.setting import Setting
 
 
@@ -103,3 +104,15 @@ def test_the_energy_is_that_of_the_settings_gpu(device: str, index: int, monkeyp
 def test_energy_is_measured_or_explained() -> None:
     found = energy(lambda: None, Setting(size=(4, 4)), seconds=0.05)
     assert (found.joules is None) == found.source.startswith("not measurable here, because ")
+
+
+def test_a_race_gives_turns_and_counts_only_timed_runs() -> None:
+    calls: list[str] = []
+    images = torch.zeros(1)
+    runners = {name: lambda _, name=name: calls.append(name) for name in ("first", "second")}
+    times = race(runners, images, rounds=3, in_a_row=2, warm_up=1)
+    assert calls == (["first"] * 3 + ["second"] * 3) * 3
+    assert {timing.runs for timing in times.values()} == {6}
+    calls.clear()
+    race(runners, images, rounds=50, in_a_row=1, warm_up=0, most_seconds=0)
+    assert calls == ["first", "second"] * 2

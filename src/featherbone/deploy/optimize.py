@@ -73,7 +73,6 @@ def optimize_network(
     if known and search.build(known.chosen.way):
         return Optimized(search.proven(known), search.runners[known.chosen.way])
     search.compare([(engine, precision, form) for engine, precision in ways for form in subject.forms])
-    search.refine()
     report = search.report()
     if not remember(question, report):
         say("the choice could not be kept: the next call measures again")

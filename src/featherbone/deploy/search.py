@@ -133,38 +133,33 @@ class Search:
             way = ready[int(index)]
             self.tried[way] = replace(self.tried[way], timing=timing)
 
-    def best(self, *, rewritten: bool | None = None, precision: str | None = None) -> Way:
-        """Return the fastest way, of all or of those in such a form or precision."""
-        allowed = [
-            way
-            for way in self.runners
-            if (rewritten is None or way[2].rewritten is rewritten) and precision in (None, way[1])
-        ]
+    def best(self, *, rewritten: bool, precision: str | None = None) -> Way:
+        """Return the fastest way that is rewritten or is not, as the first race had it."""
+        allowed = [way for way in self.runners if way[2].rewritten is rewritten and precision in (None, way[1])]
         if not allowed:
             problems = "; ".join(f"{tried.name}: {tried.problem}" for tried in self.tried.values())
             raise InputError(f"nothing gives the network's outputs here: {problems}")
         return min(allowed, key=lambda way: self.tried[way].milliseconds)
 
-    def refine(self, precision: str | None = None) -> None:
-        """Try further forms on the fastest engine (and precision), each against the best so far."""
-        engine, precision, _ = self.best(precision=precision)
-        current = Form()
-        if (engine, precision, current) not in self.runners:
-            return
+    def refined(self, way: Way) -> Way:
+        """Return the fastest of the forms further than this one, on its engine and in its precision."""
+        engine, precision, current = way
         steps = further(current, self.subject.graph)
         candidate = next(steps, None)
         while candidate is not None:
-            ways = [(engine, precision, form) for form in (current, candidate)]
-            faster = False
-            if self.build(ways[1]):
-                self.compare(ways)
-                old, new = (self.tried[way].milliseconds for way in ways)
-                faster = new < old * (1 - _WORTH)
+            faster = self._beats((engine, precision, candidate), (engine, precision, current))
             current = candidate if faster else current
             try:
                 candidate = steps.send(faster)
             except StopIteration:
                 candidate = None
+        return engine, precision, current
+
+    def _beats(self, challenger: Way, holder: Way) -> bool:
+        if not self.build(challenger):
+            return False
+        self.compare([holder, challenger])
+        return self.tried[challenger].milliseconds < self.tried[holder].milliseconds * (1 - _WORTH)
 
     def proven(self, known: OptimizeReport) -> OptimizeReport:
         """Return what was found before, with today's proof."""
@@ -172,12 +167,20 @@ class Search:
         return replace(known, chosen=chosen, remembered=True)
 
     def report(self, precision: str | None = None) -> OptimizeReport:
-        """Time the best rewritten way against the best plain one once more, and choose."""
-        plain, best = self.best(rewritten=False, precision=precision), self.best(precision=precision)
-        if best[2].rewritten:
-            self.compare([plain, best], rounds=16)
-            if self.tried[best].milliseconds > self.tried[plain].milliseconds * (1 - _WORTH):
-                best = plain
+        """Choose: the fastest plain way, the fastest rewritten one and what it can be made meet in one race.
+
+        Args:
+            precision: look at ways in this one only.
+        """
+        plain = self.best(rewritten=False, precision=precision)
+        finalists = [plain]
+        if any(way[2].rewritten and precision in (None, way[1]) for way in self.runners):
+            rewritten = self.best(rewritten=True, precision=precision)
+            finalists = list(dict.fromkeys((plain, rewritten, self.refined(rewritten))))
+            self.compare(finalists, rounds=16)
+        best = min(finalists, key=lambda way: self.tried[way].milliseconds)
+        if self.tried[best].milliseconds > self.tried[plain].milliseconds * (1 - _WORTH):
+            best = plain
         return OptimizeReport(
             tuple(self.tried.values()),
             self.tried[best],

@@ -11,6 +11,7 @@ from featherbone.cost.measured.latency import Timing, timing
 
 # after a run the threads of an engine look for more work for a while, on the cores that the next one needs
 _QUIET = 0.004
+_FEWEST = 2
 
 
 def race(
@@ -20,6 +21,7 @@ def race(
     rounds: int = 12,
     in_a_row: int = 4,
     warm_up: int = 2,
+    most_seconds: float = 20.0,
 ) -> dict[str, Timing]:
     """Time functions on the same images, each a few times in a row and then the next, round after round.
 
@@ -29,9 +31,13 @@ def race(
         rounds: how often each gets its turn.
         in_a_row: timed runs of a turn.
         warm_up: runs of a turn that do not count, after a pause in which the others' threads go to sleep.
+        most_seconds: no round begins after so long, once there were two.
     """
     times: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(rounds):
+    until = time.perf_counter() + most_seconds
+    for number in range(rounds):
+        if number >= _FEWEST and time.perf_counter() > until:
+            break
         for name, run in runners.items():
             time.sleep(_QUIET)
             for _ in range(warm_up):

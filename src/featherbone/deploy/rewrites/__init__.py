@@ -9,24 +9,13 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
-from featherbone.deploy.rewrites.concat_free import concat_free
-from featherbone.deploy.rewrites.dense_groups import dense_groups
+from featherbone.deploy.rewrites.concat_free import concat_free as concat_free
 from featherbone.deploy.rewrites.fold_norm import fold_norm
 from featherbone.deploy.rewrites.identities import identities
-from featherbone.deploy.rewrites.merge_parallel import merge_parallel
+from featherbone.deploy.rewrites.merge_parallel import merge_parallel as merge_parallel
 from featherbone.deploy.rewrites.pool_first import pool_first
 from featherbone.deploy.rewrites.routes import route_channels
-from featherbone.deploy.rewrites.split_convolution import split_convolution
-
-__all__ = [
-    "RULES",
-    "Rule",
-    "concat_free",
-    "dense_groups",
-    "merge_parallel",
-    "rewrite",
-    "split_convolution",
-]
+from featherbone.deploy.rewrites.split_convolution import split_convolution as split_convolution
 
 Rule = Callable[[GraphModule], tuple[GraphModule, int]]
 
@@ -36,6 +25,11 @@ RULES: Mapping[str, Rule] = {
     "average pool before a 1x1 convolution": pool_first,
     "channels moved by weights": route_channels,
 }
+OPTIONAL: Mapping[str, Rule] = {
+    "parallel convolutions merged": merge_parallel,
+    "convolutions split where they are read in parts": split_convolution,
+    "concatenations summed": concat_free,
+}
 
 
 def rewrite(graph: GraphModule) -> tuple[GraphModule, dict[str, int]]:
@@ -44,7 +38,3 @@ def rewrite(graph: GraphModule) -> tuple[GraphModule, dict[str, int]]:
     for name, rule in RULES.items():
         graph, applied[name] = rule(graph)
     return graph, applied
-
-
-# these pay on some engines and machines only: whoever applies them measures
-OPTIONAL: Mapping[str, Rule] = {}
