@@ -1,7 +1,5 @@
 """A network as a program of PyTorch operations with a free batch size: what rules rewrite and exporters read."""
 
-# ruff: noqa: SLF001 - PyTorch tells what an operation changes, and what a module holds, in no other way
-
 from __future__ import annotations
 
 import copy

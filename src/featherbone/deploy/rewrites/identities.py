@@ -28,7 +28,7 @@ _SHAPING = frozenset(
     (
         _aten.view.default,
         _aten.reshape.default,
-        _aten._unsafe_view.default,  # noqa: SLF001 - an operation's name
+        _aten._unsafe_view.default,
         _aten.flatten.using_ints,
         _aten.unflatten.int,
         _aten.squeeze.default,
@@ -39,7 +39,7 @@ _SHAPING = frozenset(
     )
 )
 _COPIES = frozenset((_aten.clone.default, _aten.contiguous.default, _aten.alias.default, _aten.detach.default))
-_CASTS = frozenset((_aten._to_copy.default, _aten.to.dtype, _aten.to.dtype_layout, _aten.type_as.default))  # noqa: SLF001
+_CASTS = frozenset((_aten._to_copy.default, _aten.to.dtype, _aten.to.dtype_layout, _aten.type_as.default))
 _DROPOUTS = frozenset(
     (
         _aten.dropout.default,

@@ -189,7 +189,7 @@ _RULES: Mapping[object, Callable[[list[Any], Any, Callable[[object], Tensor | No
     # nothing moves, or dimensions get other names
     _aten.view.default: _reshaped,
     _aten.reshape.default: _reshaped,
-    _aten._unsafe_view.default: _reshaped,  # noqa: SLF001 - an operation's name
+    _aten._unsafe_view.default: _reshaped,
     _aten.flatten.using_ints: _reshaped,
     _aten.unflatten.int: _reshaped,
     _aten.squeeze.default: _reshaped,
