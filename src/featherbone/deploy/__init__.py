@@ -2,3 +2,4 @@
 
 from featherbone.deploy.export import Exported as Exported
 from featherbone.deploy.export import export_network as export_network
+from featherbone.deploy.ready import Contents as Contents

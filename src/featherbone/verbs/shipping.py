@@ -16,7 +16,7 @@ from featherbone.verbs.folder import DATA, AnyPath, open_network, read_json
 from featherbone.weights import Header, read_header
 
 if TYPE_CHECKING:
-    from featherbone.deploy import Exported
+    from featherbone.deploy import Contents, Exported
 
 _DEFAULT_SIZE = 224
 
@@ -28,8 +28,10 @@ def export(
     to: str | None = None,
     size: int | None = None,
     in_chans: int | None = None,
+    optimize: bool = False,
+    folder: bool = False,
 ) -> Exported:
-    """Write a network for ONNX Runtime or OpenVINO, rewritten exactly, batch size free.
+    """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, rewritten exactly.
 
     The written file is run on random images and on photographs (for a run also on its held-out images). It appears
     under its name only if its outputs are those of the network.
@@ -37,15 +39,19 @@ def export(
     Args:
         source: a run's folder, a weight file, the name of a network (freshly initialised), or any module that takes
             images.
-        out: the file; its suffix, ``.onnx`` or ``.xml``, says the format.
-        to: "onnx" or "openvino", if ``out`` has no suffix.
+        out: the file; its suffix, ``.onnx``, ``.xml``, ``.pt2`` or ``.pte``, says the format.
+        to: "onnx", "openvino", "torch" or "executorch", if ``out`` has no suffix; default for a folder: "onnx".
         size: side of the input, in pixels; default: as trained, else as published, else 224.
         in_chans: channels of a module's input; default: those its first convolution reads.
+        optimize: try equal forms of the network on the format's engine on this machine, and write the fastest.
+        folder: make ``out`` a folder that needs only the runtime: the model, ``preprocessing.json``, ``labels.txt``
+            and ``run.py``, which classifies image files. The source must know its classes and preprocessing.
 
     Raises:
         InputError: if an argument is not usable, or the file's outputs differ.
     """
     model, header = _resolved(source)
+    _check_known(source, header, folder=folder)
     known = header.preprocess if header else None
     if size is not None and size < 1:
         raise InputError(f"size={size} is not allowed: 1 pixel or more")
@@ -58,7 +64,43 @@ def export(
     if header:
         usual = known or Preprocess.usual(side, channels) if channels in (1, 3) else None
         header = Header(header.spec, header.classes, usual.resized(side) if usual else None)
-    return export_network(model, out, samples, to=to, metadata=header.to_dict() if header else None)
+    return export_network(
+        model,
+        out,
+        samples,
+        to=to,
+        metadata=header.to_dict() if header else None,
+        optimize=optimize,
+        contents=_contents(header) if folder and header else None,
+    )
+
+
+def _check_known(source: AnyPath | nn.Module, header: Header | None, *, folder: bool) -> None:
+    if folder and not (header and header.classes and header.preprocess):
+        name = "a module" if isinstance(source, nn.Module) else source
+        raise InputError(
+            f"folder=True, but {name} does not say its classes and preprocessing: "
+            "name a run, or a file saved with classes=... and preprocess=..."
+        )
+
+
+def _contents(header: Header) -> Contents:
+    """Return what a folder says of a network, as steps that a program without featherbone can follow."""
+    from featherbone.deploy import Contents
+
+    how = header.preprocess
+    assert how is not None
+    preprocessing = {
+        "size": how.size,
+        "resize_short_side": round(how.size / how.crop),
+        "interpolation": "bilinear, antialiased",
+        "crop": "center",
+        "colours": "L" if how.channels == 1 else "BGR" if how.bgr else "RGB",
+        "range": [0, 1],
+        "mean": list(how.mean),
+        "std": list(how.std),
+    }
+    return Contents(header.classes, preprocessing)
 
 
 def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
