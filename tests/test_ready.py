@@ -12,6 +12,7 @@ from PIL import Image
 from reference import randomise
 
 import featherbone as fb
+from featherbone.cli import main
 from featherbone.data.bundled import digits, photographs
 from featherbone.data.images import read_image
 from featherbone.data.loading import evaluation_transform
@@ -167,3 +168,25 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match=r"class 'a\\nb' is not allowed in labels.txt"):
         Contents(("a\nb",), {})
     assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "plain.safetensors"}
+
+
+def test_the_command_line_says_where_the_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(tmp_path / "m.safetensors", fb.Preprocess.usual(32, 3))
+    for name, options in (("tables", ()), ("values", ("--json",))):
+        call = ["featherbone", "export", str(source), "--out", str(tmp_path / name), "--folder", *options]
+        monkeypatch.setattr(sys, "argv", call)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
+        out = capsys.readouterr().out
+        assert (tmp_path / name / "run.py").exists()
+        if options:
+            values = json.loads(out)
+            assert values["folder"] == str(tmp_path / name)
+            assert values["path"] == str(tmp_path / name / "model.onnx")
+            assert values["report"] is None
+        else:
+            assert f"{tmp_path / name}: README.md says how to use it" in out
+            assert "batch size free" in out
