@@ -24,6 +24,10 @@ pin:
 networks:
     uv run python tools/networks.py
 
+# Networks x formats and runtimes, every file run and compared.
+matrix:
+    uv run --extra executorch python tools/export_matrix.py
+
 # Every figure of the README, from the commands that it names.
 figures:
     uv run python benchmarks/import_time.py

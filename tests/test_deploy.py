@@ -1,7 +1,12 @@
 """Rewrites are exact identities; a file is written only if the engine gives the network's answers."""
 
 import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +14,13 @@ from reference import randomise
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.deploy import export as export_module
-from featherbone.deploy.export import METADATA_KEY, export_network
+from featherbone.deploy.export import METADATA_KEY, Exported, export_network
+from featherbone.deploy.formats import FORMATS
+from featherbone.deploy.forms import PLAIN
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.rewrites.fold_norm import fold_norm
+
+MATRIX = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 def folded(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
@@ -112,7 +120,7 @@ def test_files_give_the_networks_answers_at_any_batch_size(name: str, suffix: st
     assert result.largest_error <= 1e-4 * result.largest_output
     assert result.same_answers == 1.0
     assert result.samples == 4  # two random ones, two photographs
-    run = export_module._LOADERS[result.format](result.path)
+    run = FORMATS[result.format].load(result.path)
     x = torch.randn(5, 1, 64, 64)
     with torch.no_grad():
         assert (run(x) - model(x)).abs().max() <= 1e-4 * result.largest_output
@@ -142,7 +150,7 @@ def test_nothing_is_written_if_the_outputs_differ(tmp_path: Path, monkeypatch: p
     def wrong(path: Path):  # type: ignore[no-untyped-def]
         return lambda images: model(images).detach() + 0.01
 
-    monkeypatch.setitem(export_module._LOADERS, "onnx", wrong)
+    monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], load=wrong))
     with pytest.raises(fb.InputError, match="nothing was written: .* differ from the network's by 0.01"):
         export_network(model, old, torch.randn(2, 3, 64, 64))
     assert old.read_bytes() == b"what was there"
@@ -174,6 +182,81 @@ def test_formats_and_suffixes(tmp_path: Path) -> None:
 def test_a_strangers_module_and_five_channels(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
     result = fb.export(model, tmp_path / "m.onnx", size=16)
-    assert {rule: times for rule, times in result.rewrites.items() if times} == {
+    assert {name: times for name, times in result.rewrites.items() if times} == {
         "batch norm folded into a convolution": 1
     }
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "pte"])
+def test_pytorchs_own_formats_are_proven_and_carry_the_header(suffix: str, tmp_path: Path) -> None:
+    if suffix == "pte":
+        pytest.importorskip("executorch", reason="an extra of its own: uv sync --extra executorch")
+    torch.manual_seed(0)
+    model = randomise(fb.create_model("vovnet27_slim", num_classes=5))
+    result = fb.export(model, tmp_path / f"m.{suffix}", size=64)
+    assert [path.name for path in tmp_path.iterdir()] == [f"m.{suffix}"]
+    assert result.format == {"pt2": "torch", "pte": "executorch"}[suffix]
+    assert result.largest_error <= 1e-4 * result.largest_output
+    images = torch.randn(5, 3, 64, 64)
+    run = FORMATS[result.format].load(result.path)
+    with torch.no_grad():
+        assert (run(images) - model(images)).abs().max() <= 1e-4 * result.largest_output
+    header = stored_header(result)
+    assert header["spec"]["family"] == "vovnet"
+    if suffix == "pt2":
+        with zipfile.ZipFile(result.path) as archive:  # the weights are plain bytes, and no image is stored
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            assert not any("pickle" in name for name in sizes)
+            assert sum(size for name, size in sizes.items() if name.endswith(".pt")) < 10_000
+            configs = [archive.read(name).decode() for name in sizes if name.endswith("_config.json")]
+        assert configs
+        assert not any('"use_pickle": true' in config for config in configs)
+
+
+def stored_header(result: Exported) -> dict[str, Any]:
+    """Return the header in a file of one of PyTorch's formats."""
+    if result.format == "torch":
+        texts = {METADATA_KEY: ""}
+        torch.export.load(result.path, extra_files=texts)
+        return json.loads(texts[METADATA_KEY])
+    from executorch.runtime import Runtime
+
+    return json.loads(Runtime.get().load_program(result.path).load_method(METADATA_KEY).execute([])[0])
+
+
+def test_an_openvino_file_has_a_free_batch_names_and_the_header(tmp_path: Path) -> None:
+    import openvino
+
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    file = openvino.Core().read_model(fb.export(model, tmp_path / "m.xml", size=64).path)
+    assert file.input(0).partial_shape.to_string() == "[?,3,64,64]"
+    assert file.output(0).partial_shape.to_string() == "[?,2]"
+    assert (file.input(0).names, file.output(0).names) == ({"images"}, {"outputs"})
+    assert json.loads(file.get_rt_info(METADATA_KEY).astype(str))["spec"]["family"] == "shufflenet_v2"
+
+
+def test_the_fastest_form_is_the_one_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    result = fb.export(model, tmp_path / "m.xml", size=32, optimize=True)
+    report = result.report
+    assert report
+    assert {(way.engine, way.precision) for way in report.tried} == {("openvino", "f32")}
+    assert result.rewrites == report.applied
+    values = json.loads(json.dumps(result.to_dict()))["report"]
+    assert values["form"] == str(report.chosen.form)
+    assert values["speedup"] == report.speedup
+    assert values["verdict"] in report.verdict
+    plain = replace(report, chosen=replace(report.plain, form=PLAIN), applied={})
+    monkeypatch.setattr("featherbone.deploy.export._fastest", lambda *_: plain)
+    assert fb.export(model, tmp_path / "plain.xml", size=32, optimize=True).rewrites == {}
+    with pytest.raises(fb.InputError, match="optimize=True is not allowed for executorch"):
+        monkeypatch.undo()
+        fb.export(model, tmp_path / "m.pte", size=32, optimize=True)
+
+
+@pytest.mark.skipif(not MATRIX.exists(), reason="just matrix has not written the page yet")
+def test_the_page_of_the_matrix_lists_every_family_and_format() -> None:
+    tool = Path(__file__).parents[1] / "tools" / "export_matrix.py"
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

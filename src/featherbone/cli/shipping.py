@@ -17,27 +17,43 @@ def export(
         str,
         typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
     ],
-    out: Annotated[Path, typer.Option(help="The file to write: .onnx or .xml.")],
-    to: Annotated[Literal["onnx", "openvino"] | None, typer.Option(help="The format; default by the suffix.")] = None,
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt2 or .pte; or the folder.")],
+    to: Annotated[
+        Literal["onnx", "openvino", "torch", "executorch"] | None,
+        typer.Option(help="The format; default by the suffix, for a folder onnx."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")
     ] = None,
+    folder: Annotated[
+        bool,
+        typer.Option(
+            "--folder",
+            help="Make OUT a folder: model, labels, preprocessing, and a script that needs only the runtime.",
+        ),
+    ] = False,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Write the form that is fastest on the format's engine here (minutes).")
+    ] = False,
     num_classes: NumClasses = None,
     in_chans: InChans = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a network for ONNX Runtime or OpenVINO, proven equal; nothing is written if it is not."""
+    """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, if the file proves equal."""
     model = fb.open_network(source, num_classes=num_classes, in_chans=in_chans)
     asked = source if Path(source).exists() else model  # a run knows its classes, preprocessing and images
     with console(stderr=True).status("rewriting, writing, comparing"):
-        result = fb.export(asked, out, to=to, size=size)
+        result = fb.export(asked, out, to=to, size=size, folder=folder, optimize=optimize)
     if json:
         show_json(result.to_dict())
         return
     share = result.largest_error / result.largest_output if result.largest_output else 0.0
+    batch = "batch size free" if result.batch is None else "one image at a time"
     facts = [
-        ("file", f"{result.path} ({result.format}, batch size free, float32)"),
+        ("file", f"{result.path} ({result.format}, {batch}, float32)"),
+        *([("folder", f"{result.folder}: README.md says how to use it")] if result.folder else []),
+        *([("fastest here", result.report.verdict)] if result.report else []),
         *((name, f"{times} times") for name, times in result.rewrites.items()),
         ("compared", f"on {result.samples} images, random and real, one by one and as a batch"),
         ("largest difference", f"{result.largest_error:.2g} ({share:.1g} of the largest output)"),

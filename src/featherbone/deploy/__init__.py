@@ -5,3 +5,4 @@ from featherbone.deploy.export import Exported as Exported
 from featherbone.deploy.export import export_network as export_network
 from featherbone.deploy.optimize import Optimized as Optimized
 from featherbone.deploy.optimize import optimize_network as optimize_network
+from featherbone.deploy.ready import Contents as Contents

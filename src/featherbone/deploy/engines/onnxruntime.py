@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -46,6 +46,20 @@ def translate(graph: GraphModule, images: Tensor) -> Any:
         )
     assert written is not None
     return written.model_proto
+
+
+def write(graph: GraphModule, images: Tensor, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ONNX file; metadata stands in its ``metadata_props``.
+
+    Raises:
+        InputError: if a package is missing.
+    """
+    model = translate(graph, images)
+    import onnx
+
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, file)
 
 
 def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:

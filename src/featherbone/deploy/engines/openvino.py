@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,20 @@ def translate(graph: GraphModule, images: Tensor) -> Any:
     return model
 
 
+def write(graph: GraphModule, images: Tensor, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write an OpenVINO file, weights in float32 beside it; metadata stands in its ``rt_info``.
+
+    Raises:
+        InputError: if OpenVINO is not installed.
+    """
+    model = translate(graph, images)
+    import openvino
+
+    for key, value in metadata.items():
+        model.set_rt_info(value, key)
+    openvino.save_model(model, file, compress_to_fp16=False)
+
+
 def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:
     """Compile for one batch size, which is faster than for any."""
     fixed = model.clone()
@@ -70,7 +85,9 @@ def _runner(model: Any, precision: str, threads: int) -> Runner:
     import openvino
 
     # an int8 model computes in integers where it says so, and in the best float between
-    hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" and "bf16" in precisions() else "f32"}
+    hints: dict[str, str | int] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" and "bf16" in precisions() else "f32"
+    }
     if precision != "int8":
         hints = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
