@@ -73,8 +73,8 @@ def plain_net(train: tuple[Tensor, Tensor]) -> nn.Sequential:
 def test_int8_is_close_to_float_on_real_digits(
     train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    row = replace(fb.spec("shufflenet_v2_x0_5"), num_classes=10, in_chans=1, stem_stride=2)
-    model = fitted(row.build(), train, 3)
+    row = replace(fb.spec("shufflenet_v2_x0_5"), num_classes=10, in_chans=1, stem_stride=4)
+    model = fitted(row.build(), train, 4)
     graph = rewritten(model, train[0])
     result = quantised(graph, train[0][:64])
     assert result.kept_float == ()
@@ -109,7 +109,7 @@ def test_concatenations_of_a_densenet_on_photographs_share_scales() -> None:
     assert all(len(ranges) == 1 for ranges in scales.values())
     # the three blocks are not joined with each other
     assert len(set(scales.values())) == 3
-    assert (result.runner(1)(tiles) - wanted).norm() / wanted.norm() < 0.1
+    assert (result.runner(1)(tiles) - wanted).norm() / wanted.norm() < 0.3
 
 
 def test_the_worst_layer_stays_in_float(
@@ -129,13 +129,15 @@ def test_the_worst_layer_stays_in_float(
     assert right(hostile, held_out) == pytest.approx(right(plain_net, held_out), abs=0.003)
     graph = rewritten(hostile, train[0])
     said: list[str] = []
-    result = quantised(graph, train[0][:100], score=lambda run: right(run, held_out), say=said.append)
+    result = quantised(
+        graph, train[0][:100], score=lambda run: right(run, held_out), largest_drop=0.05, say=said.append
+    )
     assert result.kept_float[0] == "Convolution 2"
     assert max(result.layer_errors, key=lambda name: result.layer_errors[name]) == "Convolution 2"
-    assert result.float_score - result.score <= 0.01
+    assert result.float_score - result.score <= 0.05
     assert len(said) >= 2
     all_int8 = float(said[0].split("score ")[1].split(",")[0])
-    assert all_int8 < result.float_score - 0.1
+    assert all_int8 < result.float_score - 0.3
 
 
 def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tuple[Tensor, Tensor]) -> None:
@@ -145,7 +147,7 @@ def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tu
         return next(scores)
 
     with pytest.raises(
-        InputError, match=r"largest_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 4"
+        InputError, match=r"largest_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"
     ):
         quantised(rewritten(plain_net, train[0]), train[0][:8], score=score)
 
