@@ -1,8 +1,9 @@
 """int8 beside float: accuracy on CIFAR-10's test set, and speed of ShuffleNet V2.
 
 ``python benchmarks/int8.py DATA WEIGHTS``. ``DATA`` holds CIFAR-10 as ``train_00.webp`` ... and ``test_00.webp`` ...
-(sheets of 25 x 40 images of 32 pixels) with ``train_labels.npy`` and ``test_labels.npy``; ``WEIGHTS`` is a DenseNet-BC-100 of
-another project. A ShuffleNet V2 is trained for a few minutes: the point is what int8 loses, not how far it gets.
+(sheets of 25 x 40 images of 32 pixels) with ``train_labels.npy`` and ``test_labels.npy``; ``WEIGHTS`` is a DenseNet-
+BC-100 of another project. A ShuffleNet V2 is trained for a few minutes: the point is what int8 loses, not how far it
+gets.
 """
 
 import argparse
