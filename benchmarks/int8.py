@@ -55,7 +55,7 @@ def compared(name: str, model: nn.Module, data: Path, mean: Tensor, std: Tensor)
     test = images_of(data, "test", 10, mean, std)
     right = accuracy(test, torch.from_numpy(np.load(data / "test_labels.npy").astype(np.int64)))
     plain = engine.start(engine.translate(graph, test[:100]), test[:100], "f32", 2)
-    before = right(lambda images: torch.cat([plain(part) for part in images.split(100)]))
+    before = right(lambda images: torch.cat([plain(part) for part in torch.split(images, 100)]))
     after = right(result.runner(2))
     print(f"{name}: float {before:.2%}, int8 {after:.2%} of {len(test)}: drop {100 * (before - after):.2f} points")
     kept = ", ".join(result.kept_float) or "none"

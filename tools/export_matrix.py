@@ -19,8 +19,8 @@ from featherbone.data.loading import training_transform
 from featherbone.deploy.engines import eager, openvino
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.forms import PLAIN, Form
-from featherbone.deploy.optimize import BOUNDS
 from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.search import BOUNDS
 from featherbone.errors import InputError, first_line
 
 TARGET = Path(__file__).parents[1] / "docs" / "export.md"

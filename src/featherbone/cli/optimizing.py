@@ -23,7 +23,12 @@ def optimize(
         str,
         typer.Option(help="openvino, onnxruntime, eager, compile, aot; several with commas; auto: the first three."),
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="f32, bf16, or both with a comma; auto: all there are.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="f32, bf16, int8; several with commas; auto: the floats there are.")
+    ] = "auto",
+    calibration: Annotated[
+        Path | None, typer.Option(help="For int8: a folder of images as the network gets them in use.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; default: all there are.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Measure again what is known.")] = False,
     num_classes: NumClasses = None,
@@ -40,6 +45,7 @@ def optimize(
             batch=batch,
             engine="auto" if engine == "auto" else engine.split(","),
             precision="auto" if precision == "auto" else precision.split(","),
+            calibration=calibration,
             threads=threads,
             refresh=refresh,
             say=status.update,

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.cost.measured.machine import usable_cores
+from featherbone.deploy.choice import OptimizeReport
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.forms import Form
-from featherbone.deploy.optimize import OptimizeReport, optimize_network
+from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.ready import Contents
 from featherbone.errors import InputError, nearest

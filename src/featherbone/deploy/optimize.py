@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 
 from featherbone.deploy.choice import OptimizeReport, recall, remember
 from featherbone.deploy.engines import ENGINES, QUICK, Runner
+from featherbone.deploy.engines.openvino import OPENVINO
 from featherbone.deploy.search import BOUNDS, Search, Subject, in_batches
 from featherbone.errors import InputError, nearest
 
@@ -46,6 +47,7 @@ def optimize_network(
     batch: int = 1,
     engines: Sequence[str] = QUICK,
     precisions: Sequence[str] | None = None,
+    calibration: Tensor | None = None,
     threads: int,
     refresh: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -57,7 +59,9 @@ def optimize_network(
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way is compared with the module.
         batch: images at a time.
         engines: names of engines. Those that are not installed are left out.
-        precisions: of "f32" and "bf16"; default: all that an engine has here.
+        precisions: of "f32", "bf16" and "int8"; default: the floats that an engine has here.
+        calibration: for "int8", which OpenVINO runs: images ``(N, C, H, W)`` as the network gets them in use, 100 to
+            300.
         threads: of the processor.
         refresh: measure again, even if the choice for this network, setting and machine is known.
         say: told what is being done.
@@ -66,7 +70,9 @@ def optimize_network(
         InputError: if an argument is not usable, no engine is installed, or nothing gives the network's outputs.
     """
     ways = _ways(engines, precisions)
-    subject = Subject(module, samples)
+    if calibration is None and any(precision == "int8" for _, precision in ways):
+        raise InputError("precision='int8' needs calibration: 100 to 300 images as the network gets them in use")
+    subject = Subject(module, samples, calibration)
     search = Search(subject, batch, threads, say)
     question = (subject.graph.code, sorted(_shapes(subject.graph)), subject.size, batch, threads, ways)
     known = None if refresh else recall(question)
@@ -98,6 +104,8 @@ def _ways(engines: Sequence[str], precisions: Sequence[str] | None) -> list[tupl
         except InputError as error:
             missing.append(str(error))
             continue
+        if name == OPENVINO.name and precisions and "int8" in precisions:
+            here = (*here, "int8")
         found += [(name, precision) for precision in here if precisions is None or precision in precisions]
     if not found:
         wanted = ", ".join(precisions) if precisions else "any precision"

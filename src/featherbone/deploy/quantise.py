@@ -155,7 +155,7 @@ def _integers(plain: Any, calibration: Tensor, kept: Sequence[str]) -> Any:
     with needs("export", "quantising"):
         import nncf
     nncf.set_log_level(logging.ERROR)
-    images = calibration.float().split(1)
+    images = torch.split(calibration.float(), 1)
     with _quiet():
         model = nncf.quantize(
             plain,
@@ -184,8 +184,8 @@ def _agreement(run: Runner, images: Tensor) -> Callable[[Runner], float]:
 
 def _runner(model: Any, precision: str, threads: int = 0) -> Runner:
     """Return a function that runs any number of images, a few at a time."""
-    run = engine._runner(model.clone(), precision, threads)  # noqa: SLF001 - of this room
-    return lambda images: torch.cat([run(part.float().contiguous()) for part in images.split(_BATCH)])
+    run = engine.run_model(model.clone(), precision, threads)
+    return lambda images: torch.cat([run(part.float().contiguous()) for part in torch.split(images, _BATCH)])
 
 
 def _feature_joins(model: Any) -> list[Any]:
@@ -280,7 +280,7 @@ def _layer_errors(plain: Any, model: Any, images: Tensor) -> dict[str, float]:
     both = openvino.Model(sums, first.get_parameters(), "errors")
     request = openvino.Core().compile_model(both, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     totals = torch.zeros(len(sums), dtype=torch.float64)
-    for part in images.float().split(_BATCH):
+    for part in torch.split(images.float(), _BATCH):
         given = request.infer([part.contiguous().numpy()])
         totals += torch.tensor([float(given[place]) for place in range(len(sums))], dtype=torch.float64)
     pairs = totals.reshape(-1, 2).tolist()

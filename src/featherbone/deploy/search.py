@@ -16,10 +16,12 @@ from featherbone.deploy.choice import OptimizeReport, Tried, Way
 from featherbone.deploy.engines import ENGINES, Runner
 from featherbone.deploy.forms import PLAIN, Form, further
 from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.quantise import quantised
 from featherbone.errors import InputError, first_line
 
-# largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer
-BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2}
+# largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is
+# judged by its answers on the calibration images, and here only kept from going astray
+BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.3}
 # a form must save this much of the time, or the simpler one stays: less is noise
 _WORTH = 0.01
 
@@ -30,14 +32,15 @@ class Subject:
     Args:
         module: images ``(B, C, H, W)`` to one tensor; it is taken as in evaluation mode. It is not changed.
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way is compared with the module.
+        calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8.
 
     Raises:
         InputError: if the network cannot be captured or gives more than one tensor.
     """
 
-    def __init__(self, module: nn.Module, samples: Tensor) -> None:
+    def __init__(self, module: nn.Module, samples: Tensor, calibration: Tensor | None = None) -> None:
         module = copy.deepcopy(module).cpu().eval()
-        self.samples = samples
+        self.samples, self.calibration = samples, calibration
         self.graph = rewritable(captured(module, samples))
         with torch.inference_mode():
             self.wanted = module(samples)
@@ -46,7 +49,7 @@ class Subject:
         self.scale = float(self.wanted.abs().max())
         self.graphs: dict[Form, GraphModule] = {}
         self.applied: dict[Form, dict[str, int]] = {}
-        self.translated: dict[tuple[str, Form], object] = {}
+        self.translated: dict[tuple[str, Form, bool], object] = {}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,11 +68,17 @@ class Subject:
             self.graphs[form], self.applied[form] = form.of(self.graph)
         return self.graphs[form]
 
-    def read_by(self, engine: str, form: Form) -> object:
-        """Return what an engine reads of a form."""
-        if (engine, form) not in self.translated:
-            self.translated[engine, form] = ENGINES[engine].translate(self.form(form), self.samples)
-        return self.translated[engine, form]
+    def read_by(self, engine: str, precision: str, form: Form) -> object:
+        """Return what an engine reads of a form: one model for all floats, another for int8."""
+        key = (engine, form, precision == "int8")
+        if key not in self.translated:
+            graph = self.form(form)
+            if precision == "int8":
+                assert self.calibration is not None
+                self.translated[key] = quantised(graph, self.calibration).model
+            else:
+                self.translated[key] = ENGINES[engine].translate(graph, self.samples)
+        return self.translated[key]
 
 
 def in_batches(run: Runner, images: Tensor, batch: int) -> Tensor:
@@ -104,7 +113,7 @@ class Search:
         tried = Tried(name, precision, form)
         self.say(tried.name)
         try:
-            run = ENGINES[name].start(self.subject.read_by(name, form), self.images, precision, self.threads)
+            run = ENGINES[name].start(self.subject.read_by(name, precision, form), self.images, precision, self.threads)
             given = in_batches(run, self.subject.samples, self.batch)
         except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
             self.tried[way] = replace(tried, problem=first_line(failure))

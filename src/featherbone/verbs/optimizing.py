@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from featherbone.cost.measured import usable_cores
 from featherbone.errors import InputError, needs
 from featherbone.verbs.folder import AnyPath
-from featherbone.verbs.proof import proof
+from featherbone.verbs.proof import inputs_of, proof
 
 if TYPE_CHECKING:
     from featherbone.deploy import Optimized
@@ -23,6 +23,7 @@ def optimize(
     batch: int = 1,
     engine: str | Sequence[str] = "auto",
     precision: str | Sequence[str] = "auto",
+    calibration: Tensor | AnyPath | None = None,
     threads: int | None = None,
     in_chans: int | None = None,
     refresh: bool = False,
@@ -31,7 +32,8 @@ def optimize(
     """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
-    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16. If no rewritten form is faster than the network as it
+    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16; in int8, 99 % of the calibration images must keep
+    their first class, for which the worst layers stay in float. If no rewritten form is faster than the network as it
     was given, that is what you get. The choice is remembered for this network, setting and machine.
 
     Args:
@@ -40,7 +42,9 @@ def optimize(
         batch: images at a time.
         engine: "openvino", "onnxruntime", "eager", "compile" (minutes), "aot" (minutes), "cuda-graphs", or several;
             "auto": the first three, as far as they are installed; for a module on a GPU, the last.
-        precision: "f32", "bf16", or both; "auto": both, where the processor computes in bfloat16.
+        precision: "f32", "bf16", "int8", or several; "auto": the floats that the processor computes in.
+        calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
+            folder of them, of which up to 300 are taken.
         threads: of the processor; default: all that this process may use.
         in_chans: channels of a module's images; default: those that its first convolution reads.
         refresh: measure again, even if the choice is known.
@@ -54,7 +58,9 @@ def optimize(
         from featherbone.deploy.engines import QUICK, QUICK_ON_GPU
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} is not allowed: 1 or more")
-    model, samples, _ = proof(source, size=size, in_chans=in_chans)
+    model, samples, header = proof(source, size=size, in_chans=in_chans)
+    if calibration is not None and not isinstance(calibration, Tensor):
+        calibration = inputs_of(calibration, header.preprocess if header else None, samples)
     on_gpu = any(parameter.is_cuda for parameter in model.parameters())
     return optimize_network(
         model,
@@ -62,6 +68,7 @@ def optimize(
         batch=batch,
         engines=(QUICK_ON_GPU if on_gpu else QUICK) if engine == "auto" else _several(engine),
         precisions=None if precision == "auto" else _several(precision),
+        calibration=calibration,
         threads=threads or usable_cores(),
         refresh=refresh,
         say=say,

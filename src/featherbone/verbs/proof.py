@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,28 @@ def proof(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int
     return Proof(model, torch.cat([random, _real_images(source, known, channels, side)]), header)
 
 
+def inputs_of(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, most: int = 300) -> Tensor:
+    """Return images of a folder, taken evenly over all of them, as inputs of the size and channels of ``like``.
+
+    Args:
+        folder: where image files lie, in it or below; or one file.
+        preprocess: how; default: as is usual.
+        like: inputs ``(N, C, side, side)``.
+        most: how many are taken.
+
+    Raises:
+        InputError: if there are no images that can be read.
+    """
+    with needs("export", "reading images"):
+        from featherbone.data.folders import find_images
+    files = find_images([folder])
+    chosen = files[:: max(1, -(-len(files) // most))]
+    read = _inputs(chosen, preprocess, *like.shape[1:3])
+    if read is None:
+        raise InputError(f"{folder} holds no image that can be read")
+    return read
+
+
 def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
     if isinstance(source, nn.Module):
         return source, Header(source.spec) if isinstance(source, Backbone) else None
@@ -67,19 +90,28 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
     """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
         from featherbone.data.bundled import photographs
-        from featherbone.data.images import UnreadableImageError, read_image
-        from featherbone.data.loading import evaluation_transform
-    seen = channels if channels in (1, 3) else 3
-    transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     found: list[Any] = list(photographs())
     if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
         found += [path for name in read_json(Path(source) / DATA)["examples"] if (path := Path(name)).exists()]
+    inputs = _inputs(found, preprocess, channels, side)
+    assert inputs is not None
+    return inputs
+
+
+def _inputs(images: Iterable[Any], preprocess: Preprocess | None, channels: int, side: int) -> Tensor | None:
+    from featherbone.data.images import UnreadableImageError, read_image
+    from featherbone.data.loading import evaluation_transform
+
+    seen = channels if channels in (1, 3) else 3
+    transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     inputs = []
-    for image in found:
+    for image in images:
         try:
             inputs.append(transform(read_image(image, "L" if seen == 1 else "RGB")))
         except UnreadableImageError:
-            continue  # a held-out image that has been damaged since: the others prove as much
+            continue  # a file that is or has been damaged: the others prove as much
+    if not inputs:
+        return None
     stacked = torch.stack(inputs)
     # an input that is neither grey nor RGB gets the colours again and again
     return stacked if channels == seen else stacked.repeat(1, -(-channels // seen), 1, 1)[:, :channels]

@@ -21,7 +21,7 @@ def race(
     rounds: int = 12,
     in_a_row: int = 4,
     warm_up: int = 2,
-    most_seconds: float = 20.0,
+    most_seconds: float = 8.0,
 ) -> dict[str, Timing]:
     """Time functions on the same images, each a few times in a row and then the next, round after round.
 

@@ -62,7 +62,7 @@ def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:
     """Compile for one batch size, which is faster than for any."""
     fixed = model.clone()
     fixed.reshape(list(images.shape))
-    return _runner(fixed, precision, threads)
+    return run_model(fixed, precision, threads)
 
 
 def load(path: Path, precision: str = "f32", threads: int = 0) -> Runner:
@@ -78,18 +78,16 @@ def load(path: Path, precision: str = "f32", threads: int = 0) -> Runner:
     """
     with needs("export", "running OpenVINO files"):
         import openvino
-    return _runner(openvino.Core().read_model(path), precision, threads)
+    return run_model(openvino.Core().read_model(path), precision, threads)
 
 
-def _runner(model: Any, precision: str, threads: int) -> Runner:
+def run_model(model: Any, precision: str, threads: int) -> Runner:
+    """Compile an ``openvino.Model``; 0 threads are OpenVINO's own choice."""
     import openvino
 
-    # an int8 model computes in integers where it says so, and in the best float between
-    hints: dict[str, str | int] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" and "bf16" in precisions() else "f32"
-    }
-    if precision != "int8":
-        hints = {"INFERENCE_PRECISION_HINT": precision}
+    # an int8 model says itself where it computes in integers; between, in the shortest float there is
+    floating = precisions()[-1] if precision == "int8" else precision
+    hints: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": floating}
     if threads:
         hints |= {"INFERENCE_NUM_THREADS": threads}
     compiled = openvino.Core().compile_model(model, "CPU", hints | {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
