@@ -13,10 +13,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own page
-    assert "total" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "total" in printed
+    assert "<- chosen" in printed
     assert (tmp_path / "thin.onnx").stat().st_size > 1_000_000
     assert isinstance(names["run"], fb.Run)
 
