@@ -9,8 +9,8 @@ from torch import Tensor
 
 from featherbone.cost.measured.latency import Timing, timing
 
-# After a run an engine's threads look for more work for a while, on the cores that the next one needs. ONNX Runtime's do
-# so for more than 4 ms, in which a network that takes OpenVINO 2.3 ms takes 3.3; not for 20.
+# After a run the threads of an engine look for more work for a while, on the cores that the next one needs. Those of
+# ONNX Runtime do so for more than 4 ms, in which a network that takes OpenVINO 2.3 ms takes 3.3; not for 20.
 _QUIET = 0.03
 _FEWEST = 2
 
