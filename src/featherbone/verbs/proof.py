@@ -90,7 +90,8 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
     """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
         from featherbone.data.bundled import photographs
-    found: list[Any] = list(photographs())
+
+        found: list[Any] = list(photographs())
     if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
         found += [path for name in read_json(Path(source) / DATA)["examples"] if (path := Path(name)).exists()]
     inputs = _inputs(found, preprocess, channels, side)
@@ -99,9 +100,9 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
 
 
 def _inputs(images: Iterable[Any], preprocess: Preprocess | None, channels: int, side: int) -> Tensor | None:
-    from featherbone.data.images import UnreadableImageError, read_image
-    from featherbone.data.loading import evaluation_transform
-
+    with needs("export", "reading images"):
+        from featherbone.data.images import UnreadableImageError, read_image
+        from featherbone.data.loading import evaluation_transform
     seen = channels if channels in (1, 3) else 3
     transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     inputs = []
