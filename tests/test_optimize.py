@@ -72,8 +72,10 @@ def test_fb_optimize_takes_any_module_and_reports(network: nn.Module) -> None:
     assert fast.report.threads == 1
     assert json.loads(json.dumps(fast.report.to_dict()))["chosen"]["engine"] == "eager"
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    with pytest.raises(fb.InputError, match=r"images=\(1, 3, 32, 32\) is not allowed: \(N, C, 64, 64\)"):
+    with pytest.raises(fb.InputError, match=r"images=\(1, 3, 32, 32\) is not allowed: \(N, 3, 64, 64\)"):
         fast(samples(1, side=32))
+    with pytest.raises(fb.InputError, match=r"images=\(1, 1, 64, 64\) is not allowed"):
+        fast(samples(1)[:, :1])
 
 
 def test_the_choice_is_remembered_and_proven_again(network: nn.Module, own_cache: Path) -> None:

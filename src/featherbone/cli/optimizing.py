@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, InChans, Json, NumClasses, Size
+from featherbone.cli.options import Debug, InChans, Json, NumClasses, Size, Source
 from featherbone.cli.output import console, next_steps, say, show_json, show_table
 
 
 def optimize(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
-    ],
+    source: Source,
     size: Size = None,
     batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
     engine: Annotated[

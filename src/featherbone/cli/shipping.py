@@ -8,15 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, InChans, Json, NumClasses
+from featherbone.cli.options import Debug, InChans, Json, NumClasses, Source
 from featherbone.cli.output import console, next_steps, show_json, show_table
 
 
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
-    ],
+    source: Source,
     out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt2 or .pte; or the folder.")],
     to: Annotated[
         Literal["onnx", "openvino", "torch", "executorch"] | None,

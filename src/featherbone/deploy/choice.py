@@ -63,6 +63,7 @@ class OptimizeReport:
         chosen: the fastest that is proven close.
         plain: the fastest way to run the network as it was given.
         applied: how often each rewrite applied in the chosen form.
+        channels: of the images.
         size: (height, width) of the images.
         batch: images at a time.
         threads: threads of the processor.
@@ -74,6 +75,7 @@ class OptimizeReport:
     chosen: Tried
     plain: Tried
     applied: Mapping[str, int]
+    channels: int
     size: tuple[int, int]
     batch: int
     threads: int

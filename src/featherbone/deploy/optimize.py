@@ -34,9 +34,10 @@ class Optimized:
         Raises:
             InputError: if the images are of another size.
         """
-        if images.ndim != 4 or tuple(images.shape[2:]) != self.report.size:
-            height, width = self.report.size
-            raise InputError(f"images={tuple(images.shape)} is not allowed: (N, C, {height}, {width})")
+        height, width = self.report.size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (self.report.channels, height, width):
+            allowed = f"(N, {self.report.channels}, {height}, {width})"
+            raise InputError(f"images={tuple(images.shape)} is not allowed: {allowed}")
         return in_batches(self._run, images.float().contiguous(), self.report.batch)
 
 

@@ -195,6 +195,7 @@ class Search:
             self.tried[best],
             self.tried[plain],
             self.subject.applied.get(best[2], {}),
+            self.subject.samples.shape[1],
             self.subject.size,
             self.batch,
             self.threads,
