@@ -174,11 +174,13 @@ def test_wrong_arguments_get_a_sentence(arguments: dict[str, object], sentence: 
         fb.optimize(network, **({"size": 64} | arguments))  # type: ignore[arg-type]
 
 
-def test_what_is_kept_reads_back_as_it_was(network: nn.Module) -> None:
+def test_what_is_kept_reads_back_as_it_was(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     report = optimize_network(network, samples(), engines=("eager",), precisions=("f32",), threads=1).report
     assert choice.remember("question", report)
     assert choice.recall("question") == report
     assert choice.recall("another question") is None
+    monkeypatch.setattr(choice, "version", lambda package: f"{package} of tomorrow")
+    assert choice.recall("question") is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

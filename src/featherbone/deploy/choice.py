@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,19 @@ def recall(question: object) -> OptimizeReport | None:
 def _file(question: object) -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     here = machine()
-    asked = repr((question, here.processor, here.cores, here.torch)).encode()
+    asked = repr((question, here.processor, here.cores, _versions())).encode()
     return home / "featherbone" / "optimize" / f"{hashlib.sha256(asked).hexdigest()[:32]}.json"
+
+
+def _versions() -> list[str]:
+    """Return the versions of what decides how fast a form is: other ones are measured anew."""
+    found = []
+    for package in ("featherbone", "torch", "openvino", "onnxruntime"):
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:
+            found.append("")
+    return found
 
 
 def _tried(stored: Mapping[str, Any]) -> Tried:
