@@ -33,6 +33,7 @@ from featherbone.cost.measured.race import race
 from featherbone.cost.measured.setting import Precision, Setting
 from featherbone.deploy import OptimizeReport
 from featherbone.deploy.engines import ENGINES, QUICK
+from featherbone.deploy.engines.openvino import core
 from featherbone.deploy.forms import PLAIN
 from featherbone.deploy.search import Search, Subject
 
@@ -103,12 +104,11 @@ def bound(module: nn.Module, batch: int, precision: Precision, threads: int) -> 
 def profile(graph: Any, images: Tensor, precision: str, threads: int) -> dict[str, float]:
     """Return OpenVINO's milliseconds by class of operation, the median of 40 runs."""
     import numpy as np
-    import openvino
 
     model = ENGINES["openvino"].translate(graph, images)
     model.reshape(list(images.shape))  # type: ignore[attr-defined]
     hints = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERF_COUNT": True}
-    request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
+    request = core().compile_model(model, "CPU", hints).create_infer_request()
     runs: dict[str, list[float]] = {}
     for number in range(50):
         request.infer([images.numpy()])

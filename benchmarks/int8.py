@@ -58,9 +58,9 @@ def compared(name: str, model: nn.Module, data: Path, mean: Tensor, std: Tensor)
     before = right(lambda images: torch.cat([plain(part) for part in torch.split(images, 100)]))
     after = right(result.runner(2))
     print(f"{name}: float {before:.2%}, int8 {after:.2%} of {len(test)}: drop {100 * (before - after):.2f} points")
-    kept = ", ".join(result.kept_float) or "none"
-    print(f"  in float: {kept} (of {result.layers})")
-    worst = sorted(result.layer_errors.items(), key=lambda item: -item[1])[:5]
+    kept = ", ".join(result.report.kept_float) or "none"
+    print(f"  in float: {kept} (of {result.report.layers})")
+    worst = sorted(result.report.layer_errors.items(), key=lambda item: -item[1])[:5]
     print(f"  largest errors: {', '.join(f'{layer} {error:.1%}' for layer, error in worst)}", flush=True)
 
 

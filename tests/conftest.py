@@ -1,13 +1,19 @@
 """Data and runs that several test files share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import featherbone as fb
+from featherbone.cost.measured import Timing
+from featherbone.cost.measured.latency import timing
+from featherbone.deploy import search
+from featherbone.deploy.engines import Runner
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,3 +55,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     """A finished run on the colours."""
     place = tmp_path_factory.mktemp("finished")
     return fb.train(draw_classes(place / "colours"), out=place / "run", changes=QUICK, quiet=True)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Remembered choices of forms and engines lie where nobody else looks."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every way once, and say that later ones are a little faster: nothing depends on the machine's mood."""
+
+    def race(runners: Mapping[str, Runner], images: Tensor, *, rounds: int) -> dict[str, Timing]:
+        for run in runners.values():
+            run(images)
+        return {name: timing([10 - 0.5 * place] * rounds) for place, name in enumerate(runners)}
+
+    monkeypatch.setattr(search, "race", race)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,31 +12,13 @@ import torch
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.cost.measured import Timing
-from featherbone.cost.measured.latency import timing
 from featherbone.deploy import choice, optimize, search
-from featherbone.deploy.engines import ENGINES, QUICK, Engine, Runner
+from featherbone.deploy.engines import ENGINES, QUICK, Engine
 from featherbone.deploy.forms import PLAIN, Form, further
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every way once, and say that later ones are a little faster: nothing depends on the machine's mood."""
-
-    def race(runners: Mapping[str, Runner], images: Tensor, *, rounds: int) -> dict[str, Timing]:
-        for run in runners.values():
-            run(images)
-        return {name: timing([10 - 0.5 * place] * rounds) for place, name in enumerate(runners)}
-
-    monkeypatch.setattr(search, "race", race)
+pytestmark = pytest.mark.usefixtures("own_cache", "no_waiting")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
 """Eight-bit integers: close to float on real digits, one scale where maps are joined, and layers that stay in float."""
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +19,16 @@ from torch.fx import GraphModule
 import featherbone as fb
 from featherbone.data.bundled import digits, photographs
 from featherbone.data.sets import ImageSet
+from featherbone.deploy import export
 from featherbone.deploy.engines import Runner
+from featherbone.deploy.engines.openvino import core
+from featherbone.deploy.formats import FORMATS
 from featherbone.deploy.forms import Form
+from featherbone.deploy.integers import concat_scales
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import concat_scales, quantised
+from featherbone.deploy.quantise import quantised
+from featherbone.deploy.search import REAL_IMAGES
 from featherbone.errors import InputError
 from featherbone.models.densenet import DenseNetSpec
 from featherbone.verbs.proof import inputs_of
@@ -84,14 +92,14 @@ def test_int8_is_close_to_float_on_real_digits(
     model = fitted(row.build(), train, 4)
     graph = rewritten(model, train[0])
     result = quantised(graph, train[0][:64], score=lambda run: right(run, held_out), largest_drop=0.03)
-    assert result.kept_float == ()
-    assert result.float_score == pytest.approx(right(model, held_out), abs=0.003)
-    assert result.float_score > 0.6
-    assert "0 of " in str(result)
+    assert result.report.kept_float == ()
+    assert result.report.float_score == pytest.approx(right(model, held_out), abs=0.003)
+    assert result.report.float_score > 0.6
+    assert "; 0 of " in str(result.report)
     # every convolution and the classifier has an error of its own, most of them of a few hundredths
-    assert len(result.layer_errors) == result.layers > 50
-    assert all(0 < error < 1 for error in result.layer_errors.values())
-    assert median(result.layer_errors.values()) < 0.1
+    assert len(result.report.layer_errors) == result.report.layers > 50
+    assert all(0 < error < 1 for error in result.report.layer_errors.values())
+    assert median(result.report.layer_errors.values()) < 0.1
     scales = concat_scales(result.model)
     assert len(scales) == 16
     assert all(len(ranges) == 1 for ranges in scales.values())
@@ -119,6 +127,60 @@ def test_concatenations_of_a_densenet_on_photographs_share_scales() -> None:
     assert (result.runner(1)(tiles) - wanted).norm() / wanted.norm() < 0.3
 
 
+def test_a_file_in_integers(plain_net: nn.Sequential, train: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    images = train[0][:300]
+    written = fb.export(plain_net, tmp_path / "net.xml", size=32, precision="int8", calibration=images)
+    assert written.int8 is not None
+    run = FORMATS["openvino"].load(written.path)
+    with torch.no_grad():
+        wanted = plain_net(images).argmax(1)
+    assert float((run(images).argmax(1) == wanted).double().mean()) == pytest.approx(written.int8.score)
+    assert written.int8.score >= 0.99
+    model = core().read_model(written.path)
+    weights = [
+        node.output(0).element_type.to_string() for node in model.get_ops() if node.get_type_name() == "Constant"
+    ]
+    assert "int8_t" in weights or "i8" in weights
+    assert json.loads(json.dumps(written.to_dict()))["int8"]["layers"] == written.int8.layers == 5
+    floats = fb.export(plain_net, tmp_path / "floats.xml", size=32)
+    assert floats.int8 is None
+    assert written.path.with_suffix(".bin").stat().st_size < floats.path.with_suffix(".bin").stat().st_size / 2
+
+
+def test_a_file_that_loses_more_than_is_allowed_is_not_written(
+    plain_net: nn.Sequential, train: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = FORMATS["openvino"]
+
+    def half_wrong(path: Path) -> Runner:
+        run = form.load(path)
+        # the first images are right, some of those that follow are not
+        return lambda images: run(images) if len(images) <= REAL_IMAGES else run(images).roll(1, 1)
+
+    monkeypatch.setattr(export, "FORMATS", {"openvino": replace(form, load=half_wrong)})
+    with pytest.raises(InputError, match=r"nothing was written: on \d.* of the calibration images .*=0\.01 is allowed"):
+        fb.export(plain_net, tmp_path / "net.xml", size=32, precision="int8", calibration=train[0][:100])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "wishes", "message"),
+    [
+        ("net.onnx", {"precision": "int8", "calibration": torch.zeros(2, 1, 32, 32)}, "not allowed for onnx files: op"),
+        ("net.xml", {"precision": "int8"}, "go together"),
+        ("net.xml", {"calibration": torch.zeros(2, 1, 32, 32)}, "go together"),
+        ("net.xml", {"precision": "int4"}, r"precision='int4' is not allowed \(did you mean 'int8'"),
+        ("net.xml", {"precision": "int8", "calibration": torch.zeros(2, 3, 32, 32)}, "calibration=.* is not allowed"),
+    ],
+)
+def test_files_in_integers_that_cannot_be(
+    name: str, wishes: dict[str, Any], message: str, plain_net: nn.Sequential, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        fb.export(plain_net, tmp_path / name, size=32, **wishes)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_worst_layer_stays_in_float(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]
 ) -> None:
@@ -139,12 +201,12 @@ def test_the_worst_layer_stays_in_float(
     result = quantised(
         graph, train[0][:100], score=lambda run: right(run, held_out), largest_drop=0.05, say=said.append
     )
-    assert result.kept_float[0] == "Convolution 2"
-    assert max(result.layer_errors, key=lambda name: result.layer_errors[name]) == "Convolution 2"
-    assert result.float_score - result.score <= 0.05
+    assert result.report.kept_float[0] == "Convolution 2"
+    assert max(result.report.layer_errors, key=lambda name: result.report.layer_errors[name]) == "Convolution 2"
+    assert result.report.float_score - result.report.score <= 0.05
     assert len(said) >= 2
     all_int8 = float(said[0].split("score ")[1].split(",")[0])
-    assert all_int8 < result.float_score - 0.3
+    assert all_int8 < result.report.float_score - 0.3
 
 
 def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tuple[Tensor, Tensor]) -> None:
@@ -178,6 +240,38 @@ def test_calibration_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         quantised(rewritten(plain_net, train[0]), calibration)
+
+
+def test_signals_are_safe_after_openvino_and_nncf() -> None:
+    """A stack for signals that a closed core leaves behind would end Python at the next one."""
+    script = """
+import faulthandler, gc, signal
+faulthandler.enable()
+import torch
+from torch import nn
+from featherbone.deploy.engines import openvino
+from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.quantise import quantised
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.Flatten(), nn.Linear(72, 5))
+images = torch.randn(8, 3, 16, 16)
+graph = rewritable(captured(model, images))
+for _ in range(3):
+    openvino.precisions()
+    run = openvino.start(openvino.translate(graph, images), images, "f32", 1)
+    other = quantised(graph, images, largest_drop=1)
+    run(images)
+    gc.collect()
+    signal.raise_signal(signal.SIGUSR1)
+del run, other
+gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+assert len(heard) == 4
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_package_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,4 +16,8 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder,
 Source = Annotated[
     str,
     typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
+]
+Calibration = Annotated[Path | None, typer.Option(help="For int8: a folder of images as the network gets them in use.")]
+LargestDrop = Annotated[
+    float, typer.Option(help="For int8: the share of the calibration images that may get another first class.")
 ]

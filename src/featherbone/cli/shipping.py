@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, InChans, Json, NumClasses, Source
+from featherbone.cli.options import Calibration, Debug, InChans, Json, LargestDrop, NumClasses, Source
 from featherbone.cli.output import console, next_steps, show_json, show_table
+
+if TYPE_CHECKING:
+    from featherbone.deploy import Int8Report
 
 
 def export(
@@ -32,6 +35,9 @@ def export(
     optimize: Annotated[
         bool, typer.Option("--optimize", help="Write the form that is fastest on the format's engine here (minutes).")
     ] = False,
+    precision: Annotated[Literal["f32", "int8"], typer.Option(help="int8: OpenVINO only, with --calibration.")] = "f32",
+    calibration: Calibration = None,
+    largest_drop: LargestDrop = 0.01,
     num_classes: NumClasses = None,
     in_chans: InChans = None,
     json: Json = False,
@@ -41,16 +47,27 @@ def export(
     model = fb.open_network(source, num_classes=num_classes, in_chans=in_chans)
     asked = source if Path(source).exists() else model  # a run knows its classes, preprocessing and images
     with console(stderr=True).status("rewriting, writing, comparing"):
-        result = fb.export(asked, out, to=to, size=size, folder=folder, optimize=optimize)
+        result = fb.export(
+            asked,
+            out,
+            to=to,
+            size=size,
+            folder=folder,
+            optimize=optimize,
+            precision=precision,
+            calibration=calibration,
+            largest_drop=largest_drop,
+        )
     if json:
         show_json(result.to_dict())
         return
     share = result.largest_error / result.largest_output if result.largest_output else 0.0
     batch = "batch size free" if result.batch is None else "one image at a time"
     facts = [
-        ("file", f"{result.path} ({result.format}, {batch}, float32)"),
+        ("file", f"{result.path} ({result.format}, {batch}, {'int8' if result.int8 else 'float32'})"),
         *([("folder", f"{result.folder}: README.md says how to use it")] if result.folder else []),
         *([("fastest here", result.report.verdict)] if result.report else []),
+        *([("int8", _int8_cost(result.int8))] if result.int8 else []),
         *((name, f"{times} times") for name, times in result.rewrites.items()),
         ("compared", f"on {result.samples} images, random and real, one by one and as a batch"),
         ("largest difference", f"{result.largest_error:.2g} ({share:.1g} of the largest output)"),
@@ -60,3 +77,8 @@ def export(
     next_steps(
         ["cost", source], ["predict", source, "IMAGES"] if Path(source).exists() else ["train", "--model", source]
     )
+
+
+def _int8_cost(found: Int8Report) -> str:
+    kept = f"{len(found.kept_float)} of {found.layers} layers stay in float"
+    return f"{found.score:.2%} of the calibration images keep their first class; {kept}"

@@ -7,9 +7,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from featherbone.cost.measured.machine import usable_cores
 from featherbone.deploy.choice import OptimizeReport
+from featherbone.deploy.engines import Runner
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.forms import Form
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.quantise import Int8Report, Quantised, agreement, check_calibration, in_parts, quantised
 from featherbone.deploy.ready import Contents
+from featherbone.deploy.search import BOUNDS, REAL_IMAGES
 from featherbone.errors import InputError, nearest
 
 METADATA_KEY = "featherbone"
@@ -43,6 +46,7 @@ class Exported:
         same_answers: share of the samples whose highest output is the same.
         folder: the folder that is ready to be used, if one was asked for; ``path`` lies in it.
         report: what was tried to find the fastest form, if that was asked for.
+        int8: what eight-bit integers cost, if the file has them; the score is that of the written file.
     """
 
     path: Path
@@ -55,6 +59,7 @@ class Exported:
     same_answers: float
     folder: Path | None = None
     report: OptimizeReport | None = None
+    int8: Int8Report | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -74,9 +79,11 @@ def export_network(
     *,
     to: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = BOUNDS["f32"],
     optimize: bool = False,
     contents: Contents | None = None,
+    calibration: Tensor | None = None,
+    largest_drop: float = 0.01,
 ) -> Exported:
     """Rewrite a network, write it, run the written file on ``samples`` one by one and all together, and compare.
 
@@ -89,21 +96,40 @@ def export_network(
         tolerance: largest allowed difference, as a share of the largest output.
         optimize: write the form that is fastest on the format's engine on this machine, one image at a time.
         contents: makes ``path`` a folder, which holds this beside the model.
+        calibration: makes the file one of eight-bit integers, with scales from these images ``(N, C, H, W)``, as the
+            network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
+            much as ``fb.optimize`` allows.
+        largest_drop: in integers, the share of the calibration images on which the highest output may be another.
 
     Raises:
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs
             differ; then nothing is written.
     """
     target, form = _folder(Path(path), to) if contents else _target(Path(path), to)
+    if calibration is not None:
+        if form.save is None:
+            able = ", ".join(one.name for one in FORMATS.values() if one.save)
+            raise InputError(f"precision='int8' is not allowed for {form.name} files: {able}")
+        check_calibration(calibration, samples)
+        samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
     module = copy.deepcopy(module).cpu().eval()
-    report = _fastest(module, samples, form) if optimize else None
+    report = _fastest(module, samples, form, calibration, largest_drop) if optimize else None
     graph, applied = (report.chosen.form if report else Form()).of(rewritable(captured(module, samples)))
     with torch.no_grad():
         wanted = module(samples)
+    integers = None
+    if calibration is not None:
+        score = agreement(in_parts(torch.no_grad()(module)), calibration)
+        integers = quantised(graph, calibration, score=score, largest_drop=largest_drop)
+    notes = {METADATA_KEY: json.dumps(dict(metadata or {}))}
     with _workshop(target) as shop:
         file = shop / (f"model{form.suffix}" if contents else target.name)
-        form.write(graph, samples, file, {METADATA_KEY: json.dumps(dict(metadata or {}))})
-        error, same = _proven(form, file, samples, wanted, tolerance)
+        if integers and form.save:
+            form.save(integers.model, file, notes)
+        else:
+            form.write(graph, samples, file, notes)
+        error, same = _proven(form, file, samples, wanted, BOUNDS["int8"] if integers else tolerance)
+        int8 = _scored(integers, score, in_parts(form.load(file)), largest_drop) if integers else None
         if contents:
             contents.write(shop, form)
             shop.replace(target)
@@ -112,14 +138,38 @@ def export_network(
     scale = float(wanted.abs().max())
     written = target / file.name if contents else target
     folder = target if contents else None
-    return Exported(written, form.name, form.batch, applied, len(samples), error, scale, same, folder, report)
+    return Exported(written, form.name, form.batch, applied, len(samples), error, scale, same, folder, report, int8)
 
 
-def _fastest(module: nn.Module, samples: Tensor, form: Format) -> OptimizeReport:
+def _fastest(
+    module: nn.Module, samples: Tensor, form: Format, calibration: Tensor | None, largest_drop: float
+) -> OptimizeReport:
     if form.engine is None:
         raise InputError(f"optimize=True is not allowed for {form.name}: its files are for other devices than this one")
-    threads = usable_cores()
-    return optimize_network(module, samples, engines=(form.engine,), precisions=("f32",), threads=threads).report
+    return optimize_network(
+        module,
+        samples,
+        engines=(form.engine,),
+        precisions=("f32",) if calibration is None else ("int8",),
+        calibration=calibration,
+        largest_drop=largest_drop,
+        threads=usable_cores(),
+    ).report
+
+
+def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, largest_drop: float) -> Int8Report:
+    """Return what eight bits cost in the written file.
+
+    Raises:
+        InputError: if it is more than is allowed.
+    """
+    reached = score(run)
+    if model.report.float_score - reached > largest_drop:
+        raise InputError(
+            f"nothing was written: on {1 - reached:.2%} of the calibration images the file's highest output is another "
+            f"than the network's, largest_drop={largest_drop:g} is allowed"
+        )
+    return replace(model.report, score=reached)
 
 
 def _proven(form: Format, file: Path, samples: Tensor, wanted: Tensor, tolerance: float) -> tuple[float, float]:

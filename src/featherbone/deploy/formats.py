@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.fx import GraphModule
@@ -24,6 +25,7 @@ class Format:
         batch: images at a time; ``None`` for any number.
         write: writes a graph, given images of its size, the file, and metadata by key.
         load: a file to a function from images to outputs, in float32.
+        save: writes a network in eight-bit integers, as ``quantised`` gives it; ``None`` where files hold only floats.
     """
 
     name: str
@@ -33,13 +35,14 @@ class Format:
     batch: int | None
     write: Callable[[GraphModule, Tensor, Path, Mapping[str, str]], None]
     load: Callable[[Path], Runner]
+    save: Callable[[Any, Path, Mapping[str, str]], None] | None = None
 
 
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
         Format("onnx", ".onnx", "onnxruntime", "onnxruntime", None, onnxruntime.write, onnxruntime.load),
-        Format("openvino", ".xml", "openvino", "openvino", None, openvino.write, openvino.load),
+        Format("openvino", ".xml", "openvino", "openvino", None, openvino.write, openvino.load, openvino.save),
         Format("torch", ".pt2", "torch", "eager", None, exported.write, exported.load),
         Format("executorch", ".pte", "executorch", None, 1, executorch.write, executorch.load),
     )

@@ -22,6 +22,8 @@ from featherbone.errors import InputError, first_line
 # largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is
 # judged by its answers on the calibration images, and here only kept from going astray
 BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.3}
+# of the calibration images, so many are compared with the network's outputs
+REAL_IMAGES = 32
 # a form must save this much of the time, or the simpler one stays: less is noise
 _WORTH = 0.01
 
@@ -31,22 +33,28 @@ class Subject:
 
     Args:
         module: images ``(B, C, H, W)`` to one tensor; it is taken as in evaluation mode. It is not changed.
-        samples: images ``(N, C, H, W)`` of the wanted size, on which every way is compared with the module.
-        calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8.
+        samples: images ``(N, C, H, W)`` of the wanted size, on which every way in float is compared with the module.
+        calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8, and compared on.
+        largest_drop: in int8, the share of the calibration images on which the highest output may be another.
 
     Raises:
         InputError: if the network cannot be captured or gives more than one tensor.
     """
 
-    def __init__(self, module: nn.Module, samples: Tensor, calibration: Tensor | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, samples: Tensor, calibration: Tensor | None = None, largest_drop: float = 0.01
+    ) -> None:
         module = copy.deepcopy(module).cpu().eval()
-        self.samples, self.calibration = samples, calibration
+        self.samples, self.calibration, self.largest_drop = samples, calibration, largest_drop
         self.graph = rewritable(captured(module, samples))
         with torch.inference_mode():
             self.wanted = module(samples)
         if not isinstance(self.wanted, Tensor):
             raise InputError("only networks that give one tensor can be optimized")
-        self.scale = float(self.wanted.abs().max())
+        # eight bits are scaled for real images, and go astray on noise
+        self.real = None if calibration is None else calibration[:REAL_IMAGES]
+        with torch.inference_mode():
+            self.really = None if self.real is None else module(self.real)
         self.graphs: dict[Form, GraphModule] = {}
         self.applied: dict[Form, dict[str, int]] = {}
         self.translated: dict[tuple[str, Form, bool], object] = {}
@@ -62,6 +70,12 @@ class Subject:
         """The network as it was given and, if any rule applies, rewritten."""
         return (PLAIN,) if self.form(Form()) is self.graph else (PLAIN, Form())
 
+    def proof(self, precision: str) -> tuple[Tensor, Tensor]:
+        """Return images on which a way is compared with the network, and the network's outputs."""
+        if precision == "int8" and self.real is not None and self.really is not None:
+            return self.real, self.really
+        return self.samples, self.wanted
+
     def form(self, form: Form) -> GraphModule:
         """Return the graph of a form."""
         if form not in self.graphs:
@@ -75,7 +89,7 @@ class Subject:
             graph = self.form(form)
             if precision == "int8":
                 assert self.calibration is not None
-                self.translated[key] = quantised(graph, self.calibration).model
+                self.translated[key] = quantised(graph, self.calibration, largest_drop=self.largest_drop).model
             else:
                 self.translated[key] = ENGINES[engine].translate(graph, self.samples)
         return self.translated[key]
@@ -114,15 +128,13 @@ class Search:
         self.say(tried.name)
         try:
             run = ENGINES[name].start(self.subject.read_by(name, precision, form), self.images, precision, self.threads)
-            given = in_batches(run, self.subject.samples, self.batch)
+            images, wanted = self.subject.proof(precision)
+            given = in_batches(run, images, self.batch)
         except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
             self.tried[way] = replace(tried, problem=first_line(failure))
             return False
-        error = (
-            float((given - self.subject.wanted).abs().max()) / self.subject.scale
-            if self.subject.scale
-            else float(given.abs().max())
-        )
+        scale = float(wanted.abs().max())
+        error = float((given - wanted).abs().max()) / (scale or 1)
         if not error <= BOUNDS[precision]:  # also refuses NaN
             self.tried[way] = replace(
                 tried,

@@ -24,6 +24,7 @@ def optimize(
     engine: str | Sequence[str] = "auto",
     precision: str | Sequence[str] = "auto",
     calibration: Tensor | AnyPath | None = None,
+    largest_drop: float = 0.01,
     threads: int | None = None,
     in_chans: int | None = None,
     refresh: bool = False,
@@ -32,9 +33,9 @@ def optimize(
     """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
-    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16; in int8, 99 % of the calibration images must keep
-    their first class, for which the worst layers stay in float. If no rewritten form is faster than the network as it
-    was given, that is what you get. The choice is remembered for this network, setting and machine.
+    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16; in int8, all but ``largest_drop`` of the calibration
+    images must keep their first class, for which the worst layers stay in float. If no rewritten form is faster than
+    the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 
     Args:
         source: any module that takes images, a run's folder, a weight file, or a network's name.
@@ -45,6 +46,7 @@ def optimize(
         precision: "f32", "bf16", "int8", or several; "auto": the floats that the processor computes in.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
             folder of them, of which up to 300 are taken.
+        largest_drop: in int8, the share of the calibration images that may get another first class.
         threads: of the processor; default: all that this process may use.
         in_chans: channels of a module's images; default: those that its first convolution reads.
         refresh: measure again, even if the choice is known.
@@ -69,6 +71,7 @@ def optimize(
         engines=(QUICK_ON_GPU if on_gpu else QUICK) if engine == "auto" else _several(engine),
         precisions=None if precision == "auto" else _several(precision),
         calibration=calibration,
+        largest_drop=largest_drop,
         threads=threads or usable_cores(),
         refresh=refresh,
         say=say,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, nearest, needs
 from featherbone.verbs.folder import AnyPath
-from featherbone.verbs.proof import proof
+from featherbone.verbs.proof import inputs_of, proof
 from featherbone.weights import Header
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def export(
     in_chans: int | None = None,
     optimize: bool = False,
     folder: bool = False,
+    precision: Literal["f32", "int8"] = "f32",
+    calibration: Tensor | AnyPath | None = None,
+    largest_drop: float = 0.01,
 ) -> Exported:
     """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, rewritten exactly.
 
@@ -40,11 +43,22 @@ def export(
         optimize: try equal forms of the network on the format's engine on this machine, and write the fastest.
         folder: make ``out`` a folder that needs only the runtime: the model, ``preprocessing.json``, ``labels.txt``
             and ``run.py``, which classifies image files. The source must know its classes and preprocessing.
+        precision: "f32", or "int8" for OpenVINO: the rewritten network in eight-bit integers.
+        calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
+            folder of them, of which up to 300 are taken.
+        largest_drop: in int8, the share of the calibration images that may get another first class than from the
+            network; the worst layers stay in float for it.
 
     Raises:
         InputError: if an argument is not usable, or the file's outputs differ.
     """
+    if precision not in ("f32", "int8"):
+        raise InputError(f"precision={precision!r} is not allowed{nearest(precision, ('f32', 'int8'))}: f32 or int8")
+    if (calibration is None) is (precision == "int8"):
+        raise InputError("precision='int8' and calibration=... go together: give both, or neither")
     model, samples, header = proof(source, size=size, in_chans=in_chans)
+    if calibration is not None and not isinstance(calibration, Tensor):
+        calibration = inputs_of(calibration, header.preprocess if header else None, samples)
     with needs("export", "exporting"):
         from featherbone.deploy import export_network
     if folder:
@@ -57,6 +71,8 @@ def export(
         metadata=header.to_dict() if header else None,
         optimize=optimize,
         contents=_contents(header) if folder and header else None,
+        calibration=calibration,
+        largest_drop=largest_drop,
     )
 
 

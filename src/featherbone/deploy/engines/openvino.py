@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,28 @@ from featherbone.deploy.program import captured
 from featherbone.errors import needs
 
 
-def precisions() -> tuple[str, ...]:
-    """Return "f32", and "bf16" where the processor computes in it.
+@cache
+def core() -> Any:
+    """Return this process's one ``openvino.Core``, which is never closed.
+
+    On processors with AMX a core gives signals a stack of its own and, closed before a younger one, leaves a dead stack
+    behind: the next signal, be it Ctrl-C or a finished child process, ends Python.
 
     Raises:
         InputError: if OpenVINO is not installed.
     """
     with needs("export", "running with OpenVINO"):
         import openvino
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
+
+
+def precisions() -> tuple[str, ...]:
+    """Return "f32", and "bf16" where the processor computes in it.
+
+    Raises:
+        InputError: if OpenVINO is not installed.
+    """
+    able = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("f32", "bf16") if "BF16" in able else ("f32",)
 
 
@@ -50,7 +64,11 @@ def write(graph: GraphModule, images: Tensor, file: Path, metadata: Mapping[str,
     Raises:
         InputError: if OpenVINO is not installed.
     """
-    model = translate(graph, images)
+    save(translate(graph, images), file, metadata)
+
+
+def save(model: Any, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ``openvino.Model``; metadata stands in its ``rt_info``."""
     import openvino
 
     for key, value in metadata.items():
@@ -76,21 +94,17 @@ def load(path: Path, precision: str = "f32", threads: int = 0) -> Runner:
     Raises:
         InputError: if OpenVINO is not installed.
     """
-    with needs("export", "running OpenVINO files"):
-        import openvino
-    return run_model(openvino.Core().read_model(path), precision, threads)
+    return run_model(core().read_model(path), precision, threads)
 
 
 def run_model(model: Any, precision: str, threads: int) -> Runner:
     """Compile an ``openvino.Model``; 0 threads are OpenVINO's own choice."""
-    import openvino
-
     # an int8 model says itself where it computes in integers; between, in the shortest float there is
     floating = precisions()[-1] if precision == "int8" else precision
     hints: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": floating}
     if threads:
         hints |= {"INFERENCE_NUM_THREADS": threads}
-    compiled = openvino.Core().compile_model(model, "CPU", hints | {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
+    compiled = core().compile_model(model, "CPU", hints | {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
     request = compiled.create_infer_request()
 
     def run(images: Tensor) -> Tensor:
