@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.folders import find_images, labelled_images
-from featherbone.data.images import UnreadableImageError, is_grey, read_image
+from featherbone.data.folders import find_images
+from featherbone.data.images import UnreadableImageError, decoded, read_image
 from featherbone.data.loading import evaluation_transform, loader, training_transform
-from featherbone.data.opening import open_data
+from featherbone.data.opening import labelled_images, open_data
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 
@@ -33,6 +33,11 @@ def save(image: Image.Image, path: Path, **options: Any) -> Path:
 def pixel(path: Path, mode: str = "RGB") -> tuple[int, ...]:
     value = np.asarray(read_image(path, mode))[1, 1]  # type: ignore[arg-type]
     return tuple(int(v) for v in np.atleast_1d(value))
+
+
+def is_grey(path: Path) -> bool:
+    with decoded(path) as (_, seen):
+        return seen.grey
 
 
 def close(found: tuple[int, ...], wanted: tuple[int, ...], by: int = 6) -> bool:

@@ -17,6 +17,10 @@ from featherbone.cost import cost as cost
 from featherbone.cost import reconcile as reconcile
 from featherbone.cost import roofline as roofline
 from featherbone.data import Preprocess as Preprocess
+from featherbone.data.checked import DataCheck as DataCheck
+from featherbone.data.checked import Duplicates as Duplicates
+from featherbone.data.checked import Finding as Finding
+from featherbone.data.checked import Picture as Picture
 from featherbone.errors import InputError as InputError
 from featherbone.errors import InterruptedRunError as InterruptedRunError
 from featherbone.errors import needs as needs
@@ -51,6 +55,8 @@ from featherbone.spec import Spec as Spec
 from featherbone.spec import freeze as freeze
 from featherbone.spec import reset_head as reset_head
 from featherbone.train import Recipe as Recipe
+from featherbone.verbs.checking import check_data as check_data
+from featherbone.verbs.checking import data_page as data_page
 from featherbone.verbs.comparing import ONE_OF_EACH as ONE_OF_EACH
 from featherbone.verbs.comparing import compare as compare
 from featherbone.verbs.comparing import comparison_page as comparison_page

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analysing, comparing, costs, importing, models, optimizing, shipping, training
+from featherbone.cli import analysing, comparing, costs, data, importing, models, optimizing, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -39,3 +39,4 @@ for verb in (
     importing.import_,
 ):
     app.command(name=verb.__name__.rstrip("_"))(verb)
+app.add_typer(data.app, name="data")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import stat
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from featherbone.data.sets import Seen, Source
 from featherbone.errors import InputError
 
 Mode = Literal["L", "RGB"]
@@ -23,42 +27,66 @@ _UNREADABLE = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     TypeError,
-    OverflowError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
     MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
 )
-_GREY = ("1", "L", "LA", "La", "I", "F")
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_MOST_BYTES = 1 << 30
+_PROGRAMS = {"EPS", "WMF"}  # drawings that other programs draw: Pillow would start them
+_STRIP = 1 << 22  # pixels that are converted at once
+_LARGE = 1 << 24
+_one_large = threading.Lock()  # of many threads, one at a time holds a large image: bombs do not add up
 
 
 class UnreadableImageError(InputError):
     """The file is not an image that can be decoded; the message says why, without the path."""
 
 
-def read_image(source: Path | np.ndarray, mode: Mode = "RGB") -> Image.Image:
+def read_image(source: Source, mode: Mode = "RGB") -> Image.Image:
     """Decode an image completely: first frame, turned upright as its EXIF says, transparency laid on white, 8 bits.
 
     Args:
-        source: a file, or an array ``(H, W)`` or ``(H, W, 3)`` of uint8.
+        source: a file, an array ``(H, W)`` or ``(H, W, 3)`` of uint8, or an image stored elsewhere.
         mode: "RGB" or "L" (grey).
 
     Raises:
         UnreadableImageError: if it cannot be decoded.
+        InputError: if it is stored where it cannot be had.
+    """
+    with decoded(source) as (image, _):
+        return _converted(image, mode)
+
+
+@contextmanager
+def decoded(source: Source) -> Iterator[tuple[Image.Image, Seen]]:
+    """Yield an image, decoded as in ``read_image`` but in 8 bits of any mode, and what was seen of it.
+
+    Raises:
+        UnreadableImageError: if it cannot be decoded.
+        InputError: if it is stored where it cannot be had.
     """
     if isinstance(source, np.ndarray):
-        return Image.fromarray(source).convert(mode)
-    try:
-        with Image.open(source) as image:
-            image.load()
-            return _eight_bits(ImageOps.exif_transpose(image)).convert(mode)
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image" if source.stat().st_size else "the file is empty") from error
-    except _UNREADABLE as error:
-        raise UnreadableImageError(f"damaged: {error}".removesuffix(".")) from error
+        image = Image.fromarray(source)
+        yield image, Seen(image.width, image.height, image.mode)
+        return
+    # before anything is caught: that a shard cannot be fetched does not make its images bad
+    content = source if isinstance(source, Path) else io.BytesIO(source.read())
+    with ExitStack() as held:
+        yield _decode(content, held)
 
 
 @contextmanager
@@ -70,22 +98,89 @@ def without_pillows_warnings() -> Iterator[None]:
         yield
 
 
-def is_grey(source: Path | np.ndarray) -> bool:
-    """Return whether the image is stored without colour; reads the header only."""
-    if isinstance(source, np.ndarray):
-        return source.ndim == 2
-    with Image.open(source) as image:
-        return image.mode in _GREY or image.mode.startswith("I;")
+def check_file(path: Path) -> Path:
+    """Return the path of a file that may hold an image: opening a pipe would wait for ever.
+
+    Raises:
+        UnreadableImageError: if it is no file or far too large.
+        OSError: if nothing can be said of it.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
+    if status.st_size > _MOST_BYTES:
+        raise UnreadableImageError(f"too large: {status.st_size / 1e9:.1f} GB")
+    if not status.st_size:
+        raise UnreadableImageError("the file is empty")
+    return path
+
+
+def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, Seen]:
+    Image.init()
+    formats = [name for name in Image.ID if name not in _PROGRAMS]
+    try:
+        opened = check_file(content) if isinstance(content, Path) else content
+        stored = held.enter_context(Image.open(opened, formats=formats))
+        if stored.width * stored.height > _LARGE:
+            held.enter_context(_one_large)
+        mode, animated = stored.mode, _has_further_frames(stored)
+        stored.load()
+        turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        ImageOps.exif_transpose(stored, in_place=True)
+        image = _eight_bits(stored)
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("not an image") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"too large: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from error
+    except _UNREADABLE as error:
+        said = isinstance(error, OSError) and error.strerror  # without errno and path
+        raise UnreadableImageError(said or f"damaged: {error}".removesuffix(".")) from error
+    return image, Seen(image.width, image.height, mode, turned=turned, animated=animated)
+
+
+def _has_further_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))  # only some formats have it; GIF reads on to find out
+    except _UNREADABLE:
+        return True  # which is damaged, but the first one counts
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes that cover an image from top to bottom: what is done box by box needs little memory at once."""
+    rows = max(1, _STRIP // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey, or 32-bit integers or floats
-        values = np.asarray(image, dtype=np.float64)
-        top = float(values.max(initial=0.0))
-        sixteen = image.mode.startswith("I;") or top > 255
-        full_scale = 1.0 if image.mode == "F" and top <= 1 else 65535.0 if sixteen else 255.0
-        return Image.fromarray((values.clip(0, full_scale) * (255 / full_scale)).round().astype(np.uint8))
+        return _scaled(image)
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return _on_white(image)
     return image
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    top = float(values.max(initial=0, where=np.isfinite(values)))
+    sixteen = image.mode.startswith("I;") or top > 255
+    full_scale = 1.0 if image.mode == "F" and top <= 1 else 65535.0 if sixteen else 255.0
+    scaled = np.empty(values.shape, np.uint8)
+    for _, start, _, end in strips(image):
+        part = np.nan_to_num(values[start:end].astype(np.float64), posinf=full_scale)
+        scaled[start:end] = (part.clip(0, full_scale) * (255 / full_scale)).round()
+    return Image.fromarray(scaled)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    flat = Image.new("RGB", image.size)
+    for box in strips(image):
+        part = image.crop(box).convert("RGBA")
+        flat.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
+    return flat

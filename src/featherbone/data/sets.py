@@ -3,34 +3,74 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-Source = Path | np.ndarray
+
+class Stored(Protocol):
+    """An encoded image that lies somewhere else than in a file of its own: a small frozen value that pickles."""
+
+    @property
+    def name(self) -> str:
+        """What people know it by: one line, the same on every machine."""
+
+    @property
+    def group(self) -> str:
+        """What has to be fetched as a whole before it can be read; empty if it is read by itself."""
+
+    def read(self) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            InputError: if it cannot be had.
+        """
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Images and their labels, in a fixed order."""
+Source = Path | np.ndarray | Stored
 
-    sources: tuple[Source, ...]
-    labels: tuple[int, ...]
 
-    def __len__(self) -> int:
-        return len(self.labels)
+@dataclass(frozen=True)
+class Seen:
+    """What was found when an image was decoded.
 
-    @classmethod
-    def of(cls, items: Sequence[tuple[Source, int]]) -> ImageSet:
-        """Return the set of (image, label) pairs."""
-        return cls(tuple(source for source, _ in items), tuple(label for _, label in items))
+    Attributes:
+        width: pixels, upright.
+        height: pixels, upright.
+        mode: as stored, in Pillow's words ("RGB", "L", "CMYK", "I;16", ...).
+        turned: its EXIF tag turns or mirrors it.
+        animated: it has further frames.
+    """
 
-    def pick(self, indices: Iterable[int]) -> ImageSet:
-        """Return the images at ``indices``."""
-        chosen = list(indices)
-        return ImageSet(tuple(self.sources[i] for i in chosen), tuple(self.labels[i] for i in chosen))
+    width: int
+    height: int
+    mode: str
+    turned: bool = False
+    animated: bool = False
+
+    @property
+    def grey(self) -> bool:
+        """Whether it is stored without colour."""
+        return self.mode in {"1", "L", "LA", "La", "I", "F"} or self.mode.startswith("I;")
+
+    @property
+    def side(self) -> int:
+        """The shorter side, in pixels."""
+        return min(self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image of a source and the name of its class; ``seen`` if it was decoded before."""
+
+    source: Source
+    label: str
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +82,61 @@ class Skipped:
 
 
 @dataclass(frozen=True, eq=False)
+class Listing:
+    """What a source names, before its images are looked at.
+
+    Attributes:
+        name: opens the same source again, from any folder.
+        parts: images of "train", "val" and "test", those that there are; of "all" if nobody has split them.
+        classes: names in label order, if the source states them; else those of the images, sorted.
+        skipped: what can be no image, and why.
+        size: input side that suits the images, if the source knows.
+        kind: what a class is there, as a message says it.
+    """
+
+    name: str
+    parts: Mapping[str, Sequence[Item]]
+    classes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    size: int | None = None
+    kind: str = "class"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images and their labels, in a fixed order.
+
+    Attributes:
+        sources: the images.
+        labels: one class number each.
+        groups: sizes of consecutive runs of images of one shard that is fetched as a whole, so that whoever shuffles
+            can stay within a few of them; empty if any order costs the same.
+    """
+
+    sources: tuple[Source, ...]
+    labels: tuple[int, ...]
+    groups: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, items: Sequence[tuple[Source, int]]) -> ImageSet:
+        """Return the set of (image, label) pairs."""
+        sources = tuple(source for source, _ in items)
+        return cls(sources, tuple(label for _, label in items), _groups(sources))
+
+    def pick(self, indices: Iterable[int]) -> ImageSet:
+        """Return the images at ``indices``."""
+        return ImageSet.of([(self.sources[i], self.labels[i]) for i in indices])
+
+
+@dataclass(frozen=True, eq=False)
 class ImageData:
     """A classification data set, every image of it known to be readable.
 
     Attributes:
-        name: ``digits`` or the folder.
+        name: what ``open_data`` opens it by: ``digits``, a path, a pattern, a URL.
         classes: names, in label order.
         channels: 1 if every image is grey, else 3.
         size: input side that suits the images: 32, 64 or 224 pixels (digits: 16).
@@ -65,14 +155,30 @@ class ImageData:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of every image's name (or pixels) and label: equal for equal sets."""
-        digest = hashlib.sha256(repr(self.classes).encode())
+        """Digest of every image's name (or pixels) and label: equal for equal sets, wherever their folder lies."""
+        digest = hashlib.sha256(repr(self.classes).encode("utf-8", "surrogateescape"))
         for part in (self.train, self.val):
             for source, label in zip(part.sources, part.labels, strict=True):
-                digest.update(source.tobytes() if isinstance(source, np.ndarray) else _relative(source, self.name))
+                digest.update(_identity(source, Path(self.name)))
                 digest.update(b"%d;" % label)
         return digest.hexdigest()
 
 
-def _relative(path: Path, root: str) -> bytes:
-    return path.relative_to(root).as_posix().encode() + b"\0"
+def relative(path: Path, root: Path) -> Path:
+    """Return a path as seen from a folder, or from the folder of a table; unchanged if it lies elsewhere."""
+    for folder in (root, root.parent):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder)
+    return path
+
+
+def _identity(source: Source, root: Path) -> bytes:
+    if isinstance(source, np.ndarray):
+        return source.tobytes()
+    known = os.fsencode(relative(source, root).as_posix()) if isinstance(source, Path) else source.name.encode()
+    return known + b"\0"
+
+
+def _groups(sources: Sequence[Source]) -> tuple[int, ...]:
+    fetched = ["" if isinstance(source, (Path, np.ndarray)) else source.group for source in sources]
+    return tuple(len(list(run)) for _, run in groupby(fetched)) if any(fetched) else ()

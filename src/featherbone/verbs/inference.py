@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +22,8 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) 
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        data: ``"digits"`` or a folder of class folders, all of whose images count (those of its ``val`` or ``test`` if
-            it has one). Default, and for the folder that the run was trained on: the images that were held out.
+        data: ``"digits"`` or whatever else ``train`` takes; all its images count (those of its ``val`` or ``test`` part
+            if it has one). Default, and for the data that the run was trained on: the images that were held out.
         quiet: no progress on the error stream.
 
     Raises:
@@ -36,10 +35,9 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) 
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     with needs("train", "evaluating"):
-        from featherbone.data.folders import labelled_images
-        from featherbone.data.opening import open_data
+        from featherbone.data.opening import labelled_images, open_data, same_source
         from featherbone.train.evaluate import evaluate_classifier
-    if source == "digits" or str(Path(source).resolve()) == recipe.data:
+    if source == "digits" or same_source(source, recipe.data):
         everything = open_data(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
         images, skipped = everything.val, everything.skipped
         if everything.classes != header.classes:

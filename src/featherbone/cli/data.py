@@ -1,0 +1,68 @@
+"""data check: what is in a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import featherbone as fb
+from featherbone.cli.options import Debug, Json
+from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table
+
+app = typer.Typer(help="Look at a data set before anything is trained on it.", no_args_is_help=True)
+
+_MOST_CLASSES = 40
+
+
+@app.callback()
+def data() -> None:
+    """Look at a data set before anything is trained on it."""
+
+
+@app.command()
+def check(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="Whatever train takes: a folder, a table, shards ...")],
+    out: Annotated[Path | None, typer.Option(help="A page with sample pictures to write: .html.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Decode every image once and say what is broken, there twice, mislabelled, odd or missing."""
+    if out:
+        fb.check_output("--out", out, [".html"])
+    note(f"checking {source} ...")
+    found = fb.check_data(source)
+    if out:
+        fb.data_page(found, out, caption=f"featherbone data check {source}")
+    if json:
+        show_json({**found.to_dict(), **({"page": str(out)} if out else {})})
+        return
+    parts = list(found.counts)
+    rows = [(name, *(found.counts[part].get(name, 0) for part in parts)) for name in found.classes[:_MOST_CLASSES]]
+    show_table(("class", *parts), rows)
+    if len(found.classes) > _MOST_CLASSES:
+        say(f"and {len(found.classes) - _MOST_CLASSES} more (all of them with --json)")
+    say("")
+    show_table(("", ""), _facts(found), left=2)
+    say("")
+    for finding in found.findings:
+        say(f"{'grave' if finding.grave else 'note '}  {finding.text}", style="bold" if finding.grave else "")
+    if not found.findings:
+        say("nothing is wrong: every file can be read, and no picture is there twice")
+    show_skipped(found.broken)
+    if out:
+        say(f"\nwritten: {out}")
+    next_steps(["train", source] if out else ["data", "check", source, "--out", "data.html"])
+
+
+def _facts(found: fb.DataCheck) -> list[tuple[str, str]]:
+    width, height = found.side(0), found.side(1)
+    return [
+        ("data", found.name),
+        ("readable images", f"{found.images:,}"),
+        ("width, smallest to largest", f"{width[0]} to {width[2]}, median {width[1]} pixels"),
+        ("height", f"{height[0]} to {height[2]}, median {height[1]} pixels"),
+        ("stored as", ", ".join(f"{mode} {count:,}" for mode, count in found.modes.items())),
+        ("equal pictures", f"{len(found.duplicates):,} groups"),
+    ]

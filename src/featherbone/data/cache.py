@@ -1,0 +1,237 @@
+"""A bounded folder of whole remote files, shared by threads and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from filelock import FileLock, Timeout
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+
+from featherbone.errors import InputError, first_line
+
+ROOM = "FEATHERBONE_CACHE_GB"
+_USUAL_GB = 20.0
+_CHUNK = 1 << 20
+_TRIES = 3
+_EVICTIONS = 20  # between fetching and opening, by other processes, before we give up
+_PATIENCE_S = 0.05
+_SILENCE_S = 60.0
+_VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "LastModified", "Last-Modified", "mtime", "created")
+_NOT_THERE = {401, 403, 404, 410}  # public stores say 403 of what does not exist
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file at a URL in the state in which it was found: its size, and whatever else tells when it changes."""
+
+    url: str
+    size: int
+    version: str
+
+    @property
+    def key(self) -> str:
+        """A name for it that no other file and no other state of it has."""
+        return hashlib.sha256(repr((self.url, self.size, self.version)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Whole files, the last used of them, together never more than ``most_bytes``.
+
+    A file that is being fetched has its full size from the start, so the bound holds while it comes. One lock guards
+    the room, one each file; both are the system's, and end with the process that holds them.
+    """
+
+    folder: Path
+    most_bytes: int
+
+    @classmethod
+    def usual(cls) -> Cache:
+        """Return the cache of this user: in ``XDG_CACHE_HOME``, of ``FEATHERBONE_CACHE_GB`` gigabytes (20).
+
+        Raises:
+            InputError: if that is no number above 0.
+        """
+        given = os.environ.get(ROOM) or str(_USUAL_GB)
+        try:
+            most = float(given) * 1e9
+        except ValueError:
+            most = 0.0
+        if not 0 < most < float("inf"):
+            raise InputError(f"{ROOM}={given} is not allowed: a number of gigabytes above 0")
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cls(home / "featherbone" / "shards", int(most))
+
+    def opened(self, file: RemoteFile) -> BinaryIO:
+        """Open the local copy of a file, fetched unless it is here. It stays readable though others may need its room.
+
+        Raises:
+            InputError: if it cannot be fetched, is larger than the cache, or there is no room on the disk.
+        """
+        path = self.folder / f"{file.key}.tar"
+        if file.size > self.most_bytes:
+            raise InputError(
+                f"{file.url} has {file.size:,} bytes, more than the whole cache ({self.most_bytes:,}): raise {ROOM}"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for _ in range(_EVICTIONS):
+                if not _used(path):
+                    with FileLock(path.with_suffix(".lock")):
+                        if not _used(path):
+                            self._fetch(file, path)
+                with suppress(FileNotFoundError):  # others were quicker, and needed the room
+                    return path.open("rb")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InputError(f"the cache of shards ({self.most_bytes:,} bytes) is too small for so many processes")
+
+    def _fetch(self, file: RemoteFile, path: Path) -> None:
+        part = path.with_suffix(".part")
+        try:
+            for tries_left in reversed(range(_TRIES)):
+                self._reserve(part, file.size)
+                try:
+                    _download(file, part)
+                    break
+                except Exception as error:  # every storage has errors of its own
+                    if not tries_left or isinstance(error, (FileNotFoundError, InputError)):
+                        raise InputError(f"{file.url} cannot be fetched: {_said(error)}") from error
+                    time.sleep(_PATIENCE_S * 4 ** (_TRIES - tries_left))
+            with self._room():
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _reserve(self, part: Path, size: int) -> None:
+        """Make ``part`` a file of this size as soon as there is room."""
+        while True:
+            with self._room():
+                part.unlink(missing_ok=True)
+                if self._free(size) >= size:
+                    with part.open("wb") as file:
+                        file.truncate(size)
+                    return
+            time.sleep(_PATIENCE_S)  # others are fetching, and hold the room
+
+    def _room(self) -> FileLock:
+        """Return the lock under which files appear and go."""
+        return FileLock(self.folder / "room.lock")
+
+    def _free(self, wanted: int) -> int:
+        """Return the free bytes, after the files that were not used for longest have made room."""
+        parts = [part for part in self.folder.glob("*.part") if not _abandoned(part)]
+        whole = {path: path.stat() for path in self.folder.glob("*.tar")}
+        free = self.most_bytes - sum(status.st_size for status in whole.values()) - sum(map(_size, parts))
+        for path in sorted(whole, key=lambda path: whole[path].st_mtime_ns):
+            if free >= wanted:
+                break
+            with suppress(PermissionError):  # some systems keep what is open
+                path.unlink()
+                free += whole[path].st_size
+        return free
+
+
+def state_of(url: str) -> RemoteFile:
+    """Return a remote file as it is now.
+
+    Raises:
+        InputError: if it cannot be had, or its size is not known.
+    """
+    storage, path = file_system(url)
+    try:
+        info = storage.info(path)
+    except Exception as error:  # every storage has errors of its own
+        raise InputError(f"{url} cannot be had: {_said(error)}") from error
+    if info.get("size") is None:
+        raise InputError(f"{url} is of no use: its server does not say how large it is")
+    version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
+    return RemoteFile(url, int(info["size"]), version)
+
+
+def content_of(url: str) -> bytes | None:
+    """Return the content of a small remote file; nothing if there is none.
+
+    Raises:
+        InputError: if that is not clear.
+    """
+    storage, path = file_system(url)
+    try:
+        with _opened(storage, path) as file:
+            return file.read(_CHUNK)
+    except Exception as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)) or getattr(error, "status", None) in _NOT_THERE:
+            return None
+        raise InputError(f"{url} cannot be had: {_said(error)}") from error
+
+
+def file_system(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the storage that a URL names, and the path in it.
+
+    Raises:
+        InputError: if it is of an unknown kind, or a package for it is missing.
+    """
+    options: dict[str, Any] = {}
+    try:
+        if url.startswith("http"):  # its usual limit is five minutes for a whole file
+            import aiohttp
+
+            limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
+            options = {"client_kwargs": {"timeout": limits}}
+        storage, path = fsspec.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{url} cannot be opened: {first_line(error)}") from error
+    return storage, path
+
+
+def _download(file: RemoteFile, part: Path) -> None:
+    storage, path = file_system(file.url)
+    left = file.size
+    with _opened(storage, path) as remote, part.open("r+b") as local:
+        while left >= 0 and (chunk := remote.read(_CHUNK)):
+            left -= len(chunk)
+            local.write(chunk if left >= 0 else b"")
+    if left:
+        raise OSError(f"it should have {file.size:,} bytes, and has {'fewer' if left > 0 else 'more'}")
+
+
+def _opened(storage: AbstractFileSystem, path: str) -> AbstractBufferedFile:
+    return storage.open(path, "rb", **({"block_size": 0} if path.startswith("http") else {}))  # 0: as one stream
+
+
+def _used(path: Path) -> bool:
+    """Return whether a file is here, and note that it is wanted."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:  # given up meanwhile
+        return 0
+
+
+def _abandoned(part: Path) -> bool:
+    """Remove a half file whose process has died, and return whether it was one."""
+    try:
+        with FileLock(part.with_suffix(".lock"), timeout=0):
+            part.unlink(missing_ok=True)
+            return True
+    except Timeout:
+        return False
+
+
+def _said(error: BaseException) -> str:
+    """Return the reason: some storages say that a file is not there whatever has happened, and have it as the cause."""
+    return first_line(error.__cause__ or error)

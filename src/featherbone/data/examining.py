@@ -1,0 +1,116 @@
+"""Look closely at every image of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featherbone.data.checked import SMALL, DataCheck, Duplicates, Picture
+from featherbone.data.images import UnreadableImageError, decoded, strips
+from featherbone.data.looking import look_at, shown
+from featherbone.data.names import ALL, TRAIN, in_order
+from featherbone.data.sets import Listing, Seen, Skipped, Source
+
+_MOST_SAMPLES = 600  # of all classes together: the page holds them
+_OF_ONE_CLASS = 8
+
+
+@dataclass(frozen=True)
+class _Close:
+    """What was seen of an image, and digests of its pixels and of the file."""
+
+    seen: Seen
+    pixels: bytes
+    content: bytes
+
+
+_Good = list[tuple[Picture, _Close]]
+
+
+def examine(listing: Listing, *, quiet: bool) -> DataCheck:
+    """Decode every image of a listing once, in parallel, and return what was found."""
+    pictures = [
+        Picture(item.source, part, item.label, shown(item.source, listing.name, number))
+        for part, items in listing.parts.items()
+        for number, item in enumerate(items)
+    ]
+    verdicts = look_at([p.source for p in pictures], _look_closely, doing="checking images", quiet=quiet)
+    both = list(zip(pictures, verdicts, strict=True))
+    good: _Good = [(picture, verdict) for picture, verdict in both if isinstance(verdict, _Close)]
+    broken = [Skipped(picture.path, verdict) for picture, verdict in both if isinstance(verdict, str)]
+    classes = (*listing.classes, *in_order({picture.label for picture in pictures} - set(listing.classes)))
+    seen = [close.seen for _, close in good]
+    return DataCheck(
+        name=listing.name,
+        classes=classes,
+        counts={part: Counter(p.label for p, _ in good if p.part == part) for part in listing.parts},
+        sizes=Counter((one.width, one.height) for one in seen),
+        modes=dict(Counter(one.mode for one in seen).most_common()),
+        turned=sum(one.turned for one in seen),
+        further_frames=sum(one.animated for one in seen),
+        small=tuple(picture for picture, close in good if close.seen.side < SMALL),
+        broken=(*listing.skipped, *broken),
+        duplicates=_duplicates(good),
+        samples=_samples([picture for picture, _ in good], classes),
+    )
+
+
+def _look_closely(source: Source) -> _Close:
+    with decoded(source) as (image, seen):
+        pixels = _digest(image)
+    return _Close(seen, pixels, _content(source, pixels))
+
+
+def _digest(image: Image.Image) -> bytes:
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    for box in strips(image):
+        digest.update(image.crop(box).convert("RGB").tobytes())
+    return digest.digest()
+
+
+def _content(source: Source, pixels: bytes) -> bytes:
+    if isinstance(source, np.ndarray):
+        return pixels
+    if not isinstance(source, Path):
+        return hashlib.sha256(source.read()).digest()
+    try:
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
+
+
+def _duplicates(good: _Good) -> tuple[Duplicates, ...]:
+    """Return the pictures that are there more than once, those that harm first."""
+    equal: dict[bytes, _Good] = defaultdict(list)
+    for picture, close in good:
+        equal[close.pixels].append((picture, close))
+    groups = [
+        Duplicates(tuple(p for p, _ in group), same_bytes=len({close.content for _, close in group}) == 1)
+        for group in equal.values()
+        if len(group) > 1
+    ]
+    return tuple(sorted(groups, key=lambda group: (not group.across, not group.conflicting)))
+
+
+def _samples(pictures: Sequence[Picture], classes: Sequence[str]) -> tuple[Picture, ...]:
+    """Return some pictures of each class, spread over those to learn from (where there are none, over all)."""
+    wanted = min(_OF_ONE_CLASS, max(1, _MOST_SAMPLES // max(1, len(classes))))
+    of_class: dict[str, list[Picture]] = {name: [] for name in classes[:_MOST_SAMPLES]}
+    learnt = [p for p in pictures if p.part in {TRAIN, ALL}] or pictures
+    for picture in learnt:
+        if picture.label in of_class:
+            of_class[picture.label].append(picture)
+    return tuple(chain.from_iterable(_spread(found, wanted) for found in of_class.values()))
+
+
+def _spread(pictures: Sequence[Picture], wanted: int) -> list[Picture]:
+    places = {round(place) for place in np.linspace(0, len(pictures) - 1, min(wanted, len(pictures)))}
+    return [pictures[place] for place in sorted(places)]

@@ -1,0 +1,142 @@
+"""Hugging Face data sets: by name, or in the folder that ``save_to_disk`` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherbone.data.images import UnreadableImageError, check_file
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_of
+from featherbone.data.sets import Item, Listing, Skipped
+from featherbone.errors import InputError, first_line, needs, some
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_PREFIX = "hf:"
+_LABELS = ("label", "fine_label", "class", "target", "category")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An image in a row of a data set, as it was encoded."""
+
+    rows: Dataset
+    column: str
+    index: int
+    part: str
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """The split and the row."""
+        return f"{self.part}[{self.index}]"
+
+    def read(self) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            UnreadableImageError: if the row has none.
+        """
+        stored = self.rows[self.index][self.column]
+        if not stored:
+            raise UnreadableImageError("no image in this row")
+        if stored["bytes"] is not None:
+            return bytes(stored["bytes"])
+        try:
+            return check_file(Path(stored["path"])).read_bytes()
+        except (OSError, ValueError, TypeError) as error:
+            raise UnreadableImageError(first_line(error)) from error
+
+
+def list_named(source: str, *, quiet: bool) -> Listing:
+    """Return the images of the data set ``hf:NAME`` of the hub, downloaded unless it was before.
+
+    Raises:
+        InputError: if it cannot be had, or has no image or no label.
+    """
+    with needs("datasets", "a Hugging Face data set"):
+        import datasets
+    if quiet:
+        datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(source.removeprefix(_PREFIX))
+    except Exception as error:  # whatever hub, net and files may raise
+        raise InputError(f"{source} cannot be had: {first_line(error)}") from error
+    return _listing(source, loaded)
+
+
+def find_saved(path: Path) -> Listing | None:
+    """Return the images of a folder that ``save_to_disk`` wrote; nothing of other paths.
+
+    Raises:
+        InputError: if it cannot be read, or has no image or no label.
+    """
+    if not (path / "dataset_dict.json").is_file() and not (path / "state.json").is_file():
+        return None
+    with needs("datasets", "a Hugging Face data set"):
+        import datasets
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:  # Arrow and its fellows have errors of many kinds
+        raise InputError(f"{path} cannot be read as a Hugging Face data set: {first_line(error)}") from error
+    return _listing(str(path), loaded)
+
+
+def _listing(name: str, loaded: Dataset | Mapping[str, Dataset]) -> Listing:
+    splits = _splits(name, loaded) if isinstance(loaded, Mapping) else {ALL: loaded}
+    classes: tuple[str, ...] = ()
+    parts: dict[str, list[Item]] = {}
+    skipped: list[Skipped] = []
+    for part, rows in splits.items():
+        image, label = _columns(name, rows)
+        names = tuple(map(printable, getattr(rows.features[label], "names", None) or ()))
+        classes = classes or names
+        pairs = list(zip(_rows(rows, image, part), _labels(rows, label, names), strict=True))
+        items = [Item(row, text) for row, text in pairs if text]
+        if items:
+            parts[part] = items
+            skipped += [Skipped(row.name, "no label") for row, text in pairs if not text]
+        else:  # as test splits often are, so that nobody can cheat
+            skipped.append(Skipped(part, "no row has a label"))
+    if not parts:
+        raise InputError(f"{name} has no labelled image")
+    return Listing(name, parts, classes, tuple(skipped))
+
+
+def _splits(name: str, loaded: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    found = {split: rows for given, rows in loaded.items() if (split := split_of(given))}
+    if not found:
+        raise InputError(f"{name} has no split that is train, validation or test: {some(list(loaded))}")
+    return {part: found[part] for part in (TRAIN, VAL, TEST) if part in found}
+
+
+def _columns(name: str, rows: Dataset) -> tuple[str, str]:
+    from datasets import ClassLabel, Image
+
+    features = rows.features
+    images = [column for column, feature in features.items() if isinstance(feature, Image)]
+    named = [column for column, feature in features.items() if isinstance(feature, ClassLabel)]
+    usual = [column for column in _LABELS if column in features]
+    labels = [column for column in usual if column in named] + named + usual  # the surest first
+    if not images or not labels:
+        missing = "Image feature" if not images else "ClassLabel feature (or column called label)"
+        raise InputError(f"{name} has no {missing}; its columns are {some(list(features), most=12)}")
+    return images[0], labels[0]
+
+
+def _rows(rows: Dataset, column: str, part: str) -> list[Row]:
+    from datasets import Image
+
+    encoded = rows.select_columns([column]).cast_column(column, Image(decode=False))
+    return [Row(encoded, column, index, part) for index in range(len(rows))]
+
+
+def _labels(rows: Dataset, column: str, names: tuple[str, ...]) -> list[str]:
+    """Return the name of every row's class, empty if it has none; the hub's test splits often say -1."""
+    numbers = list(rows[column])
+    if not names:
+        return ["" if number is None else printable(str(number)) for number in numbers]
+    return [names[number] if number is not None and 0 <= number < len(names) else "" for number in numbers]

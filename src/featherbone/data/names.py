@@ -1,0 +1,67 @@
+"""Names that come from outside: of files, classes and splits."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+TRAIN, VAL, TEST, ALL = "train", "val", "test", "all"
+
+# the words for each split, those that count more first
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+
+# control characters, lone surrogates, line and paragraph separators; of the invisible formats only those that join
+_UNSHOWN = {"Cc", "Cs", "Zl", "Zp", "Cf"}
+_JOINERS = "\u200c\u200d"
+
+
+def printable(name: str) -> str:
+    r"""Return a name as one line that every terminal, page and file can hold; bytes that are no text as ``\xff``.
+
+    >>> print(printable("a\nb\udcff"))
+    a\nb\xff
+    """
+    return name if name.isprintable() else "".join(map(_shown, name))
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a word names: ``train``, ``val``, ``test`` or none.
+
+    >>> split_of("Validation"), split_of("holdout")
+    ('val', None)
+    """
+    return SPLIT_WORDS.get(name.strip().lower())
+
+
+def split_in(path: str) -> str | None:
+    """Return the split that a word of a path names, the last one first.
+
+    >>> split_in("imagenet-train-000000.tar"), split_in("val/000.tar"), split_in("trained/000.tar")
+    ('train', 'val', None)
+    """
+    words = (split_of(word) for word in reversed(re.split(r"[^a-zA-Z]+", path)))
+    return next((split for split in words if split), None)
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the different labels, sorted: as numbers if all of them are.
+
+    >>> in_order(["10", "9", "10"]), in_order(["b", "10", "9"])
+    (('9', '10'), ('10', '9', 'b'))
+    """
+    different = set(labels)
+    numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in different)
+    return tuple(sorted(different, key=(lambda label: (int(label), label)) if numbers else None))
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in _UNSHOWN or character in _JOINERS:
+        return character
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

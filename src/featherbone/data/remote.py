@@ -1,0 +1,140 @@
+"""Shards at URLs, of which a few lie here at a time: data that does not fit the disk."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from featherbone.data.cache import Cache, RemoteFile, content_of, file_system, state_of
+from featherbone.data.images import UnreadableImageError, without_pillows_warnings
+from featherbone.data.looking import look
+from featherbone.data.progress import watched
+from featherbone.data.sets import Item, Listing, Seen, Skipped
+from featherbone.data.shards import CLASS_FILES, Shard, class_names, exactly, expand, listing_of
+from featherbone.data.tars import samples_of
+from featherbone.errors import InputError
+from featherbone.files import write_text
+
+_AT_ONCE = 4  # shards that are fetched and read side by side
+_FORM = 1  # of an index file
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteMember:
+    """An image inside a tar file at a URL, which is fetched as a whole when one of its images is read."""
+
+    cache: Cache
+    shard: RemoteFile
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def group(self) -> str:
+        """The shard."""
+        return self.shard.url
+
+    def read(self) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            UnreadableImageError: if the shard is shorter than its index says.
+            InputError: if the shard cannot be fetched.
+        """
+        with self.cache.opened(self.shard) as file:
+            file.seek(self.offset)
+            return exactly(file.read(self.size), self.size)
+
+
+def list_remote(address: str, *, quiet: bool) -> Listing:
+    """Return the images of the shards that an address names; each is read once, and what was seen is kept.
+
+    Args:
+        address: a URL of tar files, with braces (``{000..099}``), and with ``*`` or a ``/`` at the end where the
+            storage can be listed (not over http).
+        quiet: show no progress bar.
+
+    Raises:
+        InputError: if a shard cannot be had, or there is no labelled image in them.
+    """
+    cache = Cache.usual()
+    urls = _urls(address)
+    root = _common_folder(urls)
+    with without_pillows_warnings(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = pool.map(lambda url: _shard(cache, url, url.removeprefix(root).partition("?")[0]), urls)
+        shards = list(watched(found, "reading shards", total=len(urls), quiet=quiet))
+    return listing_of(address, shards, _classes(dict.fromkeys([root, urls[0].rpartition("/")[0] + "/"])))
+
+
+def _urls(address: str) -> list[str]:
+    urls: list[str] = []
+    for url in expand(address):
+        storage, path = file_system(url)
+        if url.endswith("/") or "*" in url:
+            if url.startswith("http"):
+                raise InputError(
+                    f"{url} cannot be listed over http: name the shards with braces, shard-{{000..099}}.tar"
+                )
+            matches = storage.find(path) if url.endswith("/") else storage.glob(path)
+            tars = sorted(match for match in matches if match.endswith(".tar"))
+            if not tars:
+                raise InputError(f"{url} names no .tar file")
+            urls += [str(storage.unstrip_protocol(tar)) for tar in tars]
+        else:
+            urls.append(url)
+    return urls
+
+
+def _common_folder(urls: Sequence[str]) -> str:
+    protocol = urls[0].partition("://")[0]
+    folders = [posixpath.dirname(url.partition("://")[2].partition("?")[0]) for url in urls]
+    return f"{protocol}://{posixpath.commonpath(folders)}/"
+
+
+def _classes(folders: Iterable[str]) -> tuple[str, ...]:
+    for folder, name in product(folders, CLASS_FILES):
+        content = content_of(folder + name)
+        if content is not None:
+            return class_names(name, content)
+    return ()
+
+
+def _shard(cache: Cache, url: str, name: str) -> Shard:
+    shard = state_of(url)
+    kept = cache.folder / "index" / f"{shard.key}.json"
+    rows = _kept(kept)
+    if rows is None:
+        rows = _read(cache, shard)
+        write_text(kept, json.dumps({"form": _FORM, "url": url, **rows}))
+    items = [
+        Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, Seen(**seen))
+        for member, offset, size, label, seen in rows["images"]
+    ]
+    return Shard(name, items, [Skipped(f"{name}/{member}", reason) for member, reason in rows["skipped"]])
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return rows if rows["form"] == _FORM else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(cache: Cache, shard: RemoteFile) -> dict[str, Any]:
+    with cache.opened(shard) as file:
+        samples, odd = samples_of(file)
+    images, skipped = [], [(one.path, one.reason) for one in odd]
+    for sample in samples:
+        try:
+            seen = look(RemoteMember(cache, shard, sample.name, sample.offset, sample.size))
+            images.append((sample.name, sample.offset, sample.size, sample.label, asdict(seen)))
+        except UnreadableImageError as error:
+            skipped.append((sample.name, str(error)))
+    return {"images": images, "skipped": skipped}

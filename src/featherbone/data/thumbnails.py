@@ -1,0 +1,25 @@
+"""Small pictures that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from featherbone.data.images import UnreadableImageError, read_image
+from featherbone.data.sets import Source
+
+_SIDE = 96
+_TINY = 48  # up to here every pixel counts, and costs little
+
+
+def thumbnail(source: Source) -> str:
+    """Return an image, at most 96 pixels wide and high, as a data URI; empty if it cannot be read any more."""
+    try:
+        image = read_image(source)
+    except UnreadableImageError:
+        return ""
+    kind = "png" if max(image.size) <= _TINY else "jpeg"
+    image.thumbnail((_SIDE, _SIDE))
+    packed = io.BytesIO()
+    image.save(packed, kind, **({"quality": 82} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(packed.getvalue()).decode()}"

@@ -1,0 +1,145 @@
+"""The page of a data set: one file with pictures that works offline and runs nothing."""
+
+from __future__ import annotations
+
+import html
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+_HERE = Path(__file__).parent
+DUPLICATES = 60  # groups that are shown
+OF_ONE_GROUP = 6
+_ROWS = 1000  # of files that are left out
+
+_Values = Mapping[str, Any]
+
+
+def data_html(check: _Values, samples: Sequence[_Values], duplicates: Sequence[_Values], *, caption: str = "") -> str:
+    """Return the page of ``DataCheck.to_dict()``.
+
+    Args:
+        check: plain values. Every name in them may be hostile: all of them are escaped.
+        samples: pictures, each with part, label, path and a data URI (``uri``).
+        duplicates: groups of equal pictures of the same form (``images``), and how many there are (``count``).
+        caption: a line below the title.
+    """
+    page = Template((_HERE / "data.html").read_text(encoding="utf-8"))
+    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "data.css"))
+    return page.substitute(
+        style=style,
+        name=_safe(check["name"]),
+        caption=_safe(caption),
+        summary=_safe(_summary(check)),
+        findings=_findings(check["findings"]),
+        classes=_classes(check["classes"], samples),
+        forms=_forms(check),
+        duplicates=_duplicates(duplicates, len(check["duplicates"])),
+        broken=_broken(check["broken"]),
+    )
+
+
+def _safe(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _summary(check: _Values) -> str:
+    parts = _parts(check["classes"])
+    shares = ", ".join(f"{sum(row[part] for row in check['classes']):,} {part}" for part in parts)
+    return f"{check['images']:,} readable images ({shares}) of {len(check['classes'])} classes"
+
+
+def _parts(classes: Sequence[_Values]) -> list[str]:
+    return [key for key in classes[0] if key != "name"] if classes else []
+
+
+def _findings(findings: Sequence[_Values]) -> str:
+    if not findings:
+        return '<li class="fine">Nothing is wrong: every file can be read, and no picture is there twice.</li>'
+    return "".join(
+        f'<li class="{"grave" if finding["grave"] else "note"}">{_safe(finding["text"])}</li>' for finding in findings
+    )
+
+
+def _classes(classes: Sequence[_Values], samples: Sequence[_Values]) -> str:
+    parts = _parts(classes)
+    most = max((row[part] for row in classes for part in parts), default=0) or 1
+    pictures: dict[str, list[_Values]] = defaultdict(list)
+    for picture in samples:
+        pictures[picture["label"]].append(picture)
+    head = "".join(f"<th>{_safe(title)}</th>" for title in ("class", *parts, "samples"))
+    rows = "".join(
+        f"<tr><td>{_safe(row['name'])}</td>"
+        + "".join(f"<td>{_bar(row[part], most)}</td>" for part in parts)
+        + f'<td class="samples">{"".join(map(_image, pictures[row["name"]]))}</td></tr>'
+        for row in classes
+    )
+    return f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+
+
+def _bar(count: int, most: int) -> str:
+    return f'<span class="count">{count:,}</span><span class="bar" style="width:{60 * count / most:.1f}px"></span>'
+
+
+def _image(picture: _Values) -> str:
+    if not picture["uri"]:
+        return '<span class="gone">gone</span>'
+    name = _safe(picture["path"])
+    return f'<img src="{picture["uri"]}" alt="{name}" title="{name}">'
+
+
+def _forms(check: _Values) -> str:
+    sides = [
+        (what, *(f"{check[what][key]:,}" for key in ("smallest", "median", "largest"))) for what in ("width", "height")
+    ]
+    sizes = [(f"{one['width']} x {one['height']}", f"{one['images']:,}") for one in check["commonest_sizes"]]
+    other = check["different_sizes"] - len(sizes)
+    if other > 0:
+        sizes.append(
+            (f"{other:,} other sizes", f"{check['images'] - sum(s['images'] for s in check['commonest_sizes']):,}")
+        )
+    modes = [(mode, f"{count:,}") for mode, count in check["modes"].items()]
+    return (
+        _table(("pixels", "smallest", "median", "largest"), sides)
+        + _table(("size", "images"), sizes)
+        + _table(("stored as", "images"), modes)
+    )
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = "".join(f"<th>{_safe(title)}</th>" for title in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _duplicates(groups: Sequence[_Values], of: int) -> str:
+    if not groups:
+        return "<p>None.</p>"
+    rest = f"<p>{of - len(groups):,} more groups are in --json.</p>" if of > len(groups) else ""
+    return f'<div class="groups">{"".join(map(_group, groups))}</div>{rest}'
+
+
+def _group(group: _Values) -> str:
+    marks = [
+        *(["in more than one part"] if group["across_parts"] else []),
+        *(["different labels"] if group["conflicting_labels"] else []),
+        "the same file" if group["same_bytes"] else "equal pixels in different files",
+    ]
+    grave = " grave" if group["across_parts"] or group["conflicting_labels"] else ""
+    figures = "".join(
+        f"<figure>{_image(picture)}<figcaption><b>{_safe(picture['part'])} / {_safe(picture['label'])}</b>"
+        f"<br>{_safe(picture['path'])}</figcaption></figure>"
+        for picture in group["images"]
+    )
+    more = group["count"] - len(group["images"])
+    rest = f"<p>and {more:,} more</p>" if more else ""
+    return f'<div class="group{grave}"><p>{"; ".join(marks)}</p><div class="row">{figures}</div>{rest}</div>'
+
+
+def _broken(files: Sequence[_Values]) -> str:
+    if not files:
+        return "<p>None.</p>"
+    rest = f"<p>{len(files) - _ROWS:,} more are in --json.</p>" if len(files) > _ROWS else ""
+    return _table(("file", "why"), [(file["path"], file["reason"]) for file in files[:_ROWS]]) + rest

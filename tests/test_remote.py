@@ -1,0 +1,186 @@
+"""Shards at URLs come into a bounded folder, as wholes, and leave no half behind."""
+
+import functools
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from tarring import Sums, all_sums, write_shards
+from torch.utils.data import DataLoader
+
+import featherbone as fb
+from featherbone.data.cache import ROOM, Cache, RemoteFile
+from featherbone.data.images import read_image
+from featherbone.data.opening import open_data
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server on loopback that notes what is asked, and may break off in the middle."""
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[str] = []
+        self.breaks = 0
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        super().do_GET()
+
+    def copyfile(self, source: io.BufferedIOBase, outputfile: io.BufferedIOBase) -> None:  # type: ignore[override]
+        if self.path.endswith(".tar") and self.server.breaks:
+            self.server.breaks -= 1
+            outputfile.write(source.read(5000))
+            self.close_connection = True
+            return
+        outputfile.write(source.read())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, own_cache: Path) -> Iterator[Server]:
+    (tmp_path / "served").mkdir()
+    with Server(tmp_path / "served") as found:
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def held(cache: Path) -> list[Path]:
+    return [path for path in (cache / "featherbone" / "shards").iterdir() if path.suffix in {".tar", ".part"}]
+
+
+def total(cache: Path) -> int:
+    found = 0
+    for path in held(cache):
+        try:
+            found += path.stat().st_size
+        except FileNotFoundError:  # it went meanwhile
+            continue
+    return found
+
+
+def test_shards_at_urls_come_into_a_bounded_folder(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: fb.Run
+) -> None:
+    shards = write_shards(colours, tmp_path / "served" / "sets", "s-{:03d}.tar")
+    bound = 2 * max(shard.stat().st_size for shard in shards)
+    monkeypatch.setenv(ROOM, str(bound / 1e9))
+    address = f"{server.url}/sets/s-{{000..003}}.tar"
+    data, folder = open_data(address, quiet=True), open_data(colours, quiet=True)
+    assert (data.name, data.classes, data.size) == (address, folder.classes, folder.size)
+    assert sum(data.train.groups) == len(data.train)
+    assert len(data.train.groups) == 4
+    assert total(own_cache) <= bound
+    assert all_sums(data) == all_sums(folder)
+    # every image again, in an order that no cache likes
+    for source in data.train.sources[::7] + data.train.sources[::5]:
+        assert read_image(source).size == (16, 16)
+        assert total(own_cache) <= bound
+    server.asked.clear()
+    again = open_data(address, quiet=True)
+    assert again.fingerprint == data.fingerprint
+    assert [path for path in server.asked if path.endswith(".tar")] == []  # what was seen was kept
+    assert fb.evaluate(finished.folder, address, quiet=True).confusion.sum() == 48
+    assert {path.suffix for path in held(own_cache)} == {".tar"}
+
+
+def test_processes_share_one_small_cache(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is that of two shards, and processes that want all four come and go."""
+    shards = write_shards(colours, tmp_path / "served", "s-{:03d}.tar")
+    bound = 2 * max(shard.stat().st_size for shard in shards)
+    monkeypatch.setenv(ROOM, str(bound / 1e9))
+    images = open_data(f"{server.url}/s-{{000..003}}.tar", quiet=True).train
+    order = [*range(len(images)), *reversed(range(len(images)))]
+    loader = DataLoader(Sums(images), batch_size=None, num_workers=2, sampler=order)
+    wanted = list(map(Sums(images).__getitem__, range(len(images))))
+    found = []
+    for one in loader:
+        found.append(one)
+        assert total(own_cache) <= bound
+    assert found == [*wanted, *reversed(wanted)]
+    assert {path.suffix for path in held(own_cache)} == {".tar"}
+
+
+def test_a_fetch_that_breaks_is_tried_again_and_leaves_no_half(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
+    server.breaks = 1
+    data = open_data(f"{server.url}/s-000.tar", quiet=True)
+    assert len(data.train) + len(data.val) == 48
+    for path in held(own_cache):
+        path.unlink()
+    server.breaks = 99
+    with pytest.raises(fb.InputError, match=r"s-000.tar cannot be fetched"):
+        read_image(data.train.sources[0])
+    assert held(own_cache) == []
+    server.breaks = 0
+    assert read_image(data.train.sources[0]).size == (16, 16)
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=24)  # another one under the same name
+    for path in held(own_cache):
+        path.unlink()
+    with pytest.raises(fb.InputError, match="has fewer"):
+        read_image(data.train.sources[0])
+    assert open_data(f"{server.url}/s-000.tar", quiet=True).fingerprint != data.fingerprint
+
+
+def test_what_cannot_be_fetched_is_said(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
+    for address, said in (
+        (f"{server.url}/none.tar", "none.tar cannot be had: 404"),
+        ("http://127.0.0.1:9/a.tar", "cannot be had: Cannot connect"),
+        (f"{server.url}/", "cannot be listed over http"),
+        ("gopher://a/b.tar", "cannot be opened: Protocol not known: gopher"),
+    ):
+        with pytest.raises(fb.InputError, match=said):
+            open_data(address, quiet=True)
+    monkeypatch.setenv(ROOM, "0.00001")
+    with pytest.raises(fb.InputError, match="more than the whole cache"):
+        open_data(f"{server.url}/s-000.tar", quiet=True)
+    monkeypatch.setenv(ROOM, "much")
+    with pytest.raises(fb.InputError, match=f"{ROOM}=much is not allowed"):
+        open_data(f"{server.url}/s-000.tar", quiet=True)
+
+
+def test_a_half_file_of_a_dead_process_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "dead.part").write_bytes(bytes(900))
+    storage = fsspec.filesystem("memory")
+    storage.pipe("/dead-test/a.tar", bytes(800))
+    cache = Cache(tmp_path, 1000)
+    with cache.opened(RemoteFile("memory://dead-test/a.tar", 800, "")) as file:
+        assert file.read() == bytes(800)
+    assert not (tmp_path / "dead.part").exists()
+
+
+def test_a_storage_that_can_be_listed(colours: Path, own_cache: Path, tmp_path: Path) -> None:
+    storage = fsspec.filesystem("memory")
+    for path in [*write_shards(colours, tmp_path / "s", "train-{:03d}.tar"), tmp_path / "s" / "classes.txt"]:
+        storage.pipe(f"/bucket/sets/{path.name}", path.read_bytes())
+    try:
+        listed = open_data("memory://bucket/sets/", quiet=True)
+        assert listed.classes == ("blue", "green", "red")
+        assert open_data("memory://bucket/sets/train-*.tar", quiet=True).fingerprint == listed.fingerprint
+        with pytest.raises(fb.InputError, match="names no .tar file"):
+            open_data("memory://bucket/other/", quiet=True)
+    finally:
+        storage.rm("/bucket", recursive=True)
