@@ -137,62 +137,60 @@ class DataCheck:
         }
 
     def _about_duplicates(self) -> Iterator[Finding]:
-        across = _pictures(group for group in self.duplicates if group.across)
+        across = [group for group in self.duplicates if group.across]
         if across:
-            text = f"{across} pictures are in more than one part: what is measured on them is memory, not recognition"
-            yield Finding("leak", across, grave=True, text=text)
-        conflicting = _pictures(group for group in self.duplicates if group.conflicting)
+            text = "in more than one part: what is measured on the second is memory, not recognition"
+            yield _finding("leak", across, text, grave=True)
+        conflicting = [group for group in self.duplicates if group.conflicting]
         if conflicting:
-            text = f"{conflicting} pictures are equal to one with another label: one of the labels is wrong"
-            yield Finding("conflict", conflicting, grave=True, text=text)
-        plain = _pictures(group for group in self.duplicates if not group.across and not group.conflicting)
+            yield _finding("conflict", conflicting, "with more than one label: only one can be right", grave=True)
+        plain = [group for group in self.duplicates if not group.across and not group.conflicting]
         if plain:
-            split = ALL in self.counts
-            after = ": a split may put equal ones on both sides" if split else ", within one part and class"
-            yield Finding("duplicate", plain, grave=split, text=f"{plain} pictures are there more than once{after}")
+            unsplit = ALL in self.counts
+            after = ": a split may put equal ones on both sides" if unsplit else ", in one part and class"
+            yield _finding("duplicate", plain, f"more than once{after}", grave=unsplit)
 
     def _about_classes(self) -> Iterator[Finding]:
         learnt = next((self.counts[part] for part in (TRAIN, ALL) if part in self.counts), None)
         if learnt is None:
-            text = f"there is nothing to learn from: only the part {', '.join(self.counts)}"
+            text = f"nothing to learn from: only the part {', '.join(self.counts)}"
             yield Finding("nothing-to-learn", self.images, grave=True, text=text)
             return
         of_class = {name: learnt.get(name, 0) for name in self.classes}
         absent = [name for name, n in of_class.items() if not n]
         if absent:
-            text = f"nothing to learn from in {len(absent)} classes: {some(absent)}"
+            text = f"{_count(len(absent), 'class', 'classes')} with nothing to learn from: {some(absent)}"
             yield Finding("absent", 0, grave=True, text=text)
-        few = {name: n for name, n in of_class.items() if 0 < n < FEW}
+        few = [f"{name} ({n})" for name, n in of_class.items() if 0 < n < FEW]
         if few:
-            names = some([f"{name} ({n})" for name, n in few.items()])
-            text = f"fewer than {FEW} images to learn from in {len(few)} classes: {names}"
-            yield Finding("few", sum(few.values()), grave=False, text=text)
+            classes = _count(len(few), "class", "classes")
+            text = f"{classes} with fewer than {FEW} images to learn from: {some(few)}"
+            yield Finding("few", sum(n for n in of_class.values() if n < FEW), grave=False, text=text)
         if len(self.classes) == 1:
-            yield Finding("one-class", self.images, grave=True, text="there is one class only: a classifier needs two")
+            yield Finding("one-class", self.images, grave=True, text="one class only: a classifier needs two or more")
         most, least = max(of_class.values(), default=0), min((n for n in of_class.values() if n), default=0)
         if most >= _UNBALANCED * least > 0:
-            text = f"the largest class has {most} images, the smallest {least}: accuracy alone will hide the small ones"
+            text = f"{most} images in the largest class, {least} in the smallest: accuracy alone hides the small ones"
             yield Finding("unbalanced", most, grave=False, text=text)
 
     def _about_files(self) -> Iterator[Finding]:
-        if self.broken:
-            text = f"{len(self.broken)} files cannot be used, and are left out"
-            yield Finding("broken", len(self.broken), grave=False, text=text)
-        if self.small:
-            text = f"{len(self.small)} images have a side below {SMALL} pixels"
-            yield Finding("small", len(self.small), grave=False, text=text)
-        if self.turned:
-            text = f"{self.turned} images are turned upright as their EXIF tag says"
-            yield Finding("turned", self.turned, grave=False, text=text)
-        if self.further_frames:
-            text = f"{self.further_frames} files have several frames, of which the first counts"
-            yield Finding("frames", self.further_frames, grave=False, text=text)
         odd = {mode: n for mode, n in self.modes.items() if mode not in _USUAL_MODES}
-        if odd:
-            named = ", ".join(f"{mode} {n}" for mode, n in odd.items())
-            text = f"{sum(odd.values())} images are not stored as 8-bit colour or grey, and are turned into it: {named}"
-            yield Finding("modes", sum(odd.values()), grave=False, text=text)
+        forms = ", ".join(f"{mode} {n}" for mode, n in odd.items())
+        for kind, count, noun, text in (
+            ("broken", len(self.broken), "file", "that cannot be used, left out"),
+            ("small", len(self.small), "image", f"with a side below {SMALL} pixels"),
+            ("turned", self.turned, "image", "turned upright, as the EXIF tag says"),
+            ("frames", self.further_frames, "file", "with several frames, of which the first counts"),
+            ("modes", sum(odd.values()), "image", f"converted, because not stored as 8-bit colour or grey: {forms}"),
+        ):
+            if count:
+                yield Finding(kind, count, grave=False, text=f"{_count(count, noun)} {text}")
 
 
-def _pictures(groups: Iterator[Duplicates] | Sequence[Duplicates]) -> int:
-    return sum(len(group.pictures) for group in groups)
+def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, grave: bool) -> Finding:
+    files = sum(len(group.pictures) for group in groups)
+    return Finding(kind, files, grave=grave, text=f"{_count(len(groups), 'picture')} ({files} files) {text}")
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

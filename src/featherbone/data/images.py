@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from featherbone.data.sets import Seen, Source
 from featherbone.errors import InputError
@@ -121,7 +121,7 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
     try:
         opened = check_file(content) if isinstance(content, Path) else content
         stored = held.enter_context(Image.open(opened, formats=formats))
-        if stored.width * stored.height > _LARGE:
+        if _pixels_at_once(stored) > _LARGE:
             held.enter_context(_one_large)
         mode, animated = stored.mode, _has_further_frames(stored)
         stored.load()
@@ -138,6 +138,16 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
         said = isinstance(error, OSError) and error.strerror  # without errno and path
         raise UnreadableImageError(said or f"damaged: {error}".removesuffix(".")) from error
     return image, Seen(image.width, image.height, mode, turned=turned, animated=animated)
+
+
+def _pixels_at_once(image: Image.Image) -> int:
+    """Return how many pixels decoding needs memory for: the tiles of a TIFF file may be far larger than it is."""
+    tags = getattr(image, "tag_v2", {})
+    tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+    pixels = image.width * image.height
+    if tile > max(_LARGE, 4 * pixels):
+        raise UnreadableImageError(f"damaged: tiles of {tile:,} pixels in an image of {pixels:,}")
+    return max(pixels, tile)
 
 
 def _has_further_frames(image: Image.Image) -> bool:
@@ -168,12 +178,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _scaled(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
-    top = float(values.max(initial=0, where=np.isfinite(values)))
+    whole = values.dtype.kind != "f"
+    top = float(values.max(initial=0, where=True if whole else np.isfinite(values)))
     sixteen = image.mode.startswith("I;") or top > 255
     full_scale = 1.0 if image.mode == "F" and top <= 1 else 65535.0 if sixteen else 255.0
     scaled = np.empty(values.shape, np.uint8)
     for _, start, _, end in strips(image):
-        part = np.nan_to_num(values[start:end].astype(np.float64), posinf=full_scale)
+        with np.errstate(invalid="ignore"):  # some of what is no number complains when it is copied
+            part = np.nan_to_num(values[start:end].astype(np.float64), posinf=full_scale)
         scaled[start:end] = (part.clip(0, full_scale) * (255 / full_scale)).round()
     return Image.fromarray(scaled)
 

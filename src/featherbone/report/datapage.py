@@ -71,7 +71,7 @@ def _classes(classes: Sequence[_Values], samples: Sequence[_Values]) -> str:
         pictures[picture["label"]].append(picture)
     head = "".join(f"<th>{_safe(title)}</th>" for title in ("class", *parts, "samples"))
     rows = "".join(
-        f"<tr><td>{_safe(row['name'])}</td>"
+        f'<tr><td title="{_safe(row["name"])}">{_safe(row["name"])}</td>'
         + "".join(f"<td>{_bar(row[part], most)}</td>" for part in parts)
         + f'<td class="samples">{"".join(map(_image, pictures[row["name"]]))}</td></tr>'
         for row in classes
@@ -87,7 +87,8 @@ def _image(picture: _Values) -> str:
     if not picture["uri"]:
         return '<span class="gone">gone</span>'
     name = _safe(picture["path"])
-    return f'<img src="{picture["uri"]}" alt="{name}" title="{name}">'
+    tiny = ' class="tiny"' if picture["uri"].startswith("data:image/png") else ""
+    return f'<img src="{picture["uri"]}" alt="{name}" title="{name}"{tiny}>'
 
 
 def _forms(check: _Values) -> str:

@@ -37,14 +37,16 @@ def data_page(check: DataCheck, path: AnyPath, *, caption: str = "") -> None:
         InputError: if the file cannot be written.
     """
     with needs("train", "reading images"):
+        from featherbone.data.images import without_pillows_warnings
         from featherbone.data.thumbnails import thumbnail
-    samples = [{**picture.to_dict(), "uri": thumbnail(picture.source)} for picture in check.samples]
-    groups = [
-        {
-            **group.to_dict(),
-            "images": [{**p.to_dict(), "uri": thumbnail(p.source)} for p in group.pictures[:OF_ONE_GROUP]],
-            "count": len(group.pictures),
-        }
-        for group in check.duplicates[:DUPLICATES]
-    ]
+    with without_pillows_warnings():
+        samples = [{**picture.to_dict(), "uri": thumbnail(picture.source)} for picture in check.samples]
+        groups = [
+            {
+                **group.to_dict(),
+                "images": [{**p.to_dict(), "uri": thumbnail(p.source)} for p in group.pictures[:OF_ONE_GROUP]],
+                "count": len(group.pictures),
+            }
+            for group in check.duplicates[:DUPLICATES]
+        ]
     write_text(path, data_html(check.to_dict(), samples, groups, caption=caption))

@@ -1,0 +1,220 @@
+"""A check finds what is wrong with a data set, and its page shows it to nobody's harm."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_classes
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from tarring import write_shards
+
+import featherbone as fb
+from featherbone.cli import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<script>alert('1')</script>\"&\n\U0001f438"
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    random = np.random.default_rng(seed)
+    return Image.fromarray(random.integers(0, 255, (size[1], size[0], 3), np.uint8))
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Path:
+    """Two classes in two parts, with everything that a check looks for."""
+    root = tmp_path / "troubled"
+    for part, count in (("train", 12), ("val", 4)):
+        for label, name in enumerate(("cat", EVIL.replace("/", "\u2215"))):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count if label or part == "val" else 5):
+                noise(100 * label + i + 50 * (part == "val")).save(root / part / name / f"{i}.png")
+    cats = root / "train" / "cat"
+    shutil.copy(cats / "0.png", root / "val" / "cat" / "leak.png")
+    Image.open(cats / "1.png").save(cats / "again.bmp")
+    dogs = next(folder for folder in (root / "train").iterdir() if folder.name != "cat")
+    shutil.copy(cats / "2.png", dogs / "no-dog.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(900).save(dogs / "turned.png", exif=exif)
+    noise(901).convert("CMYK").save(dogs / "cmyk.jpg")
+    noise(902, (9, 40)).save(dogs / f"{EVIL}.png".replace("/", "\u2215"))
+    noise(903).save(dogs / "moving.gif", save_all=True, append_images=[noise(904)])
+    (dogs / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    (root / "val" / "bird").mkdir()
+    noise(905).save(root / "val" / "bird" / "0.png")
+    return root
+
+
+def test_what_is_found(troubled: Path) -> None:
+    check = fb.check_data(troubled, quiet=True)
+    assert {finding.kind: finding.images for finding in check.findings} == {
+        "leak": 2, "conflict": 2, "absent": 0, "duplicate": 2, "few": 6, "broken": 1, "small": 1, "turned": 1,
+        "frames": 1, "modes": 2,
+    }  # fmt: skip
+    assert [finding.kind for finding in check.findings if finding.grave] == ["leak", "conflict", "absent"]
+    assert {part: sum(counts.values()) for part, counts in check.counts.items()} == {"train": 23, "val": 10}
+    assert check.images == 33
+    across, conflicting, plain = check.duplicates
+    assert (across.across, across.conflicting, across.same_bytes) == (True, False, True)
+    assert [picture.path for picture in across.pictures] == ["train/cat/0.png", "val/cat/leak.png"]
+    assert (conflicting.across, conflicting.conflicting) == (False, True)
+    assert (plain.same_bytes, plain.across) == (False, False)
+    assert check.modes == {"RGB": 31, "CMYK": 1, "P": 1}
+    assert check.sizes[30, 40] == 1  # upright
+    assert (check.side(0), check.side(1)) == ((9, 40, 40), (30, 30, 40))
+    assert [(Path(file.path).name, file.reason) for file in check.broken] == [("cut.jpg", "not an image")]
+    values = json.loads(json.dumps(check.to_dict()))
+    assert values["images"] == 33
+    assert {row["name"]: row["train"] for row in values["classes"]}["bird"] == 0
+    assert values["duplicates"][0]["images"][1] == {"part": "val", "label": "cat", "path": "val/cat/leak.png"}
+    assert len(values["findings"]) == len(check.findings)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(colours: Path, own_cache: Path) -> None:
+    assert fb.check_data(colours, quiet=True).findings == ()
+    write_shards(colours, colours.parent / "shards")
+    check = fb.check_data(colours.parent / "shards", quiet=True)
+    assert (check.findings, check.images, check.classes) == ((), 48, ("blue", "green", "red"))
+
+
+def test_equal_pictures_in_what_will_be_split_are_grave(colours: Path) -> None:
+    shutil.copy(colours / "red" / "00.png", colours / "red" / "copy.png")
+    (finding,) = fb.check_data(colours, quiet=True).findings
+    assert (finding.kind, finding.grave) == ("duplicate", True)
+    assert "on both sides" in finding.text
+
+
+def test_what_cannot_be_trained_on_can_be_checked(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "one", count=10)
+    for name in ("blue", "green"):
+        shutil.rmtree(tmp_path / "one" / name)
+    assert [finding.kind for finding in fb.check_data(tmp_path / "one", quiet=True).findings] == ["one-class"]
+    (tmp_path / "test").mkdir()
+    (tmp_path / "one").rename(tmp_path / "both").rename(tmp_path / "test" / "x")
+    found = fb.check_data(tmp_path, quiet=True)
+    assert [finding.kind for finding in found.findings] == ["nothing-to-learn"]
+    (tmp_path / "empty" / "a").mkdir(parents=True)
+    empty = fb.check_data(tmp_path / "empty", quiet=True)
+    assert (empty.images, empty.side(0)) == (0, (0, 0, 0))
+    assert {finding.kind for finding in empty.findings} == {"absent", "one-class"}
+
+
+def test_digits() -> None:
+    check = fb.check_data("digits", quiet=True)
+    assert check.images == 1797
+    assert check.modes == {"L": 1797}
+    assert [finding.kind for finding in check.findings] == ["small"]
+
+
+class Reader(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_no_name_becomes_part_of_the_page(troubled: Path, tmp_path: Path) -> None:
+    fb.data_page(fb.check_data(troubled, quiet=True), tmp_path / "page.html", caption="</p><script>$name")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert "script" not in {tag for tag, _ in reader.tags}
+    assert "&lt;script&gt;alert(&#x27;1&#x27;)" in text
+    assert "\\n\U0001f438" in text
+    assert "&lt;script&gt;$name" in text
+    allowed = {
+        "src",
+        "alt",
+        "title",
+        "class",
+        "style",
+        "lang",
+        "charset",
+        "content",
+        "name",
+        "http-equiv",
+        "rel",
+        "href",
+    }
+    assert {name for _, attributes in reader.tags for name in attributes} <= allowed
+    sources = [attributes.get("src") or attributes.get("href") or "data:" for _, attributes in reader.tags]
+    assert all(source.startswith("data:") for source in sources)
+    assert sum(tag == "img" for tag, _ in reader.tags) >= 2 * 3 + 8
+    before = (tmp_path / "page.html").stat().st_size
+    shutil.rmtree(troubled / "train" / "cat")
+    check = fb.check_data(troubled, quiet=True)
+    shutil.rmtree(troubled / "val")
+    fb.data_page(check, tmp_path / "page.html")  # pictures that went since are said to be gone
+    assert (tmp_path / "page.html").stat().st_size < before
+
+
+@pytest.fixture
+def page(troubled: Path, tmp_path: Path) -> Iterator[Page]:
+    """The page in a real browser, without a net; any word on its console fails the test."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    fb.data_page(fb.check_data(troubled, quiet=True), tmp_path / "page.html")
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_context(viewport={"width": 390, "height": 900}, offline=True).new_page()
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.on("dialog", lambda dialog: said.append(dialog.message))
+        opened.on("request", lambda asked: said.append(asked.url) if asked.url.startswith("http") else None)
+        opened.goto((tmp_path / "page.html").as_uri())
+        yield opened
+        browser.close()
+    assert said == []
+
+
+def test_the_page_in_a_browser(page: Page) -> None:
+    widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) >= 14
+    assert min(widths) > 0
+    assert page.locator(".findings .grave").count() == 3
+    assert page.locator(".group.grave").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "alert('1')" in page.locator(".classes").inner_text()
+
+
+def test_the_verb(
+    troubled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["featherbone", "data", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    code, out, err = run(troubled)
+    assert (code, err) == (0, "")
+    for said in (
+        "cut.jpg",
+        "grave  1 picture (2 files) in more than one part",
+        "cmyk" not in out and "CMYK 1",
+        "next:",
+    ):
+        assert said
+        assert said in out
+    code, out, err = run(troubled, "--json", "--out", tmp_path / "p.html")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["page"] == str(tmp_path / "p.html")
+    assert (tmp_path / "p.html").stat().st_size > 10_000
+    code, out, err = run(tmp_path / "none")
+    assert (code, out) == (2, "")
+    assert "no such folder" in err
+    code, out, err = run(troubled, "--out", tmp_path / "p.txt")
+    assert (code, out) == (2, "")
+    assert "--out" in err
