@@ -103,7 +103,7 @@ def test_what_has_no_images_or_labels_is_refused(colours: Path, tmp_path: Path) 
     with pytest.raises(fb.InputError, match="no split that is train, validation or test: extra"):
         open_data(tmp_path / "odd", quiet=True)
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "state.json").write_text("{}")
+    (tmp_path / "broken" / "dataset_dict.json").write_text("{}")
     with pytest.raises(fb.InputError, match="cannot be read as a Hugging Face data set"):
         open_data(tmp_path / "broken", quiet=True)
 

@@ -89,7 +89,7 @@ def test_what_can_be_read_of_a_damaged_shard_counts_and_the_rest_is_named(colour
         "link.png",
         "cut.png",
         "cut",
-        "",
+        "a.tar",
     }
     assert reasons["alone.png"] == reasons["nested.png"] == "no label: neither in .cls nor in .json beside it"
     assert reasons["link.png"] == "a link or a device, not a file"

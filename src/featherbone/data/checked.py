@@ -139,7 +139,7 @@ class DataCheck:
     def _about_duplicates(self) -> Iterator[Finding]:
         across = [group for group in self.duplicates if group.across]
         if across:
-            text = "in more than one part: what is measured on the second is memory, not recognition"
+            text = "in more than one part: measuring on them tests memory, not recognition"
             yield _finding("leak", across, text, grave=True)
         conflicting = [group for group in self.duplicates if group.conflicting]
         if conflicting:

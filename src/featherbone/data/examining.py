@@ -16,7 +16,7 @@ from featherbone.data.checked import SMALL, DataCheck, Duplicates, Picture
 from featherbone.data.images import UnreadableImageError, decoded, strips
 from featherbone.data.looking import look_at, shown
 from featherbone.data.names import ALL, TRAIN, in_order
-from featherbone.data.sets import Listing, Seen, Skipped, Source
+from featherbone.data.sets import Listing, Seen, Skipped, Source, group_of
 
 _MOST_SAMPLES = 600  # of all classes together: the page holds them
 _OF_ONE_CLASS = 8
@@ -111,6 +111,8 @@ def _samples(pictures: Sequence[Picture], classes: Sequence[str]) -> tuple[Pictu
     return tuple(chain.from_iterable(_spread(found, wanted) for found in of_class.values()))
 
 
-def _spread(pictures: Sequence[Picture], wanted: int) -> list[Picture]:
+def _spread(pictures: Sequence[Picture], wanted: int) -> Sequence[Picture]:
+    if pictures and group_of(pictures[0].source):  # those of few shards: each is fetched again for the page
+        return pictures[:wanted]
     places = {round(place) for place in np.linspace(0, len(pictures) - 1, min(wanted, len(pictures)))}
     return [pictures[place] for place in sorted(places)]

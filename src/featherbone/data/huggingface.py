@@ -74,7 +74,8 @@ def find_saved(path: Path) -> Listing | None:
     Raises:
         InputError: if it cannot be read, or has no image or no label.
     """
-    if not (path / "dataset_dict.json").is_file() and not (path / "state.json").is_file():
+    one = (path / "dataset_info.json").is_file() and (path / "state.json").is_file()
+    if not one and not (path / "dataset_dict.json").is_file():
         return None
     with needs("datasets", "a Hugging Face data set"):
         import datasets

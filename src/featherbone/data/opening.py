@@ -78,6 +78,13 @@ def list_data(source: AnySource, *, quiet: bool) -> Listing:
         InputError: if it is none that is known.
     """
     given = os.fspath(source)
+    try:
+        return _list(given, quiet=quiet)
+    except OSError as error:
+        raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
+
+
+def _list(given: str, *, quiet: bool) -> Listing:
     if given == "digits":
         return _listed(digits())
     if given.startswith("hf:"):

@@ -16,7 +16,7 @@ from featherbone.data.images import UnreadableImageError, without_pillows_warnin
 from featherbone.data.looking import look
 from featherbone.data.progress import watched
 from featherbone.data.sets import Item, Listing, Seen, Skipped
-from featherbone.data.shards import CLASS_FILES, Shard, class_names, exactly, expand, listing_of
+from featherbone.data.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
 from featherbone.data.tars import samples_of
 from featherbone.errors import InputError
 from featherbone.files import write_text
@@ -116,7 +116,7 @@ def _shard(cache: Cache, url: str, name: str) -> Shard:
         Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, Seen(**seen))
         for member, offset, size, label, seen in rows["images"]
     ]
-    return Shard(name, items, [Skipped(f"{name}/{member}", reason) for member, reason in rows["skipped"]])
+    return Shard(name, items, inside(name, [Skipped(*one) for one in rows["skipped"]]))
 
 
 def _kept(path: Path) -> dict[str, Any] | None:

@@ -179,6 +179,11 @@ def _identity(source: Source, root: Path) -> bytes:
     return known + b"\0"
 
 
+def group_of(source: Source) -> str:
+    """Return what has to be fetched as a whole before an image can be read; empty for what lies here."""
+    return "" if isinstance(source, (Path, np.ndarray)) else source.group
+
+
 def _groups(sources: Sequence[Source]) -> tuple[int, ...]:
-    fetched = ["" if isinstance(source, (Path, np.ndarray)) else source.group for source in sources]
+    fetched = list(map(group_of, sources))
     return tuple(len(list(run)) for _, run in groupby(fetched)) if any(fetched) else ()

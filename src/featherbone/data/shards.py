@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,6 +136,11 @@ def listing_of(name: str, shards: Sequence[Shard], classes: Sequence[str]) -> Li
     return Listing(name, ordered, tuple(classes), tuple(skipped))
 
 
+def inside(shard: str, odd: Iterable[Skipped]) -> list[Skipped]:
+    """Return what cannot be used of a shard, by names that hold for all shards."""
+    return [Skipped(f"{shard}/{one.path}" if one.path else shard, one.reason) for one in odd]
+
+
 def class_names(file: str, content: bytes) -> tuple[str, ...]:
     """Return the names in ``classes.txt`` (one a line) or ``classes.json`` (a list, or numbers with names).
 
@@ -180,7 +185,7 @@ def _local(path: Path, name: str) -> Shard:
             samples, odd = samples_of(file)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    return Shard(name, [item(s) for s in samples], [Skipped(f"{name}/{one.path}", one.reason) for one in odd])
+    return Shard(name, [item(s) for s in samples], inside(name, odd))
 
 
 def _tars(root: Path) -> list[Path]:

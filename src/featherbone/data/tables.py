@@ -58,8 +58,9 @@ def _read_text(path: Path) -> tuple[Sequence[str], list[_Row]]:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max("\t;,", key=header.count), strict=True)
-            rows: list[_Row] = [dict(row) for row in reader]
-            return reader.fieldnames or (), rows
+            columns = reader.fieldnames or ()
+            wanted = _wanted(columns)
+            return columns, [{name: row[name] for name in wanted} for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {first_line(error)}") from error
 
@@ -72,12 +73,16 @@ def _read_parquet(path: Path) -> tuple[Sequence[str], list[_Row]]:
     try:
         with ParquetFile(path) as file:
             columns = file.schema_arrow.names
-            wanted = [c for c in (_first(columns, names) for names in (_PATHS, _LABELS, _SPLITS)) if c]
+            wanted = _wanted(columns)
             if any(is_nested(file.schema_arrow.field(name).type) for name in wanted):
                 raise InputError(f"{path} holds the images themselves, not their paths")
             return columns, file.read(wanted).to_pylist()
     except (OSError, ArrowException) as error:
         raise InputError(f"{path} cannot be read as a table: {first_line(error)}") from error
+
+
+def _wanted(columns: Sequence[str]) -> list[str]:
+    return [found for names in (_PATHS, _LABELS, _SPLITS) if (found := _first(columns, names))]
 
 
 def _first(columns: Iterable[str], names: Sequence[str]) -> str | None:

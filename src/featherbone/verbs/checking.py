@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from featherbone.data.checked import DataCheck
+from featherbone.data.sets import group_of
 from featherbone.errors import needs
 from featherbone.files import write_text
 from featherbone.report.datapage import DUPLICATES, OF_ONE_GROUP, data_html
@@ -25,28 +26,33 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck:
     return examine(list_data(source, quiet=quiet), quiet=quiet)
 
 
-def data_page(check: DataCheck, path: AnyPath, *, caption: str = "") -> None:
+def data_page(check: DataCheck, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
     """Write the page of a check: one file with pictures, that needs no net.
 
     Args:
         check: what ``check_data`` returned; its pictures must still be where they were.
         path: the file.
         caption: a line below the title, for example the command that made the page.
+        quiet: no progress on the error stream.
 
     Raises:
         InputError: if the file cannot be written.
     """
     with needs("train", "reading images"):
-        from featherbone.data.images import without_pillows_warnings
+        from featherbone.data.looking import look_at
         from featherbone.data.thumbnails import thumbnail
-    with without_pillows_warnings():
-        samples = [{**picture.to_dict(), "uri": thumbnail(picture.source)} for picture in check.samples]
-        groups = [
-            {
-                **group.to_dict(),
-                "images": [{**p.to_dict(), "uri": thumbnail(p.source)} for p in group.pictures[:OF_ONE_GROUP]],
-                "count": len(group.pictures),
-            }
-            for group in check.duplicates[:DUPLICATES]
-        ]
-    write_text(path, data_html(check.to_dict(), samples, groups, caption=caption))
+    groups = check.duplicates[:DUPLICATES]
+    shown = [*check.samples, *(picture for group in groups for picture in group.pictures[:OF_ONE_GROUP])]
+    shown.sort(key=lambda picture: group_of(picture.source))  # a shard that is fetched serves all of its pictures
+    uris = look_at([picture.source for picture in shown], thumbnail, doing="drawing thumbnails", quiet=quiet)
+    drawn = {picture: {**picture.to_dict(), "uri": uri} for picture, uri in zip(shown, uris, strict=True)}
+    equal = [
+        {
+            **group.to_dict(),
+            "images": [drawn[picture] for picture in group.pictures[:OF_ONE_GROUP]],
+            "count": len(group.pictures),
+        }
+        for group in groups
+    ]
+    page = data_html(check.to_dict(), [drawn[picture] for picture in check.samples], equal, caption=caption)
+    write_text(path, page)
