@@ -16,8 +16,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from featherbone.data.names import printable
 from featherbone.data.sets import Seen, Source
-from featherbone.errors import InputError
+from featherbone.errors import InputError, first_line
 
 Mode = Literal["L", "RGB"]
 
@@ -136,7 +137,7 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
         raise UnreadableImageError(f"too large: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from error
     except _UNREADABLE as error:
         said = isinstance(error, OSError) and error.strerror  # without errno and path
-        raise UnreadableImageError(said or f"damaged: {error}".removesuffix(".")) from error
+        raise UnreadableImageError(said or f"damaged: {printable(first_line(error))}".removesuffix(".")) from error
     return image, Seen(image.width, image.height, mode, turned=turned, animated=animated)
 
 

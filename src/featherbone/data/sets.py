@@ -156,7 +156,7 @@ class ImageData:
     @property
     def fingerprint(self) -> str:
         """Digest of every image's name (or pixels) and label: equal for equal sets, wherever their folder lies."""
-        digest = hashlib.sha256(repr(self.classes).encode("utf-8", "surrogateescape"))
+        digest = hashlib.sha256(repr(self.classes).encode())
         for part in (self.train, self.val):
             for source, label in zip(part.sources, part.labels, strict=True):
                 digest.update(_identity(source, Path(self.name)))
