@@ -101,6 +101,14 @@ def test_what_cannot_be_trained_on_can_be_checked(tmp_path: Path) -> None:
     found = fb.check_data(tmp_path, quiet=True)
     assert [finding.kind for finding in found.findings] == ["nothing-to-learn"]
     (tmp_path / "empty" / "a").mkdir(parents=True)
+    for i in range(3):
+        (tmp_path / "few" / f"c{i}").mkdir(parents=True)
+        for k in range(1 + 3 * i):
+            noise(10 * i + k).save(tmp_path / "few" / f"c{i}" / f"{k}.png")
+    assert [finding.text for finding in fb.check_data(tmp_path / "few", quiet=True).findings] == [
+        "1 class with fewer than the two images that a split needs: c0 (1)",
+        "2 classes with fewer than 10 images to learn from: c1 (4), c2 (7)",
+    ]
     empty = fb.check_data(tmp_path / "empty", quiet=True)
     assert (empty.images, empty.side(0)) == (0, (0, 0, 0))
     assert {finding.kind for finding in empty.findings} == {"absent", "one-class"}

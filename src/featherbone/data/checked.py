@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featherbone.data.names import ALL, TRAIN
+from featherbone.data.names import ALL, TEST, TRAIN, VAL
 from featherbone.data.sets import Skipped, Source
 from featherbone.errors import some
 
@@ -136,6 +136,10 @@ class DataCheck:
             "findings": [asdict(finding) for finding in self.findings],
         }
 
+    @property
+    def _unsplit(self) -> bool:
+        return not {VAL, TEST} & self.counts.keys()
+
     def _about_duplicates(self) -> Iterator[Finding]:
         across = [group for group in self.duplicates if group.across]
         if across:
@@ -146,9 +150,8 @@ class DataCheck:
             yield _finding("conflict", conflicting, "with more than one label: only one can be right", grave=True)
         plain = [group for group in self.duplicates if not group.across and not group.conflicting]
         if plain:
-            unsplit = ALL in self.counts
-            after = ": a split may put equal ones on both sides" if unsplit else ", in one part and class"
-            yield _finding("duplicate", plain, f"more than once{after}", grave=unsplit)
+            after = ": a split may put equal ones on both sides" if self._unsplit else ", in one part and class"
+            yield _finding("duplicate", plain, f"more than once{after}", grave=self._unsplit)
 
     def _about_classes(self) -> Iterator[Finding]:
         learnt = next((self.counts[part] for part in (TRAIN, ALL) if part in self.counts), None)
@@ -157,20 +160,22 @@ class DataCheck:
             yield Finding("nothing-to-learn", self.images, grave=True, text=text)
             return
         of_class = {name: learnt.get(name, 0) for name in self.classes}
-        absent = [name for name, n in of_class.items() if not n]
-        if absent:
-            text = f"{_count(len(absent), 'class', 'classes')} with nothing to learn from: {some(absent)}"
-            yield Finding("absent", 0, grave=True, text=text)
-        few = [f"{name} ({n})" for name, n in of_class.items() if 0 < n < FEW]
-        if few:
-            classes = _count(len(few), "class", "classes")
-            text = f"{classes} with fewer than {FEW} images to learn from: {some(few)}"
-            yield Finding("few", sum(n for n in of_class.values() if n < FEW), grave=False, text=text)
+        least = 2 if self._unsplit else 1
+        why = "fewer than the two images that a split needs" if self._unsplit else "nothing to learn from"
+        for kind, grave, lowest, below, what in (
+            ("absent", True, 0, least, why),
+            ("few", False, least, FEW, f"fewer than {FEW} images to learn from"),
+        ):
+            short = [f"{name} ({n})" for name, n in of_class.items() if lowest <= n < below]
+            if short:
+                text = f"{_count(len(short), 'class', 'classes')} with {what}: {some(short)}"
+                images = sum(n for n in of_class.values() if lowest <= n < below)
+                yield Finding(kind, images, grave=grave, text=text)
         if len(self.classes) == 1:
             yield Finding("one-class", self.images, grave=True, text="one class only: a classifier needs two or more")
-        most, least = max(of_class.values(), default=0), min((n for n in of_class.values() if n), default=0)
-        if most >= _UNBALANCED * least > 0:
-            text = f"{most} images in the largest class, {least} in the smallest: accuracy alone hides the small ones"
+        most, fewest = max(of_class.values(), default=0), min((n for n in of_class.values() if n), default=0)
+        if most >= _UNBALANCED * fewest > 0:
+            text = f"{most} images in the largest class, {fewest} in the smallest: accuracy alone hides the small ones"
             yield Finding("unbalanced", most, grave=False, text=text)
 
     def _about_files(self) -> Iterator[Finding]:
