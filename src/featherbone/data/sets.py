@@ -14,10 +14,17 @@ Source = Path | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images and their labels, in a fixed order."""
+    """Images and their labels, in a fixed order.
+
+    Attributes:
+        sources: what each image is read from.
+        labels: of each.
+        groups: sizes of the runs of images that are stored together; empty if each stands alone.
+    """
 
     sources: tuple[Source, ...]
     labels: tuple[int, ...]
+    groups: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
