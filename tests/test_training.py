@@ -45,6 +45,7 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
         "tensorboard",
         "model.safetensors",
         "result.json",
+        "run.html",
     }
     header = fb.read_header(finished.folder)
     assert header.classes == finished.classes

@@ -65,6 +65,7 @@ from featherbone.verbs.inference import predict as predict
 from featherbone.verbs.networks import create_model as create_model
 from featherbone.verbs.optimizing import optimize as optimize
 from featherbone.verbs.preparing import DEFAULT_MODEL as DEFAULT_MODEL
+from featherbone.verbs.reporting import run_page as run_page
 from featherbone.verbs.run import Run as Run
 from featherbone.verbs.sharing import from_pretrained as from_pretrained
 from featherbone.verbs.sharing import import_file as import_file

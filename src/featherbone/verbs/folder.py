@@ -9,6 +9,7 @@ RUN/recipe.json             all that determines the run
     tensorboard/            the same for TensorBoard
     model.safetensors       the trained network     (when finished)
     result.json             what it reached         (when finished)
+    run.html                curves, confusion, worst mistakes as pictures  (when finished)
 ```
 """
 

@@ -81,7 +81,7 @@ def prepare(
     settled = computed(settled, network, replace(images, channels=row.in_chans))
     if start is not None:
         preprocess = known.resized(size) if known else None
-        save(start, folder / START, preprocess=preprocess)
+        save(start, folder / START, classes=images.classes, preprocess=preprocess)
     say(", ".join(f"{name} {value}" for name, value in settled.to_dict().items() if name != "model"))
     write_json(folder / DATA, _facts(folder, images))
     write_json(folder / RECIPE, settled.to_dict())

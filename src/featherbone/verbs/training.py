@@ -21,6 +21,7 @@ from featherbone.spec import Spec
 from featherbone.train import Recipe, processes, recipe_named
 from featherbone.verbs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
 from featherbone.verbs.preparing import GIVEN_TEACHER, beginning, new_folder, open_images, prepare, teacher_of
+from featherbone.verbs.reporting import run_page
 from featherbone.verbs.run import Run, open_run
 from featherbone.weights import FILE_NAME, save
 
@@ -135,6 +136,7 @@ def _trained(folder: Path, recipe: Recipe, images: ImageData, teacher: nn.Module
         save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
         write_json(folder / RESULT, {**asdict(outcome), **machine})
+        run_page(folder, images=images.val, quiet=quiet)
     _await(folder / RESULT)
     return open_run(folder)
 
