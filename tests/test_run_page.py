@@ -148,7 +148,7 @@ def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_
             shots.first.locator("img").evaluate("async image => { await image.decode(); return image.naturalWidth; }")
             == 16
         )
-        assert page.locator("#curves svg").count() == 3  # losses, accuracy, seconds
+        assert page.locator("#curves svg").count() == 4  # losses, accuracy, seconds
         assert "notes.txt" in str(page.locator("#skipped").text_content())
         page.locator("#recipe summary").click()
         assert page.locator("#recipe tr", has_text="crop_min").inner_text().split() == ["crop_min", "0.5"]
@@ -282,7 +282,7 @@ def test_images_that_are_gone_or_changed_are_said_and_the_rest_is_there(
     shutil.rmtree(colours)
     with opened(fb.run_page(run, quiet=True)) as page:
         assert f"no such folder: {colours}" in page.locator("#missing").inner_text()
-        assert page.locator("#curves svg").count() == 3
+        assert page.locator("#curves svg").count() == 4
         assert page.locator("nav a").all_inner_texts() == ["Curves", "Recipe"]
         assert not page.locator("#mistakes").is_visible()
         assert "fb.train(" in page.locator("#command").inner_text()
@@ -383,9 +383,7 @@ def test_the_command_repeats_the_run(short: fb.Run, monkeypatch: pytest.MonkeyPa
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
 
 
-def test_any_run_is_repeated_in_python(
-    short: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_run_is_repeated_in_python(short: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = seen(fb.run_page(short.folder, tmp_path / "page.html", quiet=True))
     assert "--set flip=0.0" in told["command"]
     monkeypatch.chdir(tmp_path)
