@@ -102,19 +102,24 @@ def timed() -> None:
 
 
 def main() -> None:
-    """Print the three parts."""
+    """Print the parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder with the sheets")
     parser.add_argument("weights", type=Path, help="the foreign weight file of DenseNet-BC-100")
     parser.add_argument("--model", default="shufflenet_v2_x0_5", help="what is trained")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--sheets", type=int, default=10, help="thousands of images to train on")
+    parser.add_argument("--parts", default="speed,real,trained", help="some of these, by comma")
     arguments = parser.parse_args()
-    timed()
-    model, _ = fb.import_weights("densenet_bc100_k12_cifar", arguments.weights)
-    compared("densenet_bc100_k12_cifar", model, arguments.data, torch.tensor(MEAN), torch.tensor(STD))
-    network, mean, std = trained(arguments.data, arguments.model, arguments.epochs, arguments.sheets)
-    compared(arguments.model, network, arguments.data, mean, std)
+    parts = arguments.parts.split(",")
+    if "speed" in parts:
+        timed()
+    if "real" in parts:
+        model, _ = fb.import_weights("densenet_bc100_k12_cifar", arguments.weights)
+        compared("densenet_bc100_k12_cifar", model, arguments.data, torch.tensor(MEAN), torch.tensor(STD))
+    if "trained" in parts:
+        network, mean, std = trained(arguments.data, arguments.model, arguments.epochs, arguments.sheets)
+        compared(arguments.model, network, arguments.data, mean, std)
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.Flatten(), nn.Linear(72, 5))
 images = torch.randn(8, 3, 16, 16)
 graph = rewritable(captured(model, images))
-for _ in range(3):
+for _ in range(2):
     openvino.precisions()
     run = openvino.start(openvino.translate(graph, images), images, "f32", 1)
     other = quantised(graph, images, largest_drop=1)
@@ -268,7 +268,7 @@ for _ in range(3):
 del run, other
 gc.collect()
 signal.raise_signal(signal.SIGUSR1)
-assert len(heard) == 4
+assert len(heard) == 3
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import featherbone as fb
+from featherbone.data.bundled import digits
 from featherbone.train import compute, recipe_for
 from featherbone.train.callbacks import History
-from featherbone.train.loop import settle_compute
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -37,7 +37,16 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
     assert finished.test_top1 > 0.8
     assert finished.classes == ("blue", "green", "red")
     files = {p.name for p in finished.folder.iterdir()}
-    assert files == {"recipe.json", "data.json", "history.csv", "checkpoints", "model.safetensors", "result.json"}
+    assert files == {
+        "recipe.json",
+        "data.json",
+        "history.csv",
+        "checkpoints",
+        "tensorboard",
+        "model.safetensors",
+        "result.json",
+        "run.html",
+    }
     header = fb.read_header(finished.folder)
     assert header.classes == finished.classes
     assert header.spec.stem_stride == 1
@@ -246,12 +255,12 @@ def test_the_faster_way_to_compute_is_measured_and_written_down(monkeypatch: pyt
     seconds = {("f32", True): 3.0, ("f32", False): 2.0, ("bf16", True): 1.0}
     monkeypatch.setattr(compute, "_step_seconds", lambda model, shape, candidate: seconds[candidate])
     model = fb.create_model("shufflenet_v2_x0_5")
-    recipe = fb.Recipe(size=32)
-    found = settle_compute(recipe, model, 3, 100)
+    recipe, data = fb.Recipe(size=32), digits()
+    found = compute.settled(recipe, model, data)
     assert (found.precision, found.channels_last) == ("bf16", True)
-    found = settle_compute(recipe.changed({"precision": "f32"}), model, 3, 100)
+    found = compute.settled(recipe.changed({"precision": "f32"}), model, data)
     assert (found.precision, found.channels_last) == ("f32", False)
-    found = settle_compute(recipe.changed({"channels_last": False, "precision": "bf16"}), model, 3, 100)
+    found = compute.settled(recipe.changed({"channels_last": False, "precision": "bf16"}), model, data)
     assert (found.precision, found.channels_last) == ("bf16", False)
 
 

@@ -54,7 +54,9 @@ from featherbone.spec import Backbone as Backbone
 from featherbone.spec import Spec as Spec
 from featherbone.spec import freeze as freeze
 from featherbone.spec import reset_head as reset_head
+from featherbone.train import RECIPES as RECIPES
 from featherbone.train import Recipe as Recipe
+from featherbone.train import processes as processes
 from featherbone.verbs.checking import check_data as check_data
 from featherbone.verbs.checking import data_page as data_page
 from featherbone.verbs.comparing import ONE_OF_EACH as ONE_OF_EACH
@@ -68,12 +70,13 @@ from featherbone.verbs.inference import evaluate as evaluate
 from featherbone.verbs.inference import predict as predict
 from featherbone.verbs.networks import create_model as create_model
 from featherbone.verbs.optimizing import optimize as optimize
+from featherbone.verbs.preparing import DEFAULT_MODEL as DEFAULT_MODEL
+from featherbone.verbs.reporting import run_page as run_page
+from featherbone.verbs.run import Run as Run
 from featherbone.verbs.sharing import from_pretrained as from_pretrained
 from featherbone.verbs.sharing import import_file as import_file
 from featherbone.verbs.sharing import push_to_hub as push_to_hub
 from featherbone.verbs.shipping import export as export
-from featherbone.verbs.training import DEFAULT_MODEL as DEFAULT_MODEL
-from featherbone.verbs.training import Run as Run
 from featherbone.verbs.training import resume as resume
 from featherbone.verbs.training import train as train
 from featherbone.weights import Imported as Imported

@@ -23,7 +23,7 @@ def main() -> None:
         print(f"featherbone: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except fb.InterruptedRunError as error:
-        complain(f"stopped; every complete epoch is in {error.folder}")
+        complain(f"stopped; what was done is saved in {error.folder}")
         next_steps(["train", "--resume", str(error.folder)], stderr=True)
         raise SystemExit(_INTERRUPTED) from None
     except (KeyboardInterrupt, SystemExit) as ended:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 import featherbone as fb
 from featherbone.cli.options import Calibration, Debug, InChans, Json, LargestDrop, NumClasses, Source
 from featherbone.cli.output import console, next_steps, show_json, show_table
-
-if TYPE_CHECKING:
-    from featherbone.deploy import Int8Report
 
 
 def export(
@@ -67,7 +64,7 @@ def export(
         ("file", f"{result.path} ({result.format}, {batch}, {'int8' if result.int8 else 'float32'})"),
         *([("folder", f"{result.folder}: README.md says how to use it")] if result.folder else []),
         *([("fastest here", result.report.verdict)] if result.report else []),
-        *([("int8", _int8_cost(result.int8))] if result.int8 else []),
+        *([("int8", str(result.int8))] if result.int8 else []),
         *((name, f"{times} times") for name, times in result.rewrites.items()),
         ("compared", f"on {result.samples} images, random and real, one by one and as a batch"),
         ("largest difference", f"{result.largest_error:.2g} ({share:.1g} of the largest output)"),
@@ -77,8 +74,3 @@ def export(
     next_steps(
         ["cost", source], ["predict", source, "IMAGES"] if Path(source).exists() else ["train", "--model", source]
     )
-
-
-def _int8_cost(found: Int8Report) -> str:
-    kept = f"{len(found.kept_float)} of {found.layers} layers stay in float"
-    return f"{found.score:.2%} of the calibration images keep their first class; {kept}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,15 +25,26 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
     ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"How to train: {', '.join(fb.RECIPES)}; default: what suits the data.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides weights, split, order and augmentation.")] = None,
     precision: Annotated[
         Literal["auto", "f32", "bf16"] | None, typer.Option(help="auto measures which is faster here.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="COLUMN=VALUE", help="Change any column of the recipe, such as mixup=0.2."),
+    ] = None,
+    devices: Annotated[int, typer.Option(help="Processes on this machine that share every batch.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -46,29 +58,44 @@ def train(
         "precision": precision,
         "workers": workers,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
+    first = fb.processes().first
+    tell = note if first and not quiet else _silent
     if resume:
-        own = [name for name, value in {"data": data, "model": model, "out": out, **given}.items() if value is not None]
+        others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
+        own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        note(f"preparing to resume {resume} ...")
-        run = fb.resume(resume)
+        tell(f"preparing to resume {resume} ...")
+        run = fb.resume(resume, devices=devices, quiet=quiet)
     else:
-        data, model = data or "digits", model or fb.DEFAULT_MODEL
-        note(f"preparing to train {model} on {data} ...")
-        run = fb.train(data, model, out=out, changes=changes)
+        tell(f"preparing to train {model or weights or fb.DEFAULT_MODEL} on {data or 'digits'} ...")
+        run = fb.train(
+            data or "digits",
+            model,
+            out=out,
+            weights=weights,
+            recipe=recipe,
+            changes=changes,
+            teacher=teacher,
+            devices=devices,
+            quiet=quiet,
+            say=tell,
+        )
+    if not first:
+        return
     if json:
         show_json(run.to_dict())
         return
-    recipe = run.recipe
+    used = run.recipe
     right = round(run.test_top1 * run.test_images)
-    order = "channels-last" if recipe.channels_last else "channels-first"
+    order = "channels-last" if used.channels_last else "channels-first"
     facts = [
         ("run", run.folder),
         ("held-out top-1", f"{run.test_top1:.2%} ({right} of {run.test_images} images)"),
         (
             "training",
-            f"{run.train_seconds:.1f} s, {recipe.epochs} epochs at {recipe.size} pixels, {recipe.precision} {order}",
+            f"{run.train_seconds:.1f} s, {used.epochs} epochs at {used.size} pixels, {used.precision} {order}",
         ),
     ]
     show_table(("", ""), facts, left=2)
@@ -79,6 +106,29 @@ def train(
         ["predict", folder, str(run.examples[-1])],
         ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
     )
+
+
+def _columns(given: list[str]) -> dict[str, Any]:
+    """Return columns of a recipe: ``mixup=0.2``, ``freeze=stem,stages.0``, ``class_weights=balanced``."""
+    lists = ("freeze", "milestones")
+    found = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise fb.InputError(f"--set {one} is not allowed: COLUMN=VALUE, for example mixup=0.2")
+        found[name] = [_value(part) for part in value.split(",")] if name in lists else _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return loads(text)
+    except ValueError:
+        return text
+
+
+def _silent(_: str) -> None:
+    """Say nothing: another process speaks."""
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""What happens beside the training: a progress bar, a history on disk."""
+"""What happens beside the training: a progress bar, a history on disk, a stop that loses nothing."""
 
 from __future__ import annotations
 
@@ -12,39 +12,70 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from featherbone.files import replacing
+from featherbone.train.checkpoints import Checkpoints
+from featherbone.train.processes import StopRequest
 
 Row = dict[str, float]
+_LOOK_EVERY = 10
 
 
 class History(L.Callback):
     """One row per epoch in ``history.csv``.
 
-    The rows travel in the checkpoint, so a resumed run repeats none and loses none.
+    The rows, and the seconds of an epoch that is not complete, travel in the checkpoint: a resumed run repeats none and
+    loses none.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
-        self._start = 0.0
+        self._start, self._before = time.perf_counter(), 0.0
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         watched = {name: measured[name] for name in ("train_loss", "val_loss", "val_top1", "val_top5")}
-        epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(time.perf_counter() - self._start, 3)}
-        self.rows.append({**epoch, **watched})
+        rate = {"lr": max(group["lr"] for group in trainer.optimizers[0].param_groups)}
+        epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self._spent(), 3)}
+        self._start, self._before = time.perf_counter(), 0.0
+        self.rows.append({**epoch, **watched, **rate})
+        if not trainer.is_global_zero:
+            return
         with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "spent": self._spent()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        self.rows, self._before = list(state_dict["rows"]), state_dict["spent"]
+
+    def _spent(self) -> float:
+        return self._before + time.perf_counter() - self._start
+
+
+class Stopping(L.Callback):
+    """Save and stop after the step in which the user, or the system, asked for it.
+
+    Several processes do not stop at the same step: there the last checkpoint has to do.
+    """
+
+    def __init__(self, request: StopRequest, checkpoints: Checkpoints) -> None:
+        self.request, self.checkpoints = request, checkpoints
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.request.made and trainer.world_size == 1 and not trainer.is_last_batch:
+            self.checkpoints.save(trainer, pl_module)
+        self.request.obey()
+
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        self.request.obey()
 
 
 class ProgressBar(L.Callback):
@@ -67,20 +98,25 @@ class ProgressBar(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total = int(trainer.estimated_stepping_batches)
         self.task = self.bar.add_task("training", total=total, completed=trainer.global_step, watched="")
+        self._watched, self._loss = "", float("nan")
         self.bar.start()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.update(self.task, completed=trainer.global_step, description=epoch)
+        if batch_idx % _LOOK_EVERY == 0:  # looking at a loss waits for a GPU
+            self._loss = float(outputs["loss"])
+        watched = f"loss {self._loss:.3f}{self._watched}"
+        self.bar.update(self.task, completed=trainer.global_step, description=epoch, watched=watched)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = trainer.callback_metrics
-        watched = f"loss {float(seen['train_loss']):.3f}  held-out top-1 {float(seen['val_top1']):.2%}"
-        self.bar.update(self.task, watched=watched)
+        self._watched = f"  held-out top-1 {float(seen['val_top1']):.2%}"
         if not self.console.is_terminal:
-            self.console.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {watched}", highlight=False)
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            loss = f"loss {float(seen['train_loss']):.3f}"
+            self.console.print(f"{epoch}  {loss}{self._watched}", highlight=False)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.stop()

@@ -1,14 +1,23 @@
-"""Choose precision and memory order by timing a few steps here: which is faster depends on processor and network."""
+"""Choose how to compute: precision and memory order by timing a few steps here, loader processes by the machine.
+
+Which is faster depends on processor and network: bfloat16 speeds DenseNet up and slows ShuffleNet V2 down.
+"""
 
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from featherbone.data.sets import ImageData
+from featherbone.train.processes import processes
+from featherbone.train.recipe import Recipe
 
 Compute = tuple[str, bool]  # precision, channels_last
 
@@ -18,6 +27,34 @@ CANDIDATES: tuple[Compute, ...] = (("f32", True), ("f32", False), ("bf16", True)
 def memory_format(channels_last: bool) -> torch.memory_format:
     """Return torch's name for the order of an image's axes in memory."""
     return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def settled(recipe: Recipe, model: nn.Module, data: ImageData) -> Recipe:
+    """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits here."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    allowed = [
+        (precision, channels_last)
+        for precision, channels_last in CANDIDATES
+        if recipe.precision in ("auto", precision) and recipe.channels_last in (None, channels_last)
+    ] or [(recipe.precision, bool(recipe.channels_last))]
+    choice = allowed[0]
+    if len(allowed) > 1:
+        batch = max(2, min(recipe.batch_size, len(data.train)))
+        choice = fastest(model, (batch, data.channels, recipe.size, recipe.size), allowed, device)
+    workers = suitable_workers(data, device) if recipe.workers is None else recipe.workers
+    return recipe.changed({"precision": choice[0], "channels_last": choice[1], "workers": workers})
+
+
+def suitable_workers(data: ImageData, device: torch.device) -> int:
+    """Return how many processes decode: none for images in memory; on a GPU's machine nearly all cores, else a quarter.
+
+    Where the processor trains, too, more of them only get in its way.
+    """
+    if all(isinstance(source, np.ndarray) for source in data.train.sources):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = cores - 1 if device.type != "cpu" else cores // 4
+    return max(1, min(16, share // processes().local))
 
 
 def fastest(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import precision_recall_fscore_support
-from torch import nn
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+from torch import Tensor, nn
+from torchmetrics.functional.classification import (
+    binary_calibration_error,
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+)
 
 from featherbone.data import Preprocess
 from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
@@ -62,6 +68,99 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Whether the probability of the first class is the share of images that it is right about.
+
+    Attributes:
+        error: the expected calibration error: the mean distance of the two over images, in bins of probability.
+        confidence: mean probability of the first class.
+        top1: share of images whose true class came first.
+        bins: images, mean probability and share that is right, of every bin that has images; least probable first.
+    """
+
+    error: float
+    confidence: float
+    top1: float
+    bins: tuple[tuple[int, float, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a classifier says of every image of a labelled set.
+
+    Attributes:
+        images: the set.
+        classes: names, in the order of the outputs.
+        logits: ``(images, classes)``, float32.
+    """
+
+    images: ImageSet
+    classes: tuple[str, ...]
+    logits: Tensor
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The true classes, ``(images,)``."""
+        return torch.tensor(self.images.labels)
+
+    @cached_property
+    def said(self) -> Tensor:
+        """The first class of every image, ``(images,)``; of equal ones the first."""
+        return self.logits.argmax(1)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Of every class, ``(images, classes)``."""
+        return self.logits.softmax(1)
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """Cross-entropy of every image, in nats, ``(images,)``."""
+        return F.cross_entropy(self.logits, self.labels, reduction="none")
+
+    def mistakes(self) -> list[int]:
+        """Return the places of the images whose true class did not come first, highest loss first."""
+        order = self.losses.argsort(descending=True, stable=True)
+        return order[(self.said != self.labels)[order]].tolist()
+
+    def least_sure(self, most: int) -> list[int]:
+        """Return the places of the images whose first two classes are nearly as probable, the nearest first."""
+        first, second = self.probabilities.topk(2).values.unbind(1)
+        return (first - second).argsort(stable=True)[:most].tolist()
+
+    def calibration(self, bins: int = 15) -> Calibration:
+        """Return how far probabilities can be believed; ``bins`` of equal width cover 0 to 1."""
+        confidence = self.probabilities.amax(1)
+        right = (self.said == self.labels).double()
+        # torchmetrics' own bins: a probability of exactly 1 has one to itself
+        place = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1), right=True) - 1
+        images = place.bincount()
+        filled = images.nonzero()[:, 0]
+        means = [place.bincount(values)[filled] / images[filled] for values in (confidence.double(), right)]
+        return Calibration(
+            error=float(binary_calibration_error(confidence, right.int(), bins)),
+            confidence=float(confidence.mean()),
+            top1=float(right.mean()),
+            bins=tuple(zip(images[filled].tolist(), *(mean.tolist() for mean in means), strict=True)),
+        )
+
+    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> Evaluation:
+        """Return the shares and scores; ``skipped``, files that were left out before, is carried along."""
+        count = len(self.classes)
+        precision, recall, f1, support = precision_recall_fscore_support(
+            self.labels, self.said, labels=range(count), zero_division=0.0
+        )
+        scores = zip(self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
+        return Evaluation(
+            top1=float(multiclass_accuracy(self.logits, self.labels, count, average="micro")),
+            top5=float(multiclass_accuracy(self.logits, self.labels, count, average="micro", top_k=min(5, count))),
+            classes=tuple(ClassScore(*score) for score in scores),
+            confusion=multiclass_confusion_matrix(self.logits, self.labels, count).numpy(),
+            skipped=skipped,
+        )
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the network says of an image: classes and probabilities, most likely first."""
 
@@ -75,7 +174,6 @@ class Prediction:
         return {"image": self.image, "class": self.classes[0], "probability": self.probabilities[0], "top": top}
 
 
-@torch.inference_mode()
 def evaluate_classifier(
     model: nn.Module,
     images: ImageSet,
@@ -86,16 +184,36 @@ def evaluate_classifier(
     batch_size: int = 64,
     quiet: bool = False,
 ) -> Evaluation:
-    """Run a classifier in evaluation mode over a labelled set.
+    """Run a classifier in evaluation mode over a labelled set; see ``classifier_outputs`` for the arguments.
+
+    ``skipped`` are files left out before, to be carried into the result.
+    """
+    outputs = classifier_outputs(model, images, preprocess, classes, batch_size=batch_size, quiet=quiet)
+    return outputs.evaluation(skipped)
+
+
+@torch.inference_mode()
+def classifier_outputs(
+    model: nn.Module,
+    images: ImageSet,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    batch_size: int = 64,
+    quiet: bool = False,
+) -> Outputs:
+    """Return what a classifier in evaluation mode says of every image of a labelled set.
 
     Args:
         model: ``(B, C, size, size)`` to ``(B, len(classes))``.
         images: labels index ``classes``.
         preprocess: how an image becomes an input.
         classes: names in the order of the outputs.
-        skipped: files left out before, to be carried into the result.
         batch_size: images at a time.
         quiet: show no progress bar.
+
+    Raises:
+        InputError: if an image cannot be read.
     """
     model.eval()
     transform = evaluation_transform(preprocess)
@@ -104,20 +222,7 @@ def evaluate_classifier(
         logits = torch.cat(
             [model(x).float() for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)]
         )
-    labels = torch.tensor(images.labels)
-    count = len(classes)
-    confusion = multiclass_confusion_matrix(logits, labels, count).numpy()
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, logits.argmax(1), labels=range(count), zero_division=0.0
-    )
-    scores = zip(classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
-    return Evaluation(
-        top1=float(multiclass_accuracy(logits, labels, count, average="micro")),
-        top5=float(multiclass_accuracy(logits, labels, count, average="micro", top_k=min(5, count))),
-        classes=tuple(ClassScore(*score) for score in scores),
-        confusion=confusion,
-        skipped=skipped,
-    )
+    return Outputs(images, tuple(classes), logits)
 
 
 @torch.inference_mode()

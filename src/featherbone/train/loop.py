@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from safetensors.torch import load_file
 from torch import nn
 
 from featherbone.data import Preprocess
 from featherbone.data.images import without_pillows_warnings
-from featherbone.data.loading import evaluation_transform, loader, training_transform
+from featherbone.data.loading import Transform, evaluation_transform, loader, training_transform
 from featherbone.data.sets import ImageData
-from featherbone.errors import InterruptedRunError
-from featherbone.train.callbacks import History, ProgressBar
+from featherbone.errors import InputError
+from featherbone.train.callbacks import History, ProgressBar, Stopping
+from featherbone.train.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
 from featherbone.train.classify import Classify
-from featherbone.train.compute import CANDIDATES, fastest
+from featherbone.train.processes import Processes, StopRequest, processes, stopping
 from featherbone.train.recipe import Recipe
-
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -41,80 +40,108 @@ class Outcome:
     epochs: int
 
 
-def settle_compute(recipe: Recipe, model: nn.Module, channels: int, train_images: int) -> Recipe:
-    """Return the recipe with ``precision`` and ``channels_last`` decided: as given, or the fastest here."""
-    allowed = [
-        (precision, channels_last)
-        for precision, channels_last in CANDIDATES
-        if recipe.precision in ("auto", precision) and recipe.channels_last in (None, channels_last)
-    ] or [(recipe.precision, bool(recipe.channels_last))]
-    choice = allowed[0]
-    if len(allowed) > 1:
-        batch = max(2, min(recipe.batch_size, train_images))
-        choice = fastest(model, (batch, channels, recipe.size, recipe.size), allowed, _device())
-    return recipe.changed({"precision": choice[0], "channels_last": choice[1]})
-
-
 def fit(
-    model: nn.Module, data: ImageData, preprocess: Preprocess, recipe: Recipe, folder: Path, *, quiet: bool = False
+    model: nn.Module,
+    data: ImageData,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    teacher: nn.Module | None = None,
+    quiet: bool = False,
 ) -> Outcome:
-    """Train ``model`` in place on ``data``, continuing from the folder's checkpoint if there is one.
+    """Train ``model`` in place on ``data``, continuing from the folder's newest checkpoint if there is one.
+
+    Started by ``torchrun`` or ``srun``, several processes share every batch.
 
     Args:
         model: ``(B, data.channels, size, size)`` to ``(B, classes)``.
         data: images to learn from and held-out ones.
         preprocess: how an image becomes an input.
-        recipe: all choices; precision and memory order must be settled.
-        folder: where checkpoints and ``history.csv`` go.
+        recipe: all choices; precision, memory order and workers must be settled.
+        folder: where checkpoints, ``history.csv`` and TensorBoard's files go.
+        teacher: what the recipe's ``teacher`` names, for the same inputs and outputs.
         quiet: no progress on the error stream.
 
     Raises:
-        InterruptedRunError: on Ctrl-C.
-        InputError: if the loss stops being finite.
+        InterruptedRunError: on Ctrl-C or SIGTERM, when the step is done and saved.
+        InputError: if a loss is not finite, or the run cannot be saved.
     """
+    team = processes()
+    if team.world > 1 and min(recipe.batch_size, len(data.train)) < 2 * team.world:
+        raise InputError(
+            f"batch_size={recipe.batch_size} of {len(data.train)} images is too small for {team.world} processes: "
+            "two images each, or more"
+        )
     batches = partial(
-        loader, channels=data.channels, batch_size=recipe.batch_size, workers=recipe.workers, seed=recipe.seed
+        loader,
+        channels=data.channels,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers or 0,
+        seed=recipe.seed,
+        rank=team.rank,
+        world=team.world,
     )
-    augmented = training_transform(
-        preprocess,
-        crop_min=recipe.crop_min,
-        flip=recipe.flip,
-        rotation=recipe.rotation,
-        translate=recipe.translate,
-        erase=recipe.erase,
-    )
-    train_loader = batches(data.train, augmented, shuffle=True)
+    train_loader = batches(data.train, _augmented(preprocess, recipe), shuffle=True)
     val_loader = batches(data.val, evaluation_transform(preprocess))
-    checkpoint = folder / CHECKPOINT
-    keep_last = ModelCheckpoint(
-        checkpoint.parent, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    task = Classify(model, recipe, data.classes, data.train, train_loader.order, teacher)
     history = History(folder / "history.csv")
-    with _quiet_lightning(), without_pillows_warnings(), _interruptible(folder):
+    with _quiet_lightning(), without_pillows_warnings(), stopping(folder) as request:
         trainer = L.Trainer(
             accelerator="auto",
-            devices=1,
+            devices=team.local,
+            num_nodes=team.world // team.local,
+            strategy=_strategy(team, recipe),
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
-            callbacks=[history, keep_last, *([] if quiet else [ProgressBar()])],
+            gradient_clip_val=recipe.clip or None,
+            callbacks=[history, *_callbacks(folder, recipe, request), *([] if quiet or team.rank else [ProgressBar()])],
             default_root_dir=folder,
-            logger=False,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            plugins=[AtomicIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            sync_batchnorm=team.world > 1 and torch.accelerator.is_available(),
         )
-        resumed = checkpoint if checkpoint.exists() else None
-        trainer.fit(
-            Classify(model, recipe, len(data.classes)), train_loader, val_loader, ckpt_path=resumed, weights_only=True
-        )
+        trainer.fit(task, train_loader, val_loader, ckpt_path=newest_whole(folder), weights_only=True)
+    model.load_state_dict(load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(task))
     model.cpu().eval()
-    last = history.rows[-1]
+    last = max(history.rows, key=lambda row: row["val_top1"]) if recipe.patience else history.rows[-1]
     seconds = sum(row["seconds"] for row in history.rows)
-    return Outcome(round(last["val_top1"], 6), round(last["val_top5"], 6), round(seconds, 2), recipe.epochs)
+    return Outcome(round(last["val_top1"], 6), round(last["val_top5"], 6), round(seconds, 2), len(history.rows))
 
 
-def _device() -> torch.device:
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+def _kept(task: Classify) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in task.result.state_dict().items()}
+
+
+def _augmented(preprocess: Preprocess, recipe: Recipe) -> Transform:
+    return training_transform(
+        preprocess,
+        crop_min=recipe.crop_min,
+        shift=recipe.shift,
+        flip=recipe.flip,
+        rotation=recipe.rotation,
+        translate=recipe.translate,
+        rand_augment=recipe.rand_augment,
+        erase=recipe.erase,
+    )
+
+
+def _callbacks(folder: Path, recipe: Recipe, request: StopRequest) -> list[L.Callback]:
+    checkpoints = Checkpoints(folder, recipe.checkpoint_seconds)
+    stop_early = EarlyStopping("val_top1", mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
+    early = [Best(folder), stop_early] if recipe.patience else []
+    return [*early, Stopping(request, checkpoints), checkpoints]
+
+
+def _strategy(team: Processes, recipe: Recipe) -> str | Strategy:
+    if team.world == 1:
+        return "auto"
+    # what is frozen for some epochs gets no gradient in them
+    return DDPStrategy(find_unused_parameters=recipe.head_first > 0 or bool(recipe.freeze))
 
 
 @contextmanager
@@ -139,20 +166,3 @@ def _quiet_lightning() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Turn Ctrl-C into ``InterruptedRunError``: Lightning answers ``KeyboardInterrupt`` by leaving the process."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise InterruptedRunError(folder)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

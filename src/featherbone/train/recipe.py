@@ -8,34 +8,68 @@ from typing import Any
 
 from featherbone.errors import InputError, nearest
 
+_CHOICES = {
+    "precision": ("auto", "f32", "bf16"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("cosine", "steps", "linear", "polynomial"),
+    "class_weights": ("none", "balanced"),
+}
+_COUNTS = ("epochs", "batch_size")  # whole numbers above 0
+_WHOLE = ("size", "seed", "rand_augment", "head_first", "patience")
+_NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip", "power", "checkpoint_seconds")
+_BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "averaging")
+_SHARES = ("flip", "erase", "distill_weight")
+_SOME = ("crop_min", "crop", "layer_decay")  # above 0, at most 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that determines a run; with the same recipe, data and machine it gives the same weights.
 
-    The first five are filled in when a run starts, from its arguments, its data and a short measurement.
+    The first six are filled in when a run starts, from its arguments, its data and a short measurement.
 
     Attributes:
         model: the network's row (``spec_to_dict``).
-        data: ``digits`` or a folder.
+        data: what was given as the data set: ``digits``, a folder, a file.
         size: side of the input, in pixels.
         precision: "f32", "bf16" (autocast), or "auto": the faster one here, measured.
         channels_last: memory order of the images; ``None``: the faster one here, measured.
+        workers: processes that decode images beside the one that trains; ``None``: as many as suit the machine.
+        compile: let ``torch.compile`` make the network faster (a minute first, then most on a GPU).
         epochs: passes over the training images.
-        batch_size: images per step.
-        lr: highest learning rate; it rises linearly from zero and falls along a cosine to zero.
+        batch_size: images per step, over all processes together.
+        optimizer: "sgd" (Nesterov) or "adamw".
+        lr: highest learning rate; it rises linearly from zero, then falls as the schedule says.
         warmup: share of the steps in which it rises.
-        weight_decay: L2 penalty of SGD, on everything but norms and biases.
-        momentum: Nesterov momentum.
+        schedule: "cosine" to zero, "linear" to zero, "polynomial" to zero, or "steps": a tenth at each milestone.
+        milestones: shares of the run at which "steps" falls.
+        power: of "polynomial".
+        weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        decay_all: decay norms and biases as well.
+        momentum: of SGD; the first beta of AdamW.
+        clip: largest norm of the gradient; 0 for any.
+        averaging: decay of the running average of the weights, which is what is evaluated and kept; 0 for none.
         label_smoothing: probability taken from the true class and spread over all.
+        class_weights: "balanced" lets every class weigh the same in the loss, however many images it has.
         crop_min: smallest share of the area that a random crop keeps; 1 for none.
+        shift: pixels by which the image is shifted at most, zeros coming in (DenseNet's CIFAR augmentation).
         flip: probability of mirroring left to right.
         rotation: largest random rotation, in degrees either way.
         translate: largest random shift, as a share of the side.
+        rand_augment: magnitude of RandAugment, 0 to 30; 0 for none.
         erase: probability of erasing a random rectangle.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of cutmix; 0 for none. With both, one of them is drawn for each step.
         crop: share of the resized short side that the centre crop covers in evaluation.
+        freeze: parts that keep their weights: "stem", "stages.0", "stages.0.layers.2" ...
+        head_first: epochs in which only the classifier learns, then all does that is not frozen.
+        layer_decay: each stage learns this many times as fast as the one behind it (1: all alike).
+        teacher: a run or weight file whose answers are learned, too; "" for none.
+        distill_weight: share of the teacher's answers in the loss.
+        temperature: of both answers, when they are compared.
+        patience: epochs without a better held-out top-1 after which the run stops, and gives its best; 0 for never.
         val_fraction: share of a single folder that is held out.
-        workers: processes that decode images beside the one that trains.
+        checkpoint_seconds: how often the run is saved within an epoch.
         seed: decides weights, split, order and augmentation.
     """
 
@@ -44,21 +78,42 @@ class Recipe:
     size: int = 0
     precision: str = "auto"
     channels_last: bool | None = None
+    workers: int | None = None
+    compile: bool = False
     epochs: int = 30
     batch_size: int = 64
+    optimizer: str = "sgd"
     lr: float = 0.1
     warmup: float = 0.15
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    power: float = 4.0
     weight_decay: float = 5e-4
+    decay_all: bool = False
     momentum: float = 0.9
+    clip: float = 0.0
+    averaging: float = 0.0
     label_smoothing: float = 0.1
+    class_weights: str = "none"
     crop_min: float = 1.0
+    shift: int = 0
     flip: float = 0.0
     rotation: float = 0.0
     translate: float = 0.0
+    rand_augment: int = 0
     erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     crop: float = 1.0
+    freeze: tuple[str, ...] = ()
+    head_first: int = 0
+    layer_decay: float = 1.0
+    teacher: str = ""
+    distill_weight: float = 0.5
+    temperature: float = 2.0
+    patience: int = 0
     val_fraction: float = 0.2
-    workers: int = 0
+    checkpoint_seconds: float = 60.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,25 +122,31 @@ class Recipe:
         Raises:
             InputError: if one is out of range.
         """
-        for name in ("epochs", "batch_size"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) > 0, "a whole number above 0"
-            )
-        for name in ("size", "workers", "seed"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "a whole number, 0 or more"
-            )
-        for name in ("weight_decay", "rotation"):
+        for name in ("milestones", "freeze"):  # lists, as JSON has them
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            self._require(name, value in allowed, f"{' or '.join(allowed)}{nearest(str(value), allowed)}")
+        for name in _COUNTS:
+            self._require(name, _whole(getattr(self, name)) and getattr(self, name) > 0, "a whole number above 0")
+        for name in (*_WHOLE, "shift"):
+            self._require(name, _whole(getattr(self, name)) and getattr(self, name) >= 0, "a whole number, 0 or more")
+        workers = self.workers is None or (_whole(self.workers) and self.workers >= 0)
+        self._require("workers", workers, "a whole number, 0 or more, or none for what suits the machine")
+        for name in _NOT_NEGATIVE:
             self._require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("momentum", "label_smoothing", "warmup", "translate"):
+        for name in _BELOW_ONE:
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
-        for name in ("flip", "erase"):
+        for name in _SHARES:
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
-        for name in ("crop_min", "crop"):
+        for name in _SOME:
             self._require(name, 0 < getattr(self, name) <= 1, "above 0, at most 1")
-        self._require("lr", self.lr > 0, "above 0")
+        for name in ("lr", "temperature"):
+            self._require(name, getattr(self, name) > 0, "above 0")
         self._require("val_fraction", 0 < self.val_fraction < 1, "above 0, below 1")
-        self._require("precision", self.precision in ("auto", "f32", "bf16"), "auto, f32 or bf16")
+        self._require("rand_augment", self.rand_augment <= 30, "0 to 30")
+        rising = all(0 < share < 1 for share in self.milestones) and list(self.milestones) == sorted(self.milestones)
+        self._require("milestones", rising, "shares of the run between 0 and 1, rising")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -93,7 +154,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {"milestones": list(self.milestones), "freeze": list(self.freeze)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -117,13 +178,5 @@ class Recipe:
         return replace(self, **values)
 
 
-DIGITS = Recipe(epochs=40, rotation=12.0, translate=0.08)
-SMALL_IMAGES = Recipe(epochs=30, crop_min=0.5, flip=0.5, workers=1)
-PHOTOS = Recipe(epochs=30, batch_size=32, lr=0.05, crop_min=0.25, flip=0.5, crop=0.875, workers=1)
-
-
-def recipe_for(data: str, size: int) -> Recipe:
-    """Return the recipe we would start with for this data at this input size (pixels)."""
-    if data == "digits":
-        return DIGITS
-    return SMALL_IMAGES if size <= 64 else PHOTOS
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

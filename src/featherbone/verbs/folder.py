@@ -3,10 +3,13 @@
 ```text
 RUN/recipe.json             all that determines the run
     data.json               classes, fingerprint of the images, files left out, a few held-out images
-    checkpoints/last.ckpt   the last complete epoch
+    start.safetensors       weights that it began with  (if not from scratch)
+    checkpoints/            the last two moments that can be gone on from
     history.csv             one row per epoch
+    tensorboard/            the same for TensorBoard
     model.safetensors       the trained network     (when finished)
     result.json             what it reached         (when finished)
+    run.html                curves, confusion, worst mistakes as pictures  (when finished)
 ```
 """
 
@@ -24,7 +27,7 @@ from featherbone.spec import Backbone
 from featherbone.train import Recipe
 from featherbone.weights import Header, load, read_header
 
-RECIPE, DATA, RESULT = "recipe.json", "data.json", "result.json"
+RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
 
 AnyPath = str | os.PathLike[str]
 

@@ -1,0 +1,57 @@
+"""The page of a run: one small file that works offline.
+
+Its plots are drawn by a few hundred lines of our own script, not by a plotting library: every run leaves a page behind,
+and a library inside would make each of them 5 MB. The page may not load anything: its own policy forbids it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_HERE = Path(__file__).parent
+_SIDE = 160  # pixels of a thumbnail at most: twice what the page shows, for fine screens
+
+
+def run_html(values: Mapping[str, Any]) -> str:
+    """Return the page of a run.
+
+    Args:
+        values: plain values, as ``verbs.reporting`` gathers them. Names of classes and files may be hostile.
+    """
+    parts = {name: (_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "run_page.css")}
+    scripts = [(_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "matrix.js", "run_page.js")]
+    page = Template((_HERE / "run_page.html").read_text(encoding="utf-8"))
+    return page.substitute(style="".join(parts.values()), script="".join(scripts), data=_script_json(values))
+
+
+def thumbnail(image: Image) -> str:
+    """Return an image, made smaller if it is large, as a ``data:`` address. Small ones keep every pixel."""
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "WEBP", lossless=max(small.size) <= _SIDE // 2, quality=80)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _script_json(values: Any) -> str:
+    """Return JSON that may stand in a script element: without ``<`` nothing in it can end or nest one."""
+    return json.dumps(_finite(values), allow_nan=False).replace("<", "\\u003c")
+
+
+def _finite(values: Any) -> Any:
+    """Return plain values with ``None`` for the numbers that JSON lacks."""
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

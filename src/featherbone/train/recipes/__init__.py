@@ -1,0 +1,37 @@
+"""Recipes by name. One file each, which opens with where it comes from, how to run it and what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from featherbone.errors import InputError, nearest
+from featherbone.train.recipe import Recipe
+from featherbone.train.recipes import cspnet, densenet, digits, modern, photos, shufflenet, small
+
+RECIPES: Mapping[str, Recipe] = {
+    "densenet": densenet.RECIPE,
+    "shufflenet": shufflenet.RECIPE,
+    "cspnet": cspnet.RECIPE,
+    "modern": modern.RECIPE,
+    "small": small.RECIPE,
+    "photos": photos.RECIPE,
+    "digits": digits.RECIPE,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """Return a recipe.
+
+    Raises:
+        InputError: if there is none of this name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"recipe={name!r} is not allowed{nearest(name, RECIPES)}: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def recipe_for(data: str, size: int) -> Recipe:
+    """Return the recipe we would start with for this data at this input size (pixels)."""
+    if data == "digits":
+        return digits.RECIPE
+    return small.RECIPE if size <= 64 else photos.RECIPE

@@ -1,0 +1,27 @@
+"""A recipe of today for any of the networks: AdamW, cosine, RandAugment, mixup or cutmix, erasing, averaged weights.
+
+Made of parts that are usual since 2021 (Wightman et al., arXiv 2110.00476, and after); the values are ours.
+
+Command:  ``featherbone train DATA --recipe modern``
+Hardware: not run on a large set here.
+"""
+
+from featherbone.train.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=100,
+    batch_size=256,
+    optimizer="adamw",
+    lr=2e-3,
+    warmup=0.05,
+    weight_decay=0.05,
+    clip=1.0,
+    averaging=0.9995,
+    crop_min=0.25,
+    flip=0.5,
+    rand_augment=9,
+    erase=0.25,
+    mixup=0.2,
+    cutmix=1.0,
+    crop=0.95,
+)

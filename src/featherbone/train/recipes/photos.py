@@ -1,0 +1,9 @@
+"""For photographs in small numbers: SGD, cosine, crops that keep a quarter, mirrored; start from trained weights.
+
+Command:  ``featherbone train FOLDER --weights FILE``
+Hardware: not measured yet.
+"""
+
+from featherbone.train.recipe import Recipe
+
+RECIPE = Recipe(epochs=30, batch_size=32, lr=0.05, crop_min=0.25, flip=0.5, crop=0.875)

@@ -1,0 +1,190 @@
+"""Recipes: what they say of learning is what happens."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import QUICK
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import featherbone as fb
+from featherbone.data.loading import EpochBatches
+from featherbone.data.sets import ImageSet
+from featherbone.train.classify import Classify, averaged, class_weights
+from featherbone.train.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
+from featherbone.train.recipes import RECIPES, recipe_named
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json_and_says_how_it_is_run(name: str) -> None:
+    recipe = recipe_named(name)
+    assert fb.Recipe.from_dict(recipe.to_dict()) == recipe
+    text = Path(fb.__file__).parent.joinpath("train", "recipes", f"{name}.py").read_text()
+    assert "Command:" in text
+    assert "Hardware:" in text
+
+
+def test_an_unknown_recipe() -> None:
+    with pytest.raises(fb.InputError, match=r"recipe='dense' is not allowed.*densenet"):
+        recipe_named("dense")
+
+
+@given(
+    name=st.sampled_from(sorted(RECIPES)),
+    steps=st.integers(2, 400),
+    schedule=st.sampled_from(["cosine", "linear", "polynomial", "steps"]),
+)
+def test_the_learning_rate_rises_then_never_rises_again(name: str, steps: int, schedule: str) -> None:
+    recipe = RECIPES[name].changed({"schedule": schedule})
+    rates = [share_of_lr(recipe, step, steps) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_the_papers_schedules() -> None:
+    dense = RECIPES["densenet"]
+    assert [share_of_lr(dense, epoch, 300) for epoch in (0, 149, 150, 224, 225, 299)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert share_of_lr(RECIPES["shufflenet"], 75_000, 300_000) == pytest.approx(0.75)
+    csp = RECIPES["cspnet"]
+    assert share_of_lr(csp, 0, 800_000) == pytest.approx(1 / 1000)
+    assert share_of_lr(csp, 1000 + 799_000 // 2, 800_000) == pytest.approx(0.5**4, rel=1e-3)
+
+
+def test_groups_of_weights() -> None:
+    model = fb.create_model("vovnet27_slim", num_classes=3)
+    recipe = fb.Recipe(layer_decay=0.5, freeze=("stem",), weight_decay=0.1)
+    groups = parameter_groups(model, recipe)
+    names = [name for name, _ in sections(model)]
+    assert names == ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "head"]
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}  # type: ignore[attr-defined]
+    for depth, (name, section) in enumerate(reversed(sections(model))):
+        for weight in section.parameters():
+            assert rates.get(id(weight)) == (None if name == "stem" else pytest.approx(0.1 * 0.5**depth))
+    for group in groups:
+        assert all((weight.ndim > 1) == (group["weight_decay"] == 0.1) for weight in group["params"])  # type: ignore[attr-defined]
+    assert {group["weight_decay"] for group in parameter_groups(model, recipe.changed({"decay_all": True}))} == {0.1}
+    assert isinstance(optimizer_for(model, recipe.changed({"optimizer": "adamw"})), torch.optim.AdamW)
+    with pytest.raises(fb.InputError, match=r"freeze='stage.0' is not allowed.*stages.0"):
+        parameter_groups(model, recipe.changed({"freeze": ["stage.0"]}))
+    with pytest.raises(fb.InputError, match="leaves nothing to learn"):
+        parameter_groups(model, recipe.changed({"freeze": ["stem", "stages", "head"]}))
+
+
+def test_classes_weigh_the_same_however_many_images_they_have() -> None:
+    images = ImageSet((Path("a"),) * 10, (0,) * 8 + (1,) * 2)
+    weights = class_weights(images, 2, "balanced")
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([10 / 16, 10 / 4])
+    assert sum(float(weights[label]) for label in images.labels) == pytest.approx(10)
+    assert class_weights(images, 2, "none") is None
+
+
+def test_the_average_follows_weights_and_statistics() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = averaged(model, 0.9)
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for step in range(20):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(1)
+        average.update_parameters(model)
+        decay = 0.0 if not step else min(0.9, (1 + step) / (10 + step))  # the first one is a copy
+        for name, now in model.state_dict().items():
+            expected[name] = expected[name] * decay + now * (1 - decay) if now.is_floating_point() else now.clone()
+    for name, tensor in average.module.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+
+
+class Constant(nn.Module):
+    """Gives its weights, whatever it sees."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(values))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.values.expand(len(x), -1)
+
+
+def test_distillation_is_the_difference_of_softened_answers() -> None:
+    images = ImageSet((Path("a"),) * 4, (0, 1, 0, 1))
+    student, teacher = Constant([1.0, 0.0]), Constant([0.0, 3.0])
+    recipe = fb.Recipe(distill_weight=0.25, temperature=3.0, label_smoothing=0.0, channels_last=False)
+    task = Classify(student, recipe, ("a", "b"), images, EpochBatches(images, 4), teacher)
+    pixels, labels = torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])
+    hard = F.cross_entropy(student(pixels), labels, reduction="none")
+    found = task._taught(pixels, student(pixels), hard)
+    given, wanted = ((net.values / 3).softmax(0) for net in (student, teacher))
+    apart = 9 * (wanted * (wanted / given).log()).sum()
+    torch.testing.assert_close(found, 0.75 * hard + 0.25 * apart)
+    assert not any("teacher" in name or "_beside" in name for name in task.state_dict())
+
+
+def test_fine_tuning_starts_from_weights_and_leaves_alone_what_is_frozen(
+    finished: fb.Run, colours: Path, tmp_path: Path
+) -> None:
+    changes = {**QUICK, "epochs": 2, "freeze": ["stem", "stages.0"], "head_first": 1}
+    (colours / "green").rename(colours / "x")  # other classes: a new classifier
+    run = fb.train(colours, weights=finished.folder, out=tmp_path / "run", changes=changes, quiet=True)
+    before, after = fb.load(finished.folder), fb.load(run.folder)
+    assert after.spec == before.spec
+    for part in ("stem", "stages.0"):
+        for name, tensor in before.get_submodule(part).state_dict().items():
+            assert torch.equal(after.get_submodule(part).state_dict()[name], tensor), name
+    assert any(
+        not torch.equal(tensor, after.stages[1].state_dict()[name])
+        for name, tensor in before.stages[1].state_dict().items()
+    )
+    with pytest.raises(fb.InputError, match="are those of another network"):
+        fb.train(colours, "vovnet39", weights=finished.folder, out=tmp_path / "other", quiet=True)
+
+
+def test_in_its_first_epochs_only_the_head_learns(finished: fb.Run, tmp_path: Path) -> None:
+    changes = {**QUICK, "epochs": 1, "head_first": 1}
+    run = fb.train(finished.recipe.data, weights=finished.folder, out=tmp_path / "run", changes=changes, quiet=True)
+    before, after = fb.load(finished.folder).state_dict(), fb.load(run.folder).state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"head"}
+
+
+def test_learning_from_a_teacher(finished: fb.Run, tmp_path: Path) -> None:
+    data, changes = finished.recipe.data, {**QUICK, "epochs": 1}
+    run = fb.train(data, out=tmp_path / "run", teacher=finished.folder, changes=changes, quiet=True)
+    assert run.recipe.teacher == str(finished.folder)
+    module = fb.load(finished.folder)
+    other = fb.train(data, out=tmp_path / "module", teacher=module, changes=changes, quiet=True)
+    same = zip(fb.load(run.folder).state_dict().values(), fb.load(other.folder).state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    (other.folder / "result.json").unlink()
+    with pytest.raises(fb.InputError, match="give it again"):
+        fb.resume(other.folder, quiet=True)
+    assert fb.resume(other.folder, teacher=module, quiet=True).test_top1 == other.test_top1
+    with pytest.raises(fb.InputError, match="knows other classes than the data"):
+        fb.train("digits", out=tmp_path / "digits", teacher=finished.folder, changes=changes, quiet=True)
+
+
+def test_a_run_without_progress_stops_and_gives_its_best(finished: fb.Run, tmp_path: Path) -> None:
+    changes = {**QUICK, "epochs": 30, "patience": 2}
+    run = fb.train(finished.recipe.data, out=tmp_path / "run", changes=changes, quiet=True)
+    lines = (run.folder / "history.csv").read_text().splitlines()[1:]
+    reached = [float(line.split(",")[4]) for line in lines]
+    assert len(reached) < 30
+    assert run.test_top1 == pytest.approx(max(reached), abs=1e-6)
+    assert max(reached[-2:]) <= max(reached[:-2])
+    assert fb.evaluate(run.folder, quiet=True).top1 == pytest.approx(run.test_top1)
+
+
+@pytest.mark.parametrize("name", ["densenet", "modern"])
+def test_a_named_recipe_trains(name: str, colours: Path, tmp_path: Path) -> None:
+    changes = {"epochs": 1, "batch_size": 8, "workers": 0, "precision": "f32", "channels_last": True}
+    run = fb.train(colours, out=tmp_path / "run", recipe=name, changes=changes, quiet=True)
+    assert run.recipe.optimizer == RECIPES[name].optimizer
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 2
