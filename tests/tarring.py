@@ -20,10 +20,12 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(info, io.BytesIO(content))
 
 
-def write_shards(colours: Path, place: Path, name: str = "shard-{:06d}.tar", *, of: int = 12) -> list[Path]:
-    """Write the colours, mixed, in shards of a few images, with labels in three forms."""
+def write_shards(
+    colours: Path, place: Path, name: str = "shard-{:06d}.tar", *, of: int = 12, mixed: bool = True
+) -> list[Path]:
+    """Write the colours, mixed or not, in shards of a few images, with labels in three forms."""
     place.mkdir(parents=True, exist_ok=True)
-    files = sorted(colours.glob("*/*.png"), key=lambda path: path.name)
+    files = sorted(colours.glob("*/*.png"), key=lambda path: path.name if mixed else str(path))
     shards = []
     for number, start in enumerate(range(0, len(files), of)):
         shards.append(place / name.format(number))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import QUICK
 from PIL import Image as Pillow
 from tarring import Sums
 from torch.utils.data import DataLoader
@@ -39,6 +40,8 @@ def test_a_saved_data_set_is_the_folder_it_was_made_of(colours: Path, finished: 
     )}  # fmt: skip
     assert found == wanted
     assert open_data(place, quiet=True).fingerprint == data.fingerprint
+    run = fb.train(place, out=colours.parent / "run", changes={**QUICK, "epochs": 1}, quiet=True)
+    assert fb.evaluate(run.folder, place, quiet=True).confusion.sum() == run.test_images == 9
     result = fb.evaluate(finished.folder, place, quiet=True)
     assert result.top1 == fb.evaluate(finished.folder, colours.parent / "colours", quiet=True).top1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from conftest import QUICK
 from tarring import Sums, all_sums, write_shards
 from torch.utils.data import DataLoader
 
@@ -188,3 +189,21 @@ def test_a_storage_that_can_be_listed(colours: Path, own_cache: Path, tmp_path: 
             open_data("memory://bucket/other/", quiet=True)
     finally:
         storage.rm("/bucket", recursive=True)
+
+
+def test_a_run_on_remote_shards_is_learnt_from_and_measured(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar")
+    address = f"{server.url}/s-{{000..003}}.tar"
+    run = fb.train(address, out=tmp_path / "run", changes={**QUICK, "epochs": 1, "workers": 1}, quiet=True)
+    assert (run.recipe.data, run.classes) == (address, ("blue", "green", "red"))
+    assert fb.evaluate(run.folder, address, quiet=True).confusion.sum() == run.test_images == 9
+    assert [path.name for path in run.examples] == ["blue.png", "green.png", "red.png"]
+
+
+def test_shards_of_one_class_each_are_found(server: Server, colours: Path, own_cache: Path, tmp_path: Path) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=16, mixed=False)
+    (finding,) = fb.check_data(f"{server.url}/s-{{000..002}}.tar", quiet=True).findings
+    assert (finding.kind, finding.grave) == ("unmixed", True)
+    assert finding.text.startswith("3 shards of one class only")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 from tarring import add, all_sums, write_shards
 
 import featherbone as fb
@@ -34,6 +35,14 @@ def test_local_shards_are_the_folder_they_were_made_of(colours: Path, finished: 
     assert member == data.train.sources[0]
     with pytest.raises(UnreadableImageError, match="cut short"):
         replace(member, offset=10**9).read()
+
+
+def test_a_run_on_shards_is_learnt_from_and_measured(colours: Path, tmp_path: Path) -> None:
+    write_shards(colours, tmp_path / "shards")
+    pattern = str(tmp_path / "shards" / "shard-{000000..000003}.tar")
+    run = fb.train(pattern, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True)
+    held_out = fb.evaluate(run.folder, quiet=True)
+    assert held_out.top1 == fb.evaluate(run.folder, pattern, quiet=True).top1 == pytest.approx(run.test_top1, abs=1e-6)
 
 
 def test_shards_named_after_splits(colours: Path) -> None:

@@ -86,6 +86,7 @@ class DataCheck:
         broken: files that are left out, and why.
         duplicates: pictures that are there more than once.
         samples: a few pictures of each class.
+        unmixed: how many shards at URLs hold images of one class only, though there are several.
     """
 
     name: str
@@ -99,6 +100,7 @@ class DataCheck:
     broken: tuple[Skipped, ...]
     duplicates: tuple[Duplicates, ...]
     samples: tuple[Picture, ...]
+    unmixed: int = 0
 
     @property
     def images(self) -> int:
@@ -133,6 +135,7 @@ class DataCheck:
             "small": [picture.to_dict() for picture in self.small],
             "broken": [asdict(file) for file in self.broken],
             "duplicates": [group.to_dict() for group in self.duplicates],
+            "unmixed_shards": self.unmixed,
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -173,6 +176,11 @@ class DataCheck:
                 yield Finding(kind, images, grave=grave, text=text)
         if len(self.classes) == 1:
             yield Finding("one-class", self.images, grave=True, text="one class only: a classifier needs two or more")
+        if self.unmixed:
+            text = (
+                f"{_count(self.unmixed, 'shard')} of one class only: shards are learnt one after the other, so mix them"
+            )
+            yield Finding("unmixed", self.images, grave=True, text=text)
         most, fewest = max(of_class.values(), default=0), min((n for n in of_class.values() if n), default=0)
         if most >= _UNBALANCED * fewest > 0:
             text = f"{most} images in the largest class, {fewest} in the smallest: accuracy alone hides the small ones"

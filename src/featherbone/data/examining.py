@@ -59,6 +59,7 @@ def examine(listing: Listing, *, quiet: bool) -> DataCheck:
         broken=(*listing.skipped, *broken),
         duplicates=_duplicates(good),
         samples=_samples([picture for picture, _ in good], classes),
+        unmixed=_unmixed([picture for picture, _ in good]),
     )
 
 
@@ -98,6 +99,16 @@ def _duplicates(good: _Good) -> tuple[Duplicates, ...]:
         if len(group) > 1
     ]
     return tuple(sorted(groups, key=lambda group: (not group.across, not group.conflicting)))
+
+
+def _unmixed(pictures: Sequence[Picture]) -> int:
+    """Return how many of the shards that are fetched as wholes hold one of several classes to learn."""
+    learnt = [p for p in pictures if p.part in {TRAIN, ALL} and group_of(p.source)]
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture in learnt:
+        labels[group_of(picture.source)].add(picture.label)
+    several = len({picture.label for picture in learnt}) > 1
+    return sum(len(found) == 1 for found in labels.values()) if several else 0
 
 
 def _samples(pictures: Sequence[Picture], classes: Sequence[str]) -> tuple[Picture, ...]:

@@ -109,8 +109,8 @@ class ImageSet:
     Attributes:
         sources: the images.
         labels: one class number each.
-        groups: sizes of consecutive runs of images of one shard that is fetched as a whole, so that whoever shuffles
-            can stay within a few of them; empty if any order costs the same.
+        groups: sizes of the runs of images that are fetched together, as those of a shard at a URL: whoever shuffles
+            keeps them together; empty if any order costs the same.
     """
 
     sources: tuple[Source, ...]
