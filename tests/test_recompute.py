@@ -169,11 +169,16 @@ def convolutions(model: nn.Module, x: Tensor) -> int:
     return count.ops["convolution"]
 
 
-def bottlenecks(layers: int) -> list[nn.Module]:
+def bottlenecks(layers: int) -> list[nn.Sequential]:
     return [nn.Sequential(fb.preconv(24 + 4 * i, 16), fb.preconv(16, 4, 3)) for i in range(layers)]
 
 
-def two_ways(layers: int) -> list[nn.Module]:
+def dropped(layers: int) -> list[nn.Sequential]:
+    """DenseNet's layers where images are not augmented."""
+    return [nn.Sequential(first, nn.Dropout(0.2), second, nn.Dropout(0.2)) for first, second in bottlenecks(layers)]
+
+
+def two_ways(layers: int) -> list[fb.Parallel]:
     """PeleeNet's layers: norms stand after the convolutions."""
     widths = [24 + 4 * i for i in range(layers)]
     near = [nn.Sequential(fb.conv(c, 8), fb.conv(8, 2, 3)) for c in widths]
@@ -181,7 +186,7 @@ def two_ways(layers: int) -> list[nn.Module]:
     return [fb.Parallel(*ways) for ways in zip(near, far, strict=True)]
 
 
-def wide(layers: int) -> list[nn.Module]:
+def wide(layers: int) -> list[nn.Sequential]:
     """RDNet's layers: what is inside is wider than what is read."""
     widths = [24 + 4 * i for i in range(layers)]
     return [
@@ -191,8 +196,8 @@ def wide(layers: int) -> list[nn.Module]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("layers", [bottlenecks, two_ways])
-def test_no_convolution_of_a_dense_block_is_computed_twice(layers: Callable[[int], list[nn.Module]]) -> None:
+@pytest.mark.parametrize("layers", [bottlenecks, dropped, two_ways])
+def test_no_convolution_of_a_dense_block_is_computed_twice(layers: Callable[[int], Sequence[nn.Module]]) -> None:
     plain = nn.Sequential(fb.Dense(layers(4))).train()
     x = torch.randn(2, 24, 8, 8, requires_grad=True)
     assert convolutions(fb.recompute(plain), x) == convolutions(plain, x) > 0
@@ -215,8 +220,8 @@ def kept_bytes(model: nn.Module, x: Tensor) -> int:
     return sum(seen.values())
 
 
-@pytest.mark.parametrize("layers", [bottlenecks, two_ways, wide])
-def test_recomputation_makes_a_dense_blocks_memory_linear(layers: Callable[[int], list[nn.Module]]) -> None:
+@pytest.mark.parametrize("layers", [bottlenecks, dropped, two_ways, wide])
+def test_recomputation_makes_a_dense_blocks_memory_linear(layers: Callable[[int], Sequence[nn.Module]]) -> None:
     x = torch.randn(1, 24, 16, 16, requires_grad=True)
 
     def kept(model: Callable[[nn.Module], nn.Module], counts: Sequence[int]) -> list[int]:

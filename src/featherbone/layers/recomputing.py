@@ -65,8 +65,8 @@ def _buffers_kept(bricks: Sequence[nn.Module]) -> Iterator[None]:
 def leanly(bricks: Sequence[nn.Module], features: Sequence[Tensor]) -> Tensor:
     """Return ``again(bricks, features)``, but with every convolution's output kept and no convolution computed twice.
 
-    That is for dense layers as the papers have them: convolutions that stand alone or after a norm and a ReLU. Those
-    made of other things are computed again as a whole.
+    That is for dense layers as the papers have them: convolutions that stand alone or after a norm and a ReLU, perhaps
+    with dropout after them. Those made of other things are computed again as a whole.
     """
     steps, rest = _steps(bricks)
     batch = features[0].numel() // features[0].shape[1]
@@ -79,12 +79,12 @@ def leanly(bricks: Sequence[nn.Module], features: Sequence[Tensor]) -> Tensor:
 
 
 def _steps(bricks: Sequence[nn.Module]) -> tuple[list[list[nn.Module]], list[nn.Module]]:
-    """Return what leads to each convolution, with it, and what comes after the last."""
+    """Return what leads to each convolution, with it, and what comes after the last; dropout between them is a step."""
     steps: list[list[nn.Module]] = []
     rest: list[nn.Module] = []
     for brick in bricks:
         rest.append(brick)
-        if isinstance(brick, nn.Conv2d):
+        if isinstance(brick, nn.Conv2d) or (steps and isinstance(brick, nn.Dropout)):
             steps.append(rest)
             rest = []
     return steps, rest
@@ -93,6 +93,8 @@ def _steps(bricks: Sequence[nn.Module]) -> tuple[list[list[nn.Module]], list[nn.
 def _cheap(step: Sequence[nn.Module], batch: int) -> bool:
     """Tell whether this is a convolution alone, or a norm by the batch's statistics, a ReLU and a convolution."""
     *before, conv = step
+    if isinstance(conv, nn.Dropout):
+        return not before  # narrow, and run once
     if type(conv) is not nn.Conv2d or conv.bias is not None or isinstance(conv.padding, str):
         return False
     # a depthwise convolution is cheap itself, and what it makes as wide as what it reads
