@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from featherbone.errors import InputError
+from featherbone.layers.recomputing import again, concat, leanly
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -34,9 +33,11 @@ class Wiring(nn.Module):
 
     def run(self, part: nn.Module, *features: Tensor) -> Tensor:
         """Return ``part`` of the concatenated features."""
-        if self.recomputed and self.training and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            return _computed_again(part, features)
-        return part(_concat(features))
+        return again([part], features) if self.recomputes() else part(concat(features))
+
+    def recomputes(self) -> bool:
+        """Tell whether there will be a backward pass to leave work for."""
+        return self.recomputed and self.training and torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
     def drop(self, path: Tensor) -> Tensor:
         """Return the path, scaled so that its mean stays, or for some images zero."""
@@ -72,8 +73,9 @@ class Dense(Wiring):
     def forward(self, x: Tensor) -> Tensor:
         features = [x]
         for layer in self.layers:
-            features.append(self.drop(self.run(layer, *features)))
-        return _concat(features)
+            path = _layer_again(layer, features) if self.recomputes() else self.run(layer, *features)
+            features.append(self.drop(path))
+        return concat(features)
 
 
 class OneShot(Wiring):
@@ -93,7 +95,7 @@ class OneShot(Wiring):
         for layer in self.layers:
             link = self.run(layer, link)
             features.append(self.drop(link))  # the path to the concatenation, not the chain
-        return _concat(features)
+        return concat(features)
 
 
 class Split(Wiring):
@@ -110,7 +112,7 @@ class Split(Wiring):
 
     def forward(self, x: Tensor) -> Tensor:
         kept, worked = torch.split(x, [self.bypass, x.shape[1] - self.bypass], 1)
-        return _concat([kept, self.drop(self.run(self.body, worked))])
+        return concat([kept, self.drop(self.run(self.body, worked))])
 
     def extra_repr(self) -> str:
         return ", ".join(filter(None, [f"bypass={self.bypass}", super().extra_repr()]))
@@ -124,7 +126,22 @@ class Parallel(Wiring):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _concat([self.run(branch, x) for branch in self.branches])
+        return concat([self.run(branch, x) for branch in self.branches])
+
+
+def _layer_again(layer: nn.Module, features: Sequence[Tensor]) -> Tensor:
+    if isinstance(layer, Parallel):
+        return concat([_layer_again(branch, features) for branch in layer.branches])
+    return leanly(list(_bricks(layer)), features)
+
+
+def _bricks(part: nn.Module) -> Iterator[nn.Module]:
+    """Yield what runs one after another."""
+    if isinstance(part, nn.Sequential):
+        for child in part:
+            yield from _bricks(child)
+    else:
+        yield part
 
 
 def paths(module: nn.Module) -> Iterator[Wiring]:
@@ -167,32 +184,3 @@ def recompute(model: Module) -> Module:
     for wiring in found:
         wiring.recomputed = True
     return copied
-
-
-def _computed_again(part: nn.Module, features: tuple[Tensor, ...]) -> Tensor:
-    def run(*features: Tensor) -> Tensor:
-        return part(_concat(features))
-
-    if torch.compiler.is_compiling():  # the compiler recomputes functions, so statistics are written once anyway
-        return checkpoint(run, *features, use_reentrant=False)
-    return checkpoint(run, *features, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(part)))
-
-
-@contextmanager
-def _statistics_kept(part: nn.Module) -> Iterator[None]:
-    norms = [norm for norm in part.modules() if isinstance(norm, nn.BatchNorm2d)]
-    buffers = [dict(norm.named_buffers()) for norm in norms]
-    try:
-        for norm, own in zip(norms, buffers, strict=True):
-            for name, buffer in own.items():
-                setattr(norm, name, buffer.clone())  # what the second pass may update
-        yield
-    finally:
-        for norm, own in zip(norms, buffers, strict=True):
-            for name, buffer in own.items():
-                setattr(norm, name, buffer)
-
-
-def _concat(features: Sequence[Tensor]) -> Tensor:
-    # cat of a single tensor would copy it
-    return features[0] if len(features) == 1 else torch.cat(list(features), 1)
