@@ -145,6 +145,20 @@ def test_resuming_with_other_images_is_refused(colours: Path, tmp_path: Path) ->
         fb.resume(run.folder, quiet=True)
 
 
+def test_resuming_decodes_no_image_beforehand(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (colours / "blue" / "notes.txt").write_text("no picture")
+    run = fb.train(colours, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True)
+    (run.folder / "result.json").unlink()
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("featherbone.data.assembling.look_at", refused)
+    again = fb.resume(run.folder, quiet=True)
+    assert again.skipped == run.skipped
+    assert again.test_top1 == run.test_top1
+
+
 def test_a_loss_that_explodes_is_said(colours: Path, tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match="the loss became .* lower lr"):
         fb.train(colours, out=tmp_path / "run", changes={**QUICK, "lr": 1e30, "epochs": 2}, quiet=True)

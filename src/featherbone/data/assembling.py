@@ -9,13 +9,15 @@ import numpy as np
 
 from featherbone.data.looking import look, look_at, shown
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, in_order
-from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Seen, Skipped, Source
+from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Looked, Seen, Skipped, Source
 from featherbone.errors import InputError, some
 
 _Pairs = list[tuple[Source, int]]
 
 
-def assemble(listing: Listing, *, seed: int, val_fraction: float, quiet: bool) -> ImageData:
+def assemble(
+    listing: Listing, *, seed: int, val_fraction: float, looked: Looked | None = None, quiet: bool
+) -> ImageData:
     """Return the data set of a listing; if it has no part to hold out, a share of every class is.
 
     Raises:
@@ -28,7 +30,8 @@ def assemble(listing: Listing, *, seed: int, val_fraction: float, quiet: bool) -
     if len(classes) == 1:
         raise InputError(f"{listing.name} has one {listing.kind} only ({classes[0]}): a classifier needs two or more")
     _require_known(listing.name, held, classes)
-    seen, skipped = _look_over([*learnt, *held], listing, quiet)
+    items = [*learnt, *held]
+    seen, skipped = _trusted(items, listing, looked) if looked else _look_over(items, listing, quiet)
     train = _labelled(learnt, seen[: len(learnt)], classes)
     val = _labelled(held, seen[len(learnt) :], classes)
     _require_images(classes, train, listing.name, skipped, least=1 if held_name else 2)
@@ -94,6 +97,13 @@ def _look_over(items: Sequence[Item], listing: Listing, quiet: bool) -> tuple[li
         if isinstance(verdict, str)
     ]
     return [None if isinstance(verdict, str) else verdict for verdict in verdicts], (*listing.skipped, *bad)
+
+
+def _trusted(items: Sequence[Item], listing: Listing, looked: Looked) -> tuple[list[Seen | None], tuple[Skipped, ...]]:
+    """Return what an earlier look saw, as far as it was kept."""
+    bad = {one.path for one in looked.skipped}
+    good = Seen(0, 0, "L" if looked.grey else "RGB")  # sizes were not kept, as nobody asks for them again
+    return [None if shown(item.source, listing.name) in bad else good for item in items], looked.skipped
 
 
 def _labelled(items: Sequence[Item], seen: Sequence[Seen | None], classes: Sequence[str]) -> _Pairs:

@@ -13,7 +13,7 @@ from featherbone.data.folders import list_folder
 from featherbone.data.huggingface import find_saved, list_named
 from featherbone.data.idx import find_idx
 from featherbone.data.names import TRAIN, VAL
-from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Skipped
+from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Looked, Skipped
 from featherbone.data.shards import find_shards, list_pattern
 from featherbone.data.tables import find_table
 from featherbone.errors import InputError, needs
@@ -29,7 +29,9 @@ _ALLOWED = (
 )
 
 
-def open_data(source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, quiet: bool = False) -> ImageData:
+def open_data(
+    source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, looked: Looked | None = None, quiet: bool = False
+) -> ImageData:
     """Open a classification data set and read every image once, in parallel; unreadable files are left out and listed.
 
     Args:
@@ -39,6 +41,7 @@ def open_data(source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, qu
             docs/data.md says what each must look like.
         seed: decides the split of what is not split.
         val_fraction: share of each class held out then.
+        looked: what an earlier look found; then no image is decoded.
         quiet: show no progress bar.
 
     Raises:
@@ -47,7 +50,7 @@ def open_data(source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, qu
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"val_fraction={val_fraction} is not allowed: above 0, below 1")
-    return assemble(list_data(source, quiet=quiet), seed=seed, val_fraction=val_fraction, quiet=quiet)
+    return assemble(list_data(source, quiet=quiet), seed=seed, val_fraction=val_fraction, looked=looked, quiet=quiet)
 
 
 def labelled_images(

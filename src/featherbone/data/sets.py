@@ -64,6 +64,19 @@ class Seen:
         return min(self.width, self.height)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What an earlier look at all images of a data set found, so that they need not be decoded again.
+
+    Attributes:
+        skipped: files that were left out.
+        grey: every image is stored without colour.
+    """
+
+    skipped: tuple[Skipped, ...]
+    grey: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """An image of a source and the name of its class; ``seen`` if it was decoded before."""

@@ -17,7 +17,7 @@ from featherbone.files import write_json
 from featherbone.models import spec, spec_from_row, stem_stride_for
 from featherbone.spec import Backbone, Spec, reset_head, spec_to_dict
 from featherbone.train import Recipe, recipe_for
-from featherbone.verbs.folder import DATA, RECIPE, START, AnyPath, describe
+from featherbone.verbs.folder import DATA, RECIPE, START, AnyPath, describe, read_json
 from featherbone.weights import load, read_header, save
 
 if TYPE_CHECKING:
@@ -110,15 +110,20 @@ def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Backbone, Pr
     return load(folder / START).train(), replace(known, crop=recipe.crop) if known else usual
 
 
-def open_images(data: AnyPath, recipe: Recipe, *, quiet: bool) -> ImageData:
-    """Return the images that a recipe is about.
+def open_images(data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet: bool) -> ImageData:
+    """Return the images that a recipe is about; for a ``run`` that has begun, without decoding them all again.
 
     Raises:
         InputError: if they cannot be read.
     """
     with needs("train", "reading images"):
         from featherbone.data.opening import open_data
-    return open_data(data, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
+        from featherbone.data.sets import Looked, Skipped
+    looked = None
+    if run is not None:
+        facts = read_json(run / DATA)
+        looked = Looked(tuple(Skipped(**file) for file in facts["skipped"]), facts["channels"] == 1)
+    return open_data(data, seed=recipe.seed, val_fraction=recipe.val_fraction, looked=looked, quiet=quiet)
 
 
 def teacher_of(recipe: Recipe, given: nn.Module | None, images: ImageData, preprocess: Preprocess) -> nn.Module | None:
@@ -195,6 +200,7 @@ def _facts(folder: Path, images: ImageData) -> dict[str, Any]:
         "classes": list(images.classes),
         "train_images": len(images.train),
         "val_images": len(images.val),
+        "channels": images.channels,
         "fingerprint": images.fingerprint,
         "skipped": [asdict(file) for file in images.skipped],
         "examples": [str(path) for path in _examples(folder, images)],

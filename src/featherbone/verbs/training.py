@@ -119,7 +119,7 @@ def _resumed(folder: Path, teacher: nn.Module | None, *, quiet: bool) -> Run:
     if (folder / RESULT).exists():  # one of several processes, started again after the end
         return open_run(folder)
     recipe = read_recipe(folder)
-    images = open_images(recipe.data, recipe, quiet=quiet or not processes().first)
+    images = open_images(recipe.data, recipe, run=folder, quiet=quiet or not processes().first)
     if images.fingerprint != read_json(folder / DATA)["fingerprint"]:
         raise InputError(f"the images in {recipe.data} are not those that the run in {folder} began with")
     return _trained(folder, recipe, images, teacher, quiet=quiet)
