@@ -30,6 +30,9 @@ FAMILIES = (
 )
 
 
+SHUFFLED = {"repeats": (2, 3, 2)}
+
+
 def thin(name: str, **columns: object) -> fb.Spec:
     """Return a row with few layers, so that a test of the wiring is quick."""
     row = fb.spec(name)
@@ -43,5 +46,10 @@ def thin(name: str, **columns: object) -> fb.Spec:
         "cspdarknet53": {"depths": (1, 1, 1, 1, 1)},
         "darknet53": {"depths": (1, 1, 1, 1, 1)},
         "shufflenet_v2_50": {"repeats": (2, 2, 2, 2)},
+        "peleenet": {"layers": (1, 2, 1, 1)},
+        "csppeleenet_last": {"layers": (1, 2, 1, 1)},
+        "vovnet_v2_39.timm": {"modules": (1, 1, 2, 1), "layers": 3},
+        "cspvovnet39": {"modules": (1, 1, 2, 1), "layers": 3},
+        **dict.fromkeys((name for name in FAMILIES if "shufflenet" in name and "_50" not in name), SHUFFLED),
     }.get(name, {})
     return replace(row, **shorter, **columns)  # type: ignore[arg-type]

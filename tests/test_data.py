@@ -255,7 +255,7 @@ def test_an_epoch_depends_on_its_seed_and_number_alone() -> None:
         torch.manual_seed(number * 77)  # the state of the global generator must not matter
         images = data.train.pick(range(50))
         batches = loader(images, transform, channels=1, batch_size=16, workers=workers, shuffle=True, seed=seed)
-        batches.sampler.set_epoch(number)  # type: ignore[attr-defined]
+        batches.order.set_epoch(number)
         xs, ys = zip(*batches, strict=True)
         return torch.cat(xs), torch.cat(ys)
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
-from featherbone.data.images import read_image
+from featherbone.data.images import UnreadableImageError, read_image
 from featherbone.data.preprocess import Preprocess
 from featherbone.data.sets import ImageSet
+from featherbone.errors import InputError
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -94,7 +97,12 @@ class Batches(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
         epoch, i = index
-        image = read_image(self.images.sources[i], self.mode)
+        source = self.images.sources[i]
+        try:
+            image = read_image(source, self.mode)
+        except UnreadableImageError as error:  # it could be read when the data set was opened
+            name = "an image" if isinstance(source, np.ndarray) else source if isinstance(source, Path) else source.name
+            raise InputError(f"{name} can no longer be read: {error}") from error
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed: it also queues a seed, with a stack trace, for every absent accelerator
             torch.default_generator.manual_seed(mixed_seed(self.seed, epoch, i))

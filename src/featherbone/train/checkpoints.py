@@ -53,6 +53,11 @@ class Checkpoints(Checkpoint):
         self.seconds = seconds
         self._saved = time.monotonic()
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:  # what a killed process had begun to write
+            for half in self.folder.glob(f".*{_SUFFIX}"):
+                half.unlink(missing_ok=True)
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
