@@ -1,6 +1,7 @@
 """The families that every test of what all can do goes through."""
 
 from dataclasses import replace
+from typing import Any
 
 import featherbone as fb
 
@@ -30,13 +31,13 @@ FAMILIES = (
 )
 
 
-SHUFFLED = {"repeats": (2, 3, 2)}
+SHUFFLED: dict[str, Any] = {"repeats": (2, 3, 2)}
 
 
 def thin(name: str, **columns: object) -> fb.Spec:
     """Return a row with few layers, so that a test of the wiring is quick."""
     row = fb.spec(name)
-    shorter = {
+    shorter: dict[str, dict[str, Any]] = {
         "densenet121": {"layers": (2, 2, 2, 2)},
         "densenet_bc100_k12_cifar": {"layers": (3, 3, 3)},
         "cspdensenet121": {"layers": (2, 2, 2, 2)},
@@ -51,5 +52,6 @@ def thin(name: str, **columns: object) -> fb.Spec:
         "vovnet_v2_39.timm": {"modules": (1, 1, 2, 1), "layers": 3},
         "cspvovnet39": {"modules": (1, 1, 2, 1), "layers": 3},
         **dict.fromkeys((name for name in FAMILIES if "shufflenet" in name and "_50" not in name), SHUFFLED),
-    }.get(name, {})
-    return replace(row, **shorter, **columns)  # type: ignore[arg-type]
+    }
+    wanted: dict[str, Any] = {**shorter.get(name, {}), **columns}
+    return replace(row, **wanted)

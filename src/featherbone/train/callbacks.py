@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ class Stopping(L.Callback):
 
     def __init__(self, request: StopRequest, checkpoints: Checkpoints) -> None:
         self.request, self.checkpoints = request, checkpoints
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size > 1:
+            # a launcher ends the others so when one has died; waiting for that one they would not hear Python's handler
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

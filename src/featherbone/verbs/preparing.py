@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from itertools import count
@@ -219,7 +220,8 @@ def _examples(folder: Path, images: ImageData) -> list[Path]:
         if isinstance(source, Path):
             found.append(source)
         else:
-            found.append(folder / "examples" / f"{name}.png")
+            safe = re.sub(r"[^\w-]", "_", name)[:60]  # a table or shard may call its classes anything
+            found.append(folder / "examples" / (f"{safe}.png" if safe == name else f"{label}-{safe}.png"))
             found[-1].parent.mkdir(parents=True, exist_ok=True)
             read_image(source, "L" if images.channels == 1 else "RGB").save(found[-1])
     return found
