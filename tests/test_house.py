@@ -20,13 +20,14 @@ ALLOWED = {
     "spec": {"layers"},
     "pyramid": {"layers", "spec"},
     "models": {"layers", "spec"},
-    "weights": {"models", "spec", "data"},
+    "detect": {"layers", "pyramid", "spec"},
+    "weights": {"models", "spec", "data", "detect"},
     "cost": {"graph"},
     "deploy": {"graph", "cost"},
     "analysis": {"layers", "graph", "cost"},
-    "train": {"data"},
+    "train": {"data", "detect"},
     "report": set(),
-    "verbs": {"graph", "pyramid", "models", "spec", "weights", "data", "train", "cost", "deploy", "report"},
+    "verbs": {"graph", "pyramid", "models", "spec", "detect", "weights", "data", "train", "cost", "deploy", "report"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 

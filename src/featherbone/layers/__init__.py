@@ -5,9 +5,11 @@ activation, in either order; a *wiring* says how the outputs of its parts meet.
 """
 
 from featherbone.layers.bricks import Activation as Activation
+from featherbone.layers.bricks import Attention as Attention
 from featherbone.layers.bricks import ChannelNorm as ChannelNorm
 from featherbone.layers.bricks import Gate as Gate
 from featherbone.layers.bricks import Head as Head
+from featherbone.layers.bricks import Maxout as Maxout
 from featherbone.layers.bricks import Scale as Scale
 from featherbone.layers.bricks import Shuffle as Shuffle
 from featherbone.layers.bricks import conv as conv
@@ -15,11 +17,13 @@ from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese
 from featherbone.layers.bricks import initialise as initialise
 from featherbone.layers.bricks import leaky_relu as leaky_relu
+from featherbone.layers.bricks import pools as pools
 from featherbone.layers.bricks import preconv as preconv
 from featherbone.layers.bricks import relu as relu
 from featherbone.layers.bricks import se as se
 from featherbone.layers.bricks import silu as silu
 from featherbone.layers.dilation import dilate as dilate
+from featherbone.layers.recomputing import concat as concat
 from featherbone.layers.wirings import Dense as Dense
 from featherbone.layers.wirings import OneShot as OneShot
 from featherbone.layers.wirings import Parallel as Parallel

@@ -11,6 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from featherbone.layers.wirings import Parallel
+
 Activation = Callable[[], nn.Module]
 
 relu: Activation = partial(nn.ReLU, inplace=True)
@@ -127,6 +129,44 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight
+
+
+class Maxout(nn.Module):
+    """The largest of every ``pieces`` channels: ``(B, pieces * C, H, W)`` to ``(B, C, H, W)``.
+
+    Output channel j is the largest of the input channels j, j + C, j + 2C, ... (darknet's ``maxpool_depth``).
+
+    >>> Maxout(2)(torch.tensor([3.0, 1.0, 2.0, 5.0]).view(1, 4, 1, 1)).flatten().tolist()
+    [3.0, 5.0]
+    """
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        return x.view(batch, self.pieces, channels // self.pieces, height, width).amax(1)
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pieces}"
+
+
+class Attention(nn.Module):
+    """``body(x) * gate(x)``: what the body makes of x, every value weighed from 0 to 1 by what the gate makes of it."""
+
+    def __init__(self, body: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * self.gate(x)
+
+
+def pools() -> Parallel:
+    """Spatial pyramid pooling: the map beside its maxima over 5, 9 and 13 pixels, ``(B, 4 * C, H, W)``."""
+    return Parallel(nn.Identity(), *(nn.MaxPool2d(side, 1, side // 2) for side in (5, 9, 13)))
 
 
 class Head(nn.Module):

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, Parallel, Residual, conv, depthwise, silu
+from featherbone.layers import Head, Residual, conv, depthwise, pools, silu
 from featherbone.spec import Backbone, Spec
 
 
@@ -88,12 +88,8 @@ class YOLOXDarknetSpec(Spec):
 
 
 def _pools(channels: int) -> nn.Module:
-    """Spatial pyramid pooling: the map beside its maxima over 5, 9 and 13 pixels."""
     half = channels // 2
-    pools = [nn.MaxPool2d(side, 1, side // 2) for side in (5, 9, 13)]
-    return nn.Sequential(
-        conv(channels, half, act=silu), Parallel(nn.Identity(), *pools), conv(4 * half, channels, act=silu)
-    )
+    return nn.Sequential(conv(channels, half, act=silu), pools(), conv(4 * half, channels, act=silu))
 
 
 def _row(stem_channels: int, *depths: int, depthwise: bool = False) -> YOLOXDarknetSpec:

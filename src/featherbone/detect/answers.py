@@ -1,0 +1,58 @@
+"""From what a detector returns to the boxes that it stands by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featherbone.errors import InputError, needs
+
+_CANDIDATES = 3000  # the best of an image that are compared with each other
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """What was found in an image, best first.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels of the detector's input, ``(K, 4)``; they may stick out of the image.
+        scores: probabilities, ``(K,)``.
+        labels: numbers of the classes, ``(K,)``.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def answers(output: Tensor, *, score: float = 0.05, iou: float = 0.6, most: int = 100) -> list[Boxes]:
+    """Return the boxes of every image; of those of one class that overlap, the best.
+
+    Args:
+        output: what a detector returns, ``(B, N, 4 + num_classes)``.
+        score: probability from which a box counts.
+        iou: overlap above which two boxes of one class mean the same object.
+        most: boxes of an image at most.
+
+    Raises:
+        InputError: if the output has another form.
+    """
+    if output.ndim != 3 or output.shape[2] < 5:
+        raise InputError(f"output of shape {tuple(output.shape)} is not allowed: (B, N, 4 + classes)")
+    return [_answer(image if image.dtype == torch.float64 else image.float(), score, iou, most) for image in output]
+
+
+def _answer(rows: Tensor, score: float, iou: float, most: int) -> Boxes:
+    with needs("train", "suppressing boxes"):
+        from torchvision.ops import batched_nms
+    place, label = (rows[:, 4:] >= score).nonzero(as_tuple=True)
+    scores, order = rows[place, 4 + label].sort(descending=True, stable=True)
+    scores, order = scores[:_CANDIDATES], order[:_CANDIDATES]
+    boxes, labels = rows[place[order], :4], label[order]
+    kept = batched_nms(boxes, scores, labels, iou)[:most]
+    return Boxes(boxes[kept], scores[kept], labels[kept])

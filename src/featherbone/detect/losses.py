@@ -1,0 +1,120 @@
+"""What a detector is to learn: boxes, objectness and classes, as one number an image.
+
+Every part is a sum over the predictions for an image, divided by what its own true boxes weigh: their number for an
+anchored head, their alignment for a free one, and 1 at least. No image has a say in another's loss: so the sum over
+images is the same however a batch is shared by processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
+
+from featherbone.detect.assignment import Matches, Truths, align, nearest_anchors, paired_iou, well_fitting
+from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead, joined
+from featherbone.errors import InputError, nearest
+
+BoxLoss = Literal["mse", "iou", "giou", "diou", "ciou"]
+_OVERLAP_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "iou": lambda boxes, truths: 1 - paired_iou(boxes, truths),
+    "giou": partial(generalized_box_iou_loss, reduction="none"),
+    "diou": partial(distance_box_iou_loss, reduction="none"),
+    "ciou": partial(complete_box_iou_loss, reduction="none"),
+}
+BOX_LOSSES = ("mse", *_OVERLAP_LOSSES)
+_OVERLAP_GAIN = 5.0  # beside sums of cross entropies; the squared errors of YOLOv3 have 1
+
+
+def detection_loss(
+    head: BoxHead, raw: Sequence[Tensor], truths: Truths, size: tuple[int, int], *, box_loss: BoxLoss = "ciou"
+) -> Tensor:
+    """Return the loss of every image, ``(B,)``: the sum of ``detection_parts``."""
+    return torch.stack(tuple(detection_parts(head, raw, truths, size, box_loss=box_loss).values())).sum(0)
+
+
+def detection_parts(
+    head: BoxHead, raw: Sequence[Tensor], truths: Truths, size: tuple[int, int], *, box_loss: BoxLoss = "ciou"
+) -> dict[str, Tensor]:
+    """Return the parts of the loss of every image, each ``(B,)``, in float32 or better: box, objectness, class.
+
+    An image without true boxes teaches what background is, and no more.
+
+    Args:
+        head: the head that answered.
+        raw: its predictions for every scale.
+        truths: the true boxes; one narrower than a pixel counts as a pixel wide.
+        size: height and width of the input in pixels.
+        box_loss: "mse" in the head's own coordinates, small boxes weighing more (YOLOv3); or 1 - IoU, GIoU, DIoU, CIoU.
+
+    Raises:
+        InputError: if there is no such loss.
+    """
+    if box_loss not in BOX_LOSSES:
+        raise InputError(
+            f"box_loss={box_loss!r} is not allowed{nearest(box_loss, BOX_LOSSES)}: one of {', '.join(BOX_LOSSES)}"
+        )
+    with torch.autocast(raw[0].device.type, enabled=False):
+        predicted = joined(raw)
+        return _parts(head, predicted, truths.like(predicted), size, box_loss)
+
+
+def _parts(
+    head: BoxHead, predicted: Tensor, truths: Truths, size: tuple[int, int], box_loss: BoxLoss
+) -> dict[str, Tensor]:
+    if isinstance(head, AnchoredHead):
+        matches = nearest_anchors(head, truths, size)
+        rest = _anchored(head, predicted, truths, matches, size)
+    else:
+        assert isinstance(head, FreeHead)
+        with torch.no_grad():
+            matches = align(head, predicted, truths, size)
+        rest = _free(predicted, truths, matches)
+    images = truths.images[matches.truths]
+    box = _per_image(matches.weights * _box(head, predicted, truths, matches, size, box_loss), images, predicted)
+    weight = _per_image(matches.weights, images, predicted).clamp(min=1)
+    return {name: part / weight for name, part in {"box": box, **rest}.items()}
+
+
+def _box(
+    head: BoxHead, predicted: Tensor, truths: Truths, matches: Matches, size: tuple[int, int], box_loss: BoxLoss
+) -> Tensor:
+    wanted = truths.boxes[matches.truths]
+    places = head.places(size, predicted)[matches.predictions]
+    given = predicted[truths.images[matches.truths], matches.predictions, :4]
+    if box_loss != "mse":
+        return _OVERLAP_GAIN * _OVERLAP_LOSSES[box_loss](head.boxes(given, places), wanted)
+    errors = F.mse_loss(head.coordinates(given), head.targets(wanted, places), reduction="none").sum(1) / 2
+    share = (wanted[:, 2:] - wanted[:, :2]).prod(1) / (size[0] * size[1])
+    return (2 - share) * errors
+
+
+def _anchored(
+    head: AnchoredHead, predicted: Tensor, truths: Truths, matches: Matches, size: tuple[int, int]
+) -> dict[str, Tensor]:
+    with torch.no_grad():
+        counted = ~well_fitting(head, predicted, truths, size)
+        wanted = torch.zeros_like(predicted[..., 4])
+        wanted[truths.images, matches.predictions] = 1
+        counted[truths.images, matches.predictions] = True
+    objectness = F.binary_cross_entropy_with_logits(predicted[..., 4], wanted, reduction="none") * counted
+    scores = predicted[truths.images, matches.predictions, 5:]
+    classes = F.one_hot(truths.labels, head.num_classes).to(scores)
+    errors = F.binary_cross_entropy_with_logits(scores, classes, reduction="none").sum(1)
+    return {"objectness": objectness.sum(1), "class": _per_image(errors, truths.images, predicted)}
+
+
+def _free(predicted: Tensor, truths: Truths, matches: Matches) -> dict[str, Tensor]:
+    scores = predicted[..., 4:]
+    wanted = torch.zeros_like(scores)
+    wanted[truths.images[matches.truths], matches.predictions, truths.labels[matches.truths]] = matches.weights
+    return {"class": F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").sum((1, 2))}
+
+
+def _per_image(values: Tensor, images: Tensor, predicted: Tensor) -> Tensor:
+    return values.new_zeros(len(predicted)).index_add(0, images, values)

@@ -1,0 +1,240 @@
+"""Necks: the maps of a backbone, fused for a head. FPN, PAN, GFM and EFM are rows of one engine.
+
+A neck is the wiring *between* scales. The four differ in which maps a scale reads (CSPNet, arXiv 1911.11929, Fig. 6)
+and in whether a path from fine to coarse follows (PANet, arXiv 1803.01534). What CSPNet leaves open, and what was
+chosen here, is in docs/decisions/0010-necks.md.
+
+>>> neck = build_neck(neck_spec("efm"), channels=(128, 256, 512, 704), strides=(4, 8, 16, 32))
+>>> neck.channels, neck.strides
+((64, 128, 256), (8, 16, 32))
+>>> import torch
+>>> maps = [torch.zeros(1, c, 64 // s, 64 // s) for c, s in zip((128, 256, 512, 704), (4, 8, 16, 32))]
+>>> [tuple(fused.shape) for fused in neck(maps)]
+[(1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2)]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featherbone.errors import InputError, nearest
+from featherbone.layers import Attention, Maxout, concat, conv, initialise, pools
+
+Kind = Literal["fpn", "pan", "gfm", "efm"]
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """What a scale reads beside its own map of the backbone.
+
+    Attributes:
+        finer: how many of the next finer maps.
+        coarser: how many of the next coarser maps.
+        top_down: whether it reads what the next coarser scale has fused.
+        bottom_up: whether afterwards every scale adds what the next finer one gives out.
+        extra: maps below the finest scale that it reads too.
+    """
+
+    finer: int = 0
+    coarser: int = 0
+    top_down: bool = True
+    bottom_up: bool = False
+    extra: int = 0
+
+
+_WIRINGS: Mapping[str, _Wiring] = {
+    "fpn": _Wiring(),
+    "pan": _Wiring(bottom_up=True),
+    "gfm": _Wiring(finer=sys.maxsize, coarser=sys.maxsize, top_down=False),
+    "efm": _Wiring(finer=1, bottom_up=True, extra=1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeckSpec:
+    """One row: a neck before it knows its backbone, validated when made.
+
+    Attributes:
+        kind: which scales are fused. "fpn": a scale's own map and the fused coarser one. "pan": the same, then from
+            fine to coarse. "gfm" (global fusion): all maps. "efm" (exact fusion): the next finer map, its own and the
+            fused coarser one, then from fine to coarse.
+        widths: channels of every scale, fine to coarse; there are as many scales.
+        maxout: pieces of the Maxout that compresses every map before it meets others; 1 is a plain convolution.
+        sam: whether every value of a fused map is weighed by attention to what it was fused from.
+        spp: whether the coarsest map is read through pools of 5, 9 and 13 pixels.
+    """
+
+    kind: Kind
+    widths: tuple[int, ...] = (64, 128, 256)
+    maxout: int = 2
+    sam: bool = False
+    spp: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every column.
+
+        Raises:
+            InputError: if a value is not allowed in its column.
+        """
+        widths: object = self.widths
+        if isinstance(widths, list):  # rows read from JSON
+            object.__setattr__(self, "widths", tuple(widths))
+        self._require("kind", self.kind in _WIRINGS, f"one of {', '.join(_WIRINGS)}")
+        whole = isinstance(self.widths, tuple) and all(_is_count(width) for width in self.widths)
+        self._require("widths", whole and len(self.widths) > 0, "whole numbers, each 1 or more")
+        self._require("maxout", _is_count(self.maxout), "a whole number, 1 or more")
+        for name in ("sam", "spp"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
+
+    @property
+    def finer(self) -> int:
+        """How many maps it needs that are finer than the finest it gives out."""
+        return _WIRINGS[self.kind].extra
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain JSON values."""
+        return {**asdict(self), "widths": list(self.widths)}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Return the row that ``to_dict`` wrote.
+
+        Raises:
+            InputError: if a column is unknown, missing or out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in row:
+            if name not in known:
+                raise InputError(
+                    f"column {name!r} is unknown for a neck{nearest(name, known)}: one of {', '.join(known)}"
+                )
+        if "kind" not in row:
+            raise InputError("incomplete row for a neck: it lacks the column 'kind'")
+        return cls(**row)
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise InputError(f"{name}={getattr(self, name)!r} is not allowed in a neck: {allowed}")
+
+
+class Neck(nn.Module):
+    """Fused maps; made by ``build_neck``.
+
+    Maps ``(B, C, H, W)``, fine to coarse, each half as high and wide as the one before, to ``(B, channels[i], H, W)``
+    for all of them but the first ``spec.finer``.
+
+    Attributes:
+        spec: the row this neck was built from.
+        channels: channels of the maps it gives out.
+        strides: their strides with respect to the image.
+    """
+
+    def __init__(self, spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.channels = spec.widths
+        self.strides = tuple(strides[spec.finer :])
+        self.wiring = _WIRINGS[spec.kind]
+        # a map below the finest scale is large: half of that scale's width
+        widths = (*[max(spec.widths[0] // 2, 1)] * spec.finer, *spec.widths)
+        self.compress = nn.ModuleList(_compressed(c, w, spec.maxout) for c, w in zip(channels, widths, strict=True))
+        if spec.spp:
+            self.compress[-1] = _pooled(channels[-1], widths[-1], spec.maxout)
+        own = range(spec.finer, len(widths))
+        self.reads = [self._span(i, len(widths)) for i in own]
+        above = [w if self.wiring.top_down else 0 for w in (*spec.widths[1:], 0)]
+        c_read = [sum(widths[i] for i in reads) + c for reads, c in zip(self.reads, above, strict=True)]
+        self.fuse = nn.ModuleList(_fused(c, w, sam=spec.sam) for c, w in zip(c_read, spec.widths, strict=True))
+        steps = pairwise(spec.widths) if self.wiring.bottom_up else ()
+        self.down = nn.ModuleList(conv(c, w, 3, stride=2) for c, w in steps)
+        initialise(self)
+
+    def _span(self, own: int, count: int) -> range:
+        return range(max(own - self.wiring.finer, 0), min(own + self.wiring.coarser, count - 1) + 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        compressed = [compress(x) for compress, x in zip(self.compress, maps, strict=True)]
+        fused: list[Tensor] = []
+        for scale in reversed(range(len(self.reads))):
+            own = scale + self.spec.finer
+            read = [_resized(compressed[i], i - own) for i in self.reads[scale]]
+            if self.wiring.top_down and fused:
+                read.append(_resized(fused[0], 1))
+            fused.insert(0, self.fuse[scale](concat(read)))
+        for i, down in enumerate(self.down):
+            fused[i + 1] = fused[i + 1] + down(fused[i])
+        return fused
+
+
+def build_neck(spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) -> Neck:
+    """Return the neck of a row for a backbone's maps, freshly initialised.
+
+    Args:
+        spec: the row.
+        channels: channels of the maps it will be given, fine to coarse: ``spec.finer`` more than it has widths.
+        strides: their strides with respect to the image; each is twice the one before.
+
+    Raises:
+        InputError: if the maps are not what the neck needs.
+    """
+    wanted = len(spec.widths) + spec.finer
+    if len(channels) != wanted or not all(_is_count(c) for c in channels):
+        raise InputError(f"channels={tuple(channels)} is not allowed: {spec.kind} needs those of {wanted} maps")
+    doubling = all(_is_count(s) for s in strides) and all(2 * a == b for a, b in pairwise(strides))
+    if len(strides) != wanted or not doubling:
+        raise InputError(
+            f"strides={tuple(strides)} is not allowed: {spec.kind} needs {wanted}, each twice the one before"
+        )
+    return Neck(spec, channels, strides)
+
+
+def _compressed(c_in: int, width: int, pieces: int) -> nn.Sequential:
+    return nn.Sequential(conv(c_in, pieces * width), *([Maxout(pieces)] if pieces > 1 else []))
+
+
+def _pooled(c_in: int, width: int, pieces: int) -> nn.Sequential:
+    half = max(width // 2, 1)
+    return nn.Sequential(conv(c_in, half), pools(), _compressed(4 * half, width, pieces))
+
+
+def _fused(c_in: int, width: int, *, sam: bool) -> nn.Module:
+    return Attention(conv(c_in, width), conv(c_in, width, act=nn.Sigmoid)) if sam else conv(c_in, width)
+
+
+def _resized(x: Tensor, steps: int) -> Tensor:
+    """Return a map that is ``steps`` scales coarser than its reader, or finer if negative, at the reader's size."""
+    if steps > 0:
+        return F.interpolate(x, scale_factor=float(2**steps), mode="nearest")
+    return F.max_pool2d(x, 2**-steps) if steps else x
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+NECKS: Mapping[str, NeckSpec] = {
+    "fpn": NeckSpec(kind="fpn"),
+    "pan": NeckSpec(kind="pan"),
+    "gfm": NeckSpec(kind="gfm"),
+    "efm": NeckSpec(kind="efm"),
+    "efm_sam": NeckSpec(kind="efm", sam=True),
+    "efm_spp": NeckSpec(kind="efm", spp=True),
+}
+
+
+def neck_spec(name: str) -> NeckSpec:
+    """Return the row of a named neck; change a column with ``dataclasses.replace``.
+
+    Raises:
+        InputError: if there is no such neck.
+    """
+    if name not in NECKS:
+        raise InputError(f"neck {name!r} is unknown{nearest(name, NECKS)}: one of {', '.join(NECKS)}")
+    return NECKS[name]

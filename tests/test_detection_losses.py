@@ -1,0 +1,337 @@
+"""The losses of detectors: they equal their definitions, box by box, and obey what must hold for any loss."""
+
+import math
+from itertools import pairwise
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import box_iou, distance_box_iou_loss
+
+import featherbone as fb
+from featherbone.detect import assignment
+from featherbone.detect.assignment import Truths, align, nearest_anchors
+from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead, joined
+from featherbone.detect.losses import BOX_LOSSES, BoxLoss, _box, detection_loss, detection_parts
+
+SIZE = (64, 96)
+ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
+CLASSES = 3
+HEADS: dict[str, BoxHead] = {
+    "anchors": AnchoredHead((8, 8), (8, 16), CLASSES, ANCHORS),
+    "free": FreeHead((8, 8), (8, 16), CLASSES),
+}
+ALL = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+KINDS = pytest.mark.parametrize("kind", BOX_LOSSES)
+
+
+def predictions(head: BoxHead, batch: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, cells * head.per_cell, head.plain + CLASSES) for cells in (96, 24)]
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+def some_truths(batch: int = 3, each: int = 6, seed: int = 0) -> Truths:
+    """Boxes of all sizes; the last image has none."""
+    generator = torch.Generator().manual_seed(seed)
+    count = (batch - 1) * each
+    centres = torch.rand(count, 2, generator=generator) * torch.tensor([96.0, 64.0])
+    halves = 1 + torch.rand(count, 2, generator=generator) ** 2 * 40
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    return Truths(torch.cat((centres - halves, centres + halves), 1), labels, torch.arange(count) // each)
+
+
+NONE = Truths(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+
+
+def test_all_names_of_box_losses_are_known() -> None:
+    assert get_args(BoxLoss) == BOX_LOSSES
+    head = HEADS["free"]
+    with pytest.raises(fb.InputError, match=r"box_loss='cio' is not allowed \(did you mean 'ciou'\?\)"):
+        detection_loss(head, predictions(head), NONE, SIZE, box_loss="cio")  # type: ignore[arg-type]
+
+
+def test_truths_must_fit_each_other() -> None:
+    with pytest.raises(fb.InputError, match=r"\(2, 4\), \(1,\), \(2,\)"):
+        Truths(torch.zeros(2, 4), torch.zeros(1), torch.zeros(2))
+
+
+# definitions
+
+
+def yolov3(head: AnchoredHead, raw: list[Tensor], truths: Truths) -> list[float]:
+    """YOLOv3's loss of every image as its paper and code define it, in loops."""
+    decoded, flat = head.decode(raw, SIZE), joined(raw)
+    losses = []
+    for image in range(len(flat)):
+        mine = [i for i in range(len(truths.boxes)) if truths.images[i] == image]
+        objects, total = torch.zeros(flat.shape[1]), torch.zeros((), dtype=torch.float64)
+        for i in mine:
+            x1, y1, x2, y2 = truths.boxes[i].tolist()
+            w, h = x2 - x1, y2 - y1
+            fits = []
+            for level, shapes in enumerate(ANCHORS):
+                for number, (aw, ah) in enumerate(shapes):
+                    shared = min(w, aw) * min(h, ah)
+                    fits.append((shared / (w * h + aw * ah - shared), level, number))
+            _, level, number = max(fits)
+            stride = (8, 16)[level]
+            column = min(max(int((x1 + x2) / 2 // stride), 0), SIZE[1] // stride - 1)
+            row = min(max(int((y1 + y2) / 2 // stride), 0), SIZE[0] // stride - 1)
+            place = (0, 192)[level] + (row * (SIZE[1] // stride) + column) * 2 + number
+            objects[place] = 1
+            t = flat[image, place]
+            wanted = ((x1 + x2) / 2 / stride - column, (y1 + y2) / 2 / stride - row)
+            aw, ah = ANCHORS[level][number]
+            error = (t[0].sigmoid() - min(max(wanted[0], 0), 1)) ** 2 + (
+                t[1].sigmoid() - min(max(wanted[1], 0), 1)
+            ) ** 2
+            error = error + (t[2] - math.log(w / aw)) ** 2 + (t[3] - math.log(h / ah)) ** 2
+            total = total + (2 - w * h / (SIZE[0] * SIZE[1])) * error / 2
+            for label in range(CLASSES):
+                total = total - F.logsigmoid(t[5 + label] if label == truths.labels[i] else -t[5 + label])
+        overlaps = box_iou(decoded[image, :, :4], truths.boxes[mine].double())
+        fine = overlaps.amax(1) > 0.7 if mine else torch.zeros(len(overlaps), dtype=torch.bool)
+        for place, score in enumerate(flat[image, :, 4]):
+            if objects[place]:
+                total = total - F.logsigmoid(score)
+            elif not fine[place]:
+                total = total - F.logsigmoid(-score)
+        losses.append(total.item() / max(len(mine), 1))
+    return losses
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_anchored_loss_is_yolov3s(seed: int) -> None:
+    head = HEADS["anchors"]
+    assert isinstance(head, AnchoredHead)
+    raw, truths = predictions(head, seed=seed), some_truths(seed=seed)
+    # a prediction that fits a box of its image well, though its anchor is not the box's
+    decoded = head.decode(raw, SIZE)[0].detach()
+    spare = next(i for i in range(100, 192) if (decoded[i, 2:4] - decoded[i, :2]).min() > 3)
+    good = Truths(
+        torch.cat((truths.boxes, decoded[spare : spare + 1, :4].float() + 0.1)),
+        torch.cat((truths.labels, torch.tensor([1]))),
+        torch.cat((truths.images, torch.tensor([0]))),
+    )
+    assert detection_loss(head, raw, good, SIZE, box_loss="mse").tolist() == pytest.approx(yolov3(head, raw, good))
+
+
+def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int, int, float]]:
+    """Task-aligned pairs by their definition, in loops: (truth, place, weight)."""
+    decoded, flat = head.decode(raw, SIZE), joined(raw)
+    places = head.places(SIZE, flat)
+    claims: dict[tuple[int, int], list[tuple[float, int, float]]] = {}
+    for i, (x1, y1, x2, y2) in enumerate(truths.boxes.tolist()):
+        image = int(truths.images[i])
+        inside = [p for p, (x, y, _) in enumerate(places.tolist()) if x1 <= x <= x2 and y1 <= y <= y2]
+        middle = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2])
+        found = []
+        for p in inside or [int((places[:, :2] - middle).norm(dim=1).argmin())]:
+            overlap = box_iou(decoded[image, p : p + 1, :4], truths.boxes[i : i + 1].double()).item()
+            found.append((decoded[image, p, 4 + truths.labels[i]].item() * max(overlap, 1e-6) ** 6, p, overlap))
+        for measure, p, overlap in sorted(found, reverse=True)[: assignment.MOST]:
+            claims.setdefault((image, p), []).append((measure, i, overlap))
+    won = {place: max(claimed) for place, claimed in claims.items()}
+    pairs = set()
+    for (_, p), (measure, i, _) in won.items():
+        mine = [(m, overlap) for m, owner, overlap in won.values() if owner == i]
+        reached = max(0.5, *(overlap for _, overlap in mine))
+        pairs.add((i, p, round(measure / max(m for m, _ in mine) * reached, 9)))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_task_alignment_is_what_it_is_defined_as(seed: int) -> None:
+    head = HEADS["free"]
+    assert isinstance(head, FreeHead)
+    raw, truths = predictions(head, seed=seed), some_truths(seed=seed, each=12)
+    tiny = torch.tensor([[17.0, 17.0, 19.0, 19.0], [17.0, 17.0, 90.0, 60.0]])  # no centre in it; and many
+    truths = Truths(
+        torch.cat((truths.boxes, tiny)),
+        torch.cat((truths.labels, torch.tensor([0, 2]))),
+        torch.cat((truths.images, torch.tensor([1, 1]))),
+    )
+    flat = joined(raw).detach()
+    found = align(head, flat, truths.like(flat), SIZE)
+    pairs = zip(found.truths.tolist(), found.predictions.tolist(), found.weights.tolist(), strict=True)
+    assert {(i, p, round(weight, 9)) for i, p, weight in pairs} == aligned(head, raw, truths)
+    cells = list(zip(truths.images[found.truths].tolist(), found.predictions.tolist(), strict=True))
+    assert len(set(cells)) == len(cells)  # a prediction answers for one box
+
+
+# what must hold
+
+
+@ALL
+@KINDS
+def test_an_image_without_boxes_teaches_background_alone(head: BoxHead, kind: BoxLoss) -> None:
+    raw = predictions(head)
+    parts = detection_parts(head, raw, NONE, SIZE, box_loss=kind)
+    assert torch.equal(parts["box"], torch.zeros(3, dtype=torch.float64))
+    background = joined(raw)[..., 4 : 5 if "objectness" in parts else None]
+    loss = torch.stack(list(parts.values())).sum(0)
+    assert torch.allclose(loss, F.softplus(background).sum((1, 2)))
+    for grad in torch.autograd.grad(loss.sum(), raw):
+        assert grad.isfinite().all()
+        assert not grad[..., :4].any()
+
+
+@ALL
+@KINDS
+def test_order_does_not_matter(head: BoxHead, kind: BoxLoss) -> None:
+    raw, truths = predictions(head), some_truths()
+    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    order = torch.randperm(len(truths.boxes), generator=torch.Generator().manual_seed(1))
+    shuffled = Truths(truths.boxes[order], truths.labels[order], truths.images[order])
+    assert torch.allclose(detection_loss(head, raw, shuffled, SIZE, box_loss=kind), loss, rtol=1e-12)
+    images = torch.tensor([2, 0, 1])
+    turned = Truths(truths.boxes, truths.labels, images.argsort()[truths.images])
+    moved = detection_loss(head, [x[images] for x in raw], turned, SIZE, box_loss=kind)
+    assert torch.allclose(moved, loss[images], rtol=1e-12)
+
+
+@ALL
+@KINDS
+def test_every_image_has_its_own_loss(head: BoxHead, kind: BoxLoss) -> None:
+    """So that processes that share a batch, however they share it, sum to the same."""
+    raw, truths = predictions(head), some_truths()
+    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    for image in range(3):
+        mine = truths.images == image
+        alone = Truths(truths.boxes[mine], truths.labels[mine], truths.images[mine] * 0)
+        one = detection_loss(head, [x[image : image + 1] for x in raw], alone, SIZE, box_loss=kind)
+        assert torch.allclose(one, loss[image], rtol=1e-12)
+
+
+def one_truth(head: BoxHead) -> tuple[Truths, Tensor, Tensor]:
+    """A box, and numbers that answer with it for all predictions that could."""
+    truth = Truths(torch.tensor([[21.0, 13.0, 50.0, 47.0]]), torch.tensor([1]), torch.tensor([0]))
+    like = torch.zeros(1, dtype=torch.float64)
+    places = head.places(SIZE, like)
+    wanted = head.targets(truth.boxes.double(), places)
+    if isinstance(head, AnchoredHead):
+        wanted = torch.cat((wanted[:, :2].clamp(1e-6, 1 - 1e-6).logit(), wanted[:, 2:]), 1)
+    return truth, wanted, places
+
+
+@ALL
+@KINDS
+def test_a_prediction_that_comes_nearer_costs_less(head: BoxHead, kind: BoxLoss) -> None:
+    truth, wanted, _ = one_truth(head)
+    start = joined(predictions(head, batch=1)).detach()
+    values = []
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0):
+        flat = start.clone()
+        flat[0, :, :4] = start[0, :, :4].lerp(wanted, share)
+        values.append(detection_parts(head, [flat], truth, SIZE, box_loss=kind)["box"].item())
+    if isinstance(head, AnchoredHead):  # without anchors, better boxes weigh more
+        assert all(later < earlier for earlier, later in pairwise(values))
+    assert values[-1] == pytest.approx(0, abs=1e-6)
+    assert values[0] > 0.1
+
+
+@ALL
+@KINDS
+def test_right_classes_cost_less(head: BoxHead, kind: BoxLoss) -> None:
+    truth, wanted, _ = one_truth(head)
+    flat = torch.full((1, len(wanted), head.plain + CLASSES), -6.0, dtype=torch.float64)
+    flat[0, :, :4] = wanted
+    losses = []
+    for label in (0, 1):
+        right = flat.clone()
+        matches = nearest_anchors(head, truth, SIZE) if isinstance(head, AnchoredHead) else None
+        place = matches.predictions[0] if matches else 2 * 12 + 4
+        right[0, place, 4:] = -6
+        right[0, place, 4 : head.plain] = 6
+        right[0, place, head.plain + label] = 6
+        losses.append(detection_loss(head, [right], truth, SIZE, box_loss=kind).item())
+    assert losses[1] < losses[0] - 5
+
+
+@ALL
+@KINDS
+def test_gradients_of_boxes_are_finite_differences(head: BoxHead, kind: BoxLoss) -> None:
+    truths, flat = some_truths(batch=2, each=5), joined(predictions(head, batch=2)).detach()
+    truths = truths.like(flat)
+    if isinstance(head, AnchoredHead):
+        matches = nearest_anchors(head, truths, SIZE)
+    else:
+        assert isinstance(head, FreeHead)
+        matches = align(head, flat, truths, SIZE)
+    images = truths.images[matches.truths]
+    given = flat[images, matches.predictions, :4].clone().requires_grad_()
+
+    def loss(numbers: Tensor) -> Tensor:
+        whole = flat.clone()
+        whole[images, matches.predictions, :4] = numbers
+        return _box(head, whole, truths, matches, SIZE, kind).sum()
+
+    if kind != "ciou":
+        assert torch.autograd.gradcheck(loss, given)
+        return
+    # CIoU's weight alpha is held while learning (Zheng et al., arXiv 1911.08287 eq. 11)
+    wanted, places = truths.boxes[matches.truths], head.places(SIZE, flat)[matches.predictions]
+
+    def shape(boxes: Tensor) -> Tensor:
+        return ((boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])).atan()
+
+    boxes = head.boxes(given.detach(), places)
+    v = 4 / math.pi**2 * (shape(wanted) - shape(boxes)) ** 2
+    alpha = v / (1 - assignment.paired_iou(boxes, wanted) + v)
+
+    def held(numbers: Tensor) -> Tensor:
+        boxes = head.boxes(numbers, places)
+        v = 4 / math.pi**2 * (shape(wanted) - shape(boxes)) ** 2
+        return 5 * (distance_box_iou_loss(boxes, wanted) + alpha * v).sum()
+
+    assert torch.autograd.gradcheck(held, given)
+    ours, theirs = torch.autograd.grad(loss(given), given)[0], torch.autograd.grad(held(given), given)[0]
+    assert loss(given).item() == pytest.approx(held(given).item(), rel=1e-6)
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
+@ALL
+@KINDS
+def test_odd_boxes_and_wild_predictions_keep_the_loss_finite(head: BoxHead, kind: BoxLoss) -> None:
+    odd = torch.tensor(
+        [
+            [5.0, 5.0, 5.0, 5.0],
+            [5.0, 5.0, 4.0, 60.0],
+            [-900.0, -900.0, -800.0, -800.0],
+            [0.0, 0.0, 96.0, 64.0],
+            [0.0, 0.0, 1e6, 1e6],
+            [95.999, 63.999, 96.0, 64.0],
+            [96.0, 64.0, 96.0, 64.0],
+            [10.0, 10.0, 40.0, 40.0],
+            [10.0, 10.0, 40.0, 40.0],
+        ]
+    )
+    truths = Truths(odd, torch.arange(9) % CLASSES, torch.zeros(9, dtype=torch.long))
+    for scale in (1.0, 100.0, 1e4):
+        raw = [(x.detach() * scale).float().requires_grad_() for x in predictions(head, batch=1)]
+        loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+        assert loss.isfinite().all()
+        assert all(grad.isfinite().all() for grad in torch.autograd.grad(loss.sum(), raw))
+
+
+@ALL
+def test_low_precision_ends_before_the_loss(head: BoxHead) -> None:
+    raw, truths = [x.detach().bfloat16().requires_grad_() for x in predictions(head)], some_truths()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = detection_loss(head, raw, truths, SIZE)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, detection_loss(head, [x.float() for x in raw], truths, SIZE))
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(loss.sum(), raw))
+
+
+def test_a_box_between_all_centres_is_learned_by_the_nearest() -> None:
+    head = HEADS["free"]
+    assert isinstance(head, FreeHead)
+    truth = Truths(torch.tensor([[14.0, 14.0, 17.5, 17.5]]), torch.tensor([0]), torch.tensor([0]))
+    flat = joined(predictions(head, batch=1)).detach()
+    found = align(head, flat, truth.like(flat), SIZE)
+    assert found.predictions.tolist() == [1 * 12 + 1]  # centre (12, 12)
+    assert found.weights.item() >= 0.5
