@@ -3,21 +3,19 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Opens
 from conftest import draw_classes
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
 from tarring import write_shards
 
 import featherbone as fb
 from featherbone.cli import main
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert('1')</script>\"&\n\U0001f438"
 
 
@@ -167,34 +165,16 @@ def test_no_name_becomes_part_of_the_page(troubled: Path, tmp_path: Path) -> Non
     assert (tmp_path / "page.html").stat().st_size < before
 
 
-@pytest.fixture
-def page(troubled: Path, tmp_path: Path) -> Iterator[Page]:
-    """The page in a real browser, without a net; any word on its console fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
+def test_the_page_in_a_browser(troubled: Path, tmp_path: Path, opened: Opens) -> None:
     fb.data_page(fb.check_data(troubled, quiet=True), tmp_path / "page.html")
-    said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_context(viewport={"width": 390, "height": 900}, offline=True).new_page()
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("dialog", lambda dialog: said.append(dialog.message))
-        opened.on("request", lambda asked: said.append(asked.url) if asked.url.startswith("http") else None)
-        opened.goto((tmp_path / "page.html").as_uri())
-        yield opened
-        browser.close()
-    assert said == []
-
-
-def test_the_page_in_a_browser(page: Page) -> None:
-    widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) >= 14
-    assert min(widths) > 0
-    assert page.locator(".findings .grave").count() == 3
-    assert page.locator(".group.grave").count() == 2
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert "alert('1')" in page.locator(".classes").inner_text()
+    with opened(tmp_path / "page.html", width=390) as page:
+        widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+        assert len(widths) >= 14
+        assert min(widths) > 0
+        assert page.locator(".findings .grave").count() == 3
+        assert page.locator(".group.grave").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert "alert('1')" in page.locator(".classes").inner_text()
 
 
 def test_the_verb(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asking import evaluated
 from conftest import QUICK
 from tarring import add, all_sums, write_shards
 
@@ -28,7 +29,7 @@ def test_local_shards_are_the_folder_they_were_made_of(colours: Path, finished: 
     pattern = str(place / "shard-{000000..000003}.tar")
     assert open_data(pattern, quiet=True).fingerprint == data.fingerprint
     assert open_data(str(place / "shard-*.tar"), quiet=True).fingerprint == data.fingerprint
-    assert fb.evaluate(finished.folder, place, quiet=True).confusion.sum() == 48
+    assert evaluated(finished.folder, place).confusion.sum() == 48
     one, skipped = labelled_images(place / "shard-000002.tar", ("red", "green", "blue"), quiet=True)
     assert (len(one), skipped) == (12, ())
     member = pickle.loads(pickle.dumps(data.train.sources[0]))  # noqa: S301 - ours
@@ -41,8 +42,8 @@ def test_a_run_on_shards_is_learnt_from_and_measured(colours: Path, tmp_path: Pa
     write_shards(colours, tmp_path / "shards")
     pattern = str(tmp_path / "shards" / "shard-{000000..000003}.tar")
     run = fb.train(pattern, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True)
-    held_out = fb.evaluate(run.folder, quiet=True)
-    assert held_out.top1 == fb.evaluate(run.folder, pattern, quiet=True).top1 == pytest.approx(run.test_top1, abs=1e-6)
+    held_out = evaluated(run.folder)
+    assert held_out.top1 == evaluated(run.folder, pattern).top1 == pytest.approx(run.test_top1, abs=1e-6)
 
 
 def test_shards_named_after_splits(colours: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import evaluated
 from conftest import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,7 +101,7 @@ def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, fin
         ("colours/red/none.png", "No such file or directory"),
         ("colours", "a folder, not a file"),
     ]
-    assert fb.evaluate(finished.folder, table, quiet=True).confusion.sum() == 12
+    assert evaluated(finished.folder, table).confusion.sum() == 12
     table.write_text("\n".join([*lines, "a.png,red,holdout"]), encoding="utf-8")
     with pytest.raises(fb.InputError, match="row 53: the split 'holdout' is not allowed: train, val or test"):
         open_data(table, quiet=True)
@@ -129,8 +130,8 @@ def test_a_run_on_a_table_is_trained_resumed_and_evaluated_by_its_name(colours: 
     table = write_table(colours.parent / "a.csv", colours)
     run = fb.train(table, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True)
     assert run.recipe.data == str(table.resolve())
-    held_out = fb.evaluate(run.folder, quiet=True)
-    assert held_out.top1 == fb.evaluate(run.folder, table, quiet=True).top1 == pytest.approx(run.test_top1, abs=1e-6)
+    held_out = evaluated(run.folder)
+    assert held_out.top1 == evaluated(run.folder, table).top1 == pytest.approx(run.test_top1, abs=1e-6)
     assert held_out.confusion.sum() == run.test_images == 9
 
 

@@ -38,13 +38,12 @@ def check(
     if json:
         show_json({**found.to_dict(), **({"page": str(out)} if out else {})})
         return
-    parts = list(found.counts)
-    rows = [(name, *(found.counts[part].get(name, 0) for part in parts)) for name in found.classes[:_MOST_CLASSES]]
-    show_table(("class", *parts), rows)
-    if len(found.classes) > _MOST_CLASSES:
-        say(f"and {len(found.classes) - _MOST_CLASSES} more (all of them with --json)")
+    titles, rows = found.table
+    show_table(titles, rows[:_MOST_CLASSES])
+    if len(rows) > _MOST_CLASSES:
+        say(f"and {len(rows) - _MOST_CLASSES} more (all of them with --json)")
     say("")
-    show_table(("", ""), _facts(found), left=2)
+    show_table(("", ""), found.facts, left=2)
     say("")
     for finding in found.findings:
         say(f"{'grave' if finding.grave else 'note '}  {finding.text}", style="bold" if finding.grave else "")
@@ -54,15 +53,3 @@ def check(
     if out:
         say(f"\nwritten: {out}")
     next_steps(["train", source] if out else ["data", "check", source, "--out", "data.html"])
-
-
-def _facts(found: fb.DataCheck) -> list[tuple[str, str]]:
-    width, height = found.side(0), found.side(1)
-    return [
-        ("data", found.name),
-        ("readable images", f"{found.images:,}"),
-        ("width, smallest to largest", f"{width[0]} to {width[2]}, median {width[1]} pixels"),
-        ("height", f"{height[0]} to {height[2]}, median {height[1]} pixels"),
-        ("stored as", ", ".join(f"{mode} {count:,}" for mode, count in found.modes.items())),
-        ("equal pictures", f"{len(found.duplicates):,} groups"),
-    ]

@@ -51,13 +51,18 @@ def assemble(
     )
 
 
-def labelled(listing: Listing, classes: Sequence[str], *, quiet: bool) -> tuple[ImageSet, tuple[Skipped, ...]]:
-    """Return the held-out images (or all of them), labelled as in ``classes``, and what is left out.
+def labelled(
+    listing: Listing, classes: Sequence[str], *, part: str | None = None, quiet: bool
+) -> tuple[ImageSet, tuple[Skipped, ...]]:
+    """Return the images of a part, or the held-out ones, or all; labelled as in ``classes``; and what is left out.
 
     Raises:
-        InputError: if a class is not among ``classes``, or no image can be read.
+        InputError: if there is no such part, a class is not among ``classes``, or no image can be read.
     """
-    items = listing.parts[held_out(listing) or next(iter(listing.parts))]
+    part = part or held_out(listing) or next(iter(listing.parts))
+    if part not in listing.parts:
+        raise InputError(f"part={part!r} is not allowed: {listing.name} has {some(tuple(listing.parts))}")
+    items = listing.parts[part]
     _require_known(listing.name, items, classes)
     seen, skipped = _look_over(items, listing, quiet)
     found = _labelled(items, seen, classes)

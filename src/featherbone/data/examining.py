@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featherbone.data.checked import SMALL, DataCheck, Duplicates, Picture
+from featherbone.data.checked import DataCheck
+from featherbone.data.found import Duplicates, Picture
 from featherbone.data.images import UnreadableImageError, decoded, strips
 from featherbone.data.looking import look_at, shown
 from featherbone.data.names import ALL, TRAIN, in_order
@@ -23,7 +24,7 @@ _OF_ONE_CLASS = 8
 
 
 @dataclass(frozen=True)
-class _Close:
+class Close:
     """What was seen of an image, and digests of its pixels and of the file."""
 
     seen: Seen
@@ -31,7 +32,7 @@ class _Close:
     content: bytes
 
 
-_Good = list[tuple[Picture, _Close]]
+Good = list[tuple[Picture, Close]]
 
 
 def examine(listing: Listing, *, quiet: bool) -> DataCheck:
@@ -41,32 +42,33 @@ def examine(listing: Listing, *, quiet: bool) -> DataCheck:
         for part, items in listing.parts.items()
         for number, item in enumerate(items)
     ]
-    verdicts = look_at([p.source for p in pictures], _look_closely, doing="checking images", quiet=quiet)
-    both = list(zip(pictures, verdicts, strict=True))
-    good: _Good = [(picture, verdict) for picture, verdict in both if isinstance(verdict, _Close)]
-    broken = [Skipped(picture.path, verdict) for picture, verdict in both if isinstance(verdict, str)]
+    good, broken = look_over(pictures, quiet=quiet)
+    readable = [picture for picture, _ in good]
     classes = (*listing.classes, *in_order({picture.label for picture in pictures} - set(listing.classes)))
-    seen = [close.seen for _, close in good]
     return DataCheck(
         name=listing.name,
         classes=classes,
-        counts={part: Counter(p.label for p, _ in good if p.part == part) for part in listing.parts},
-        sizes=Counter((one.width, one.height) for one in seen),
-        modes=dict(Counter(one.mode for one in seen).most_common()),
-        turned=sum(one.turned for one in seen),
-        further_frames=sum(one.animated for one in seen),
-        small=tuple(picture for picture, close in good if close.seen.side < SMALL),
+        parts=tuple(listing.parts),
+        seen=[(picture, close.seen) for picture, close in good],
         broken=(*listing.skipped, *broken),
-        duplicates=_duplicates(good),
-        samples=_samples([picture for picture, _ in good], classes),
-        unmixed=_unmixed([picture for picture, _ in good]),
+        duplicates=equal_ones(good),
+        samples=sampled(readable, classes),
+        unmixed=_unmixed(readable),
     )
 
 
-def _look_closely(source: Source) -> _Close:
+def look_over(pictures: Sequence[Picture], *, quiet: bool) -> tuple[Good, list[Skipped]]:
+    """Return what is seen of every picture that can be read, and why the others cannot."""
+    verdicts = look_at([p.source for p in pictures], _look_closely, doing="checking images", quiet=quiet)
+    both = list(zip(pictures, verdicts, strict=True))
+    good = [(picture, verdict) for picture, verdict in both if isinstance(verdict, Close)]
+    return good, [Skipped(picture.path, verdict) for picture, verdict in both if isinstance(verdict, str)]
+
+
+def _look_closely(source: Source) -> Close:
     with decoded(source) as (image, seen):
         pixels = _digest(image)
-    return _Close(seen, pixels, _content(source, pixels))
+    return Close(seen, pixels, _content(source, pixels))
 
 
 def _digest(image: Image.Image) -> bytes:
@@ -88,9 +90,9 @@ def _content(source: Source, pixels: bytes) -> bytes:
         raise UnreadableImageError(error.strerror or str(error)) from error
 
 
-def _duplicates(good: _Good) -> tuple[Duplicates, ...]:
-    """Return the pictures that are there more than once, those that harm first."""
-    equal: dict[bytes, _Good] = defaultdict(list)
+def equal_ones(good: Good) -> tuple[Duplicates, ...]:
+    """Return the pictures that are there more than once, those that harm most first."""
+    equal: dict[bytes, Good] = defaultdict(list)
     for picture, close in good:
         equal[close.pixels].append((picture, close))
     groups = [
@@ -111,12 +113,16 @@ def _unmixed(pictures: Sequence[Picture]) -> int:
     return sum(len(found) == 1 for found in labels.values()) if several else 0
 
 
-def _samples(pictures: Sequence[Picture], classes: Sequence[str]) -> tuple[Picture, ...]:
+def sampled(pictures: Sequence[Picture], classes: Sequence[str], most: int = _MOST_SAMPLES) -> tuple[Picture, ...]:
     """Return some pictures of each class, spread over those to learn from (where there are none, over all)."""
-    wanted = min(_OF_ONE_CLASS, max(1, _MOST_SAMPLES // max(1, len(classes))))
-    of_class: dict[str, list[Picture]] = {name: [] for name in classes[:_MOST_SAMPLES]}
-    learnt = [p for p in pictures if p.part in {TRAIN, ALL}] or pictures
-    for picture in learnt:
+    wanted = min(_OF_ONE_CLASS, max(1, most // max(1, len(classes))))
+    of_class: dict[str, list[Picture]] = {name: [] for name in classes[:most]}
+    learnt: set[str] = set()
+    for picture in sorted(pictures, key=lambda picture: picture.part not in {TRAIN, ALL}):
+        if picture.part in {TRAIN, ALL}:
+            learnt.add(picture.label)
+        elif picture.label in learnt:
+            continue
         if picture.label in of_class:
             of_class[picture.label].append(picture)
     return tuple(chain.from_iterable(_spread(found, wanted) for found in of_class.values()))

@@ -1,4 +1,4 @@
-"""Labelled images as batches.
+"""Images as batches: those with labels here, those with boxes in ``boxes.loading``, by the same loader.
 
 What an epoch shows depends on the seed and the epoch alone: not on the number of loader processes, and not on whether
 the run was interrupted before.
@@ -7,32 +7,49 @@ the run was interrupted before.
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
-from featherbone.data.images import UnreadableImageError, read_image
+from featherbone.data.letterbox import letterboxed
 from featherbone.data.preprocess import Preprocess
-from featherbone.data.sets import ImageSet
+from featherbone.data.reading import image_mode, read_again
+from featherbone.data.sets import ImageSet, Source
 from featherbone.errors import InputError
 
 Transform = Callable[[Image.Image], Tensor]
 
+_MIXED = 4  # groups that are read at a time, if they and the next have room in the usual cache
+_USUAL_BYTES = 20 * 10**9
+
+
+class Grouped(Protocol):
+    """What an order can be drawn for: so many images, stored in runs of these sizes, or singly."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The images."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Sizes of the runs of images that are fetched together; empty if any order costs the same."""
+
+    def __len__(self) -> int: ...
+
 
 def evaluation_transform(preprocess: Preprocess) -> Transform:
     """Return the transform from a PIL image to a normalised float tensor ``(C, size, size)``."""
-    size = preprocess.size
-    return v2.Compose(
-        [v2.Resize(round(size / preprocess.crop), antialias=True), v2.CenterCrop(size), *_to_tensor(preprocess)]
-    )
+    return v2.Compose([*_square(preprocess), *to_tensor(preprocess)])
 
 
 def training_transform(
@@ -58,11 +75,11 @@ def training_transform(
         rand_augment: magnitude of RandAugment's two operations, 0 to 30; 0 for none.
         erase: probability of erasing a random rectangle.
     """
-    steps: list[v2.Transform] = []
+    steps: list[Callable[..., Any]] = []
     if crop_min < 1:
         steps.append(v2.RandomResizedCrop(preprocess.size, scale=(crop_min, 1.0), antialias=True))
     else:
-        steps += [v2.Resize(preprocess.size, antialias=True), v2.CenterCrop(preprocess.size)]
+        steps += _square(replace(preprocess, crop=1.0))
     if shift:
         steps.append(v2.RandomCrop(preprocess.size, padding=shift))
     if flip:
@@ -72,7 +89,7 @@ def training_transform(
         steps.append(v2.RandomAffine(rotation, (translate, translate), (0.9, 1.1), interpolation=bilinear))
     if rand_augment:
         steps.append(v2.RandAugment(magnitude=rand_augment))
-    steps += _to_tensor(preprocess)
+    steps += to_tensor(preprocess)
     if erase:
         steps.append(v2.RandomErasing(erase))
     return v2.Compose(steps)
@@ -83,13 +100,22 @@ def mixed_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")
 
 
+@contextmanager
+def drawing_from(*parts: int) -> Iterator[None]:
+    """Let everything that is drawn at random depend on these numbers alone, and change nothing for what comes after."""
+    with torch.random.fork_rng(devices=[]):
+        # not torch.manual_seed: it also queues a seed, with a stack trace, for every absent accelerator
+        torch.default_generator.manual_seed(mixed_seed(*parts))
+        yield
+
+
 class Batches(Dataset[tuple[Tensor, int]]):
     """Images of a set, transformed. An index is ``(epoch, i)``; the pair and the seed fix every random choice."""
 
     def __init__(self, images: ImageSet, transform: Transform, channels: int, seed: int = 0) -> None:
         self.images = images
         self.transform = transform
-        self.mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
+        self.mode = image_mode(channels)
         self.seed = seed
 
     def __len__(self) -> int:
@@ -97,15 +123,8 @@ class Batches(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
         epoch, i = index
-        source = self.images.sources[i]
-        try:
-            image = read_image(source, self.mode)
-        except UnreadableImageError as error:  # it could be read when the data set was opened
-            name = "an image" if isinstance(source, np.ndarray) else source if isinstance(source, Path) else source.name
-            raise InputError(f"{name} can no longer be read: {error}") from error
-        with torch.random.fork_rng(devices=[]):
-            # not torch.manual_seed: it also queues a seed, with a stack trace, for every absent accelerator
-            torch.default_generator.manual_seed(mixed_seed(self.seed, epoch, i))
+        image = read_again(self.images.sources[i], self.mode)
+        with drawing_from(self.seed, epoch, i):
             return self.transform(image), self.images.labels[i]
 
 
@@ -113,21 +132,25 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """The batches of an epoch, each a list of ``(epoch, i)``, in order or in one drawn from the seed and the epoch.
 
     Several processes share every batch: the first takes its images 0, n, 2n ..., so all of them together see what one
-    alone would see.
+    alone would see. Of a last batch with fewer images than processes, some have none, and a batch less.
 
     Args:
         images: how many there are, and in which runs they are stored.
         batch_size: images per batch, over all processes.
-        shuffle: draw an order. Runs are kept together, so that what is stored together is read together.
+        shuffle: draw an order. The images of a run are read near each other, mixed with those of three other runs: so
+            few have to lie here at a time, and yet a batch is not of one of them.
         seed: decides the order.
         rank: which of the processes this is.
         world: how many processes there are.
         least: a last batch of fewer images is left out.
+
+    Raises:
+        InputError: if there are fewer images than processes, or the runs that are read at a time do not fit the cache.
     """
 
     def __init__(
         self,
-        images: ImageSet,
+        images: Grouped,
         batch_size: int,
         *,
         shuffle: bool = False,
@@ -140,8 +163,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.shuffle, self.seed = shuffle, seed
         self.rank, self.world = rank, world
         self.epoch = self.start = 0
+        self.mixed = _mixed(images) if shuffle and images.groups else 1
+        if len(images) < world:
+            raise InputError(f"{len(images)} images are too few for {world} processes: one each, or more")
         left = len(images) % batch_size
-        self.count = len(images) // batch_size + (left >= least and left > 0)
+        self.count = len(images) // batch_size + (left >= least and left > rank)  # no share of it is no batch
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -152,9 +178,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return self.count
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # all of it when the first batch is asked for: with processes, DataLoader makes two of these and uses one
         start, self.start = self.start, 0
-        order = self._order(self.epoch)
-        return (self._share(order, batch, self.epoch) for batch in range(start, self.count))
+        epoch, order = self.epoch, self._order(self.epoch)
+        for batch in range(start, self.count):
+            yield self._share(order, batch, epoch)
 
     def size(self, batch: int) -> int:
         """Return how many images a batch has, over all processes."""
@@ -175,12 +203,38 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         random = torch.Generator().manual_seed(mixed_seed(self.seed, epoch))
         if not self.images.groups:
             return torch.randperm(count, generator=random)
-        runs = torch.split(torch.arange(count), list(self.images.groups))
-        chosen = [runs[i] for i in torch.randperm(len(runs), generator=random).tolist()]
-        return torch.cat([run[torch.randperm(len(run), generator=random)] for run in chosen])
+        # every group has a stretch of the epoch, and its images are anywhere in it: so as many overlap everywhere
+        place = torch.randperm(len(self.images.groups), generator=random).double()
+        ends = torch.stack((place - self.mixed / 2, place + self.mixed / 2)).clamp(0, len(place))
+        first, last = ends.repeat_interleave(torch.tensor(self.images.groups), 1)
+        return (first + (last - first) * torch.rand(count, generator=random, dtype=torch.float64)).argsort(stable=True)
 
 
-class Loader(DataLoader[tuple[Tensor, int]]):
+def _mixed(images: Grouped) -> int:
+    """Return how many groups are read at a time, from their sizes alone: the order is the same on every machine.
+
+    Raises:
+        InputError: if the cache here does not hold as many, and one that is yet to come.
+    """
+    from featherbone.data.cache import ROOM  # only what is fetched has groups
+    from featherbone.data.remote import RemoteMember
+
+    fetched = [source for source in images.sources if isinstance(source, RemoteMember)]
+    if not fetched:
+        return _MIXED
+    largest = max(source.shard.size for source in fetched)
+    mixed = min(_MIXED, max(1, _USUAL_BYTES // largest - 1))
+    wanted = min(mixed + 1, len(images.groups)) * largest
+    room = min(source.cache.most_bytes for source in fetched)
+    if mixed > 1 and room < wanted:
+        raise InputError(
+            f"{ROOM}={room / 1e9:g} is too small to learn from these shards, of which {mixed} are read at a time: "
+            f"{math.ceil(wanted / 1e8) / 10:g} or more"
+        )
+    return mixed
+
+
+class Loader(DataLoader[Any]):
     """A loader that goes on within an epoch: its state is the number of batches that it has given."""
 
     given = 0
@@ -219,16 +273,32 @@ def loader(
     rank: int = 0,
     world: int = 1,
 ) -> Loader:
-    """Return a loader of ``(images (B, C, H, W), labels (B,))``.
+    """Return a loader of ``(images (B, C, H, W), labels (B,))``; see ``epoch_batches`` for the order."""
+    order = epoch_batches(images, batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
+    return loading(Batches(images, transform, channels, seed), order, workers)
+
+
+def epoch_batches(images: Grouped, batch_size: int, *, shuffle: bool, seed: int, rank: int, world: int) -> EpochBatches:
+    """Return the order in which a loader gives images.
 
     When shuffling, a last batch of fewer than two images a process is left out, if it is not the only one: batch norm
     cannot learn from a single image, and few images in an epoch are not missed.
     """
     least = 2 * world if shuffle and len(images) > batch_size else 1
-    order = EpochBatches(images, batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, least=least)
+    return EpochBatches(images, batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, least=least)
+
+
+def loading(
+    images: Dataset[Any],
+    order: EpochBatches,
+    workers: int,
+    together: Callable[[list[Any]], Any] | None = None,
+) -> Loader:
+    """Return a loader of what ``images`` gives for the indices of ``order``, put together into batches."""
     return Loader(
-        Batches(images, transform, channels, seed),
+        images,
         batch_sampler=order,
+        collate_fn=together,
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_interrupts_to_the_main_process,
@@ -247,7 +317,15 @@ class _BlueFirst(nn.Module):
         return image.flip(-3)
 
 
-def _to_tensor(preprocess: Preprocess) -> list[v2.Transform]:
+def _square(preprocess: Preprocess) -> list[Callable[..., Any]]:
+    """Return the steps from a PIL image to a square one."""
+    if preprocess.fit == "letterbox":
+        return [partial(letterboxed, side=preprocess.size)]
+    return [v2.Resize(round(preprocess.size / preprocess.crop), antialias=True), v2.CenterCrop(preprocess.size)]
+
+
+def to_tensor(preprocess: Preprocess) -> list[Callable[..., Any]]:
+    """Return the steps from a PIL image of the right size to a normalised float tensor."""
     return [
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),

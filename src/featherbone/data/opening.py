@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featherbone.data.assembling import assemble, labelled
+from featherbone.data.boxes.opening import is_detection
 from featherbone.data.bundled import digits
 from featherbone.data.cifar import find_cifar
 from featherbone.data.folders import list_folder
@@ -54,19 +55,20 @@ def open_data(
 
 
 def labelled_images(
-    source: AnySource, classes: Sequence[str], *, quiet: bool = False
+    source: AnySource, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
     """Return the images of a data set, labelled as in ``classes``, and the files left out.
 
     Args:
         source: as for ``open_data``; of one that has a held-out part, that part.
         classes: the names a network knows; the data set may have fewer.
+        part: "train", "val" or "test": this part instead.
         quiet: show no progress bar.
 
     Raises:
         InputError: if it is no data set, has an unknown class, or has no readable image.
     """
-    return labelled(list_data(source, quiet=quiet), classes, quiet=quiet)
+    return labelled(list_data(source, quiet=quiet), classes, part=part, quiet=quiet)
 
 
 def same_source(given: AnySource, name: str) -> bool:
@@ -108,6 +110,8 @@ def _list_path(path: Path) -> Listing:
     found = next((listing for find in _FINDERS if (listing := find(path))), None)
     if found:
         return found
+    if is_detection(path):
+        raise InputError(f"{path} has boxes, not classes of images: a detector learns from it; {_ALLOWED}")
     if not path.is_dir():
         raise InputError(f"{path} is a file; {_ALLOWED}")
     return list_folder(path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from featherbone.errors import InputError
+
+Fit = Literal["crop", "letterbox"]
 
 _NORMALISATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     1: ((0.449,), (0.226,)),
@@ -16,7 +18,7 @@ _NORMALISATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """Resize the short side to ``size / crop``, cut the centre square of ``size`` pixels, scale to 0..1, normalise.
+    """Make an image a square of ``size`` pixels, scale it to 0..1, normalise it.
 
     Attributes:
         size: side of the square input, in pixels.
@@ -25,6 +27,8 @@ class Preprocess:
         crop: share of the resized short side that the square covers (0.875 is the ImageNet custom, 1 cuts nothing off
             a square image).
         bgr: whether blue comes first, as where OpenCV read the images; ``mean`` and ``std`` are in that order too.
+        fit: "crop" resizes the short side to ``size / crop`` and cuts out the centre; "letterbox" shows all of the
+            image: its long side becomes ``size``, it lies at the top left, and the rest is grey (114 of 255).
     """
 
     size: int
@@ -32,6 +36,7 @@ class Preprocess:
     std: tuple[float, ...]
     crop: float = 1.0
     bgr: bool = False
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -45,6 +50,10 @@ class Preprocess:
             raise InputError(
                 f"mean={self.mean} and std={self.std} are not allowed: one value each (grey) or three (RGB)"
             )
+        if self.fit not in get_args(Fit):
+            raise InputError(f"fit={self.fit!r} is not allowed: {' or '.join(get_args(Fit))}")
+        if self.fit == "letterbox" and self.crop != 1:
+            raise InputError(f"crop={self.crop} is not allowed with fit='letterbox', which cuts nothing off: 1")
         if min(self.std) <= 0 or not 0 < self.crop <= 1:
             raise InputError(
                 f"std={self.std}, crop={self.crop} are not allowed: std above 0, crop above 0 and at most 1"
@@ -56,7 +65,7 @@ class Preprocess:
         return len(self.mean)
 
     @classmethod
-    def usual(cls, size: int, channels: int, *, crop: float = 1.0) -> Preprocess:
+    def usual(cls, size: int, channels: int, *, crop: float = 1.0, fit: Fit = "crop") -> Preprocess:
         """Return the customary normalisation: ImageNet's, for grey images averaged over its colours.
 
         Raises:
@@ -65,7 +74,7 @@ class Preprocess:
         if channels not in _NORMALISATION:
             raise InputError(f"channels={channels} is not allowed: images are grey (1) or RGB (3)")
         mean, std = _NORMALISATION[channels]
-        return cls(size=size, mean=mean, std=std, crop=crop)
+        return cls(size=size, mean=mean, std=std, crop=crop, fit=fit)
 
     def resized(self, size: int) -> Preprocess:
         """Return the same preprocessing for another input size."""
@@ -83,11 +92,12 @@ class Preprocess:
             InputError: if a value is unknown, missing or out of range.
         """
         if set(values) - {f.name for f in fields(cls)} or not {"size", "mean", "std"} <= set(values):
-            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop and bgr")
+            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop, bgr, fit")
         return cls(
             size=values["size"],
             mean=tuple(values["mean"]),
             std=tuple(values["std"]),
             crop=values.get("crop", 1.0),
             bgr=values.get("bgr", False),
+            fit=values.get("fit", "crop"),
         )

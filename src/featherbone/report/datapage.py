@@ -9,21 +9,33 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from featherbone.report.boxtables import box_cell, box_tables, flaw_groups, outlined
+
 _HERE = Path(__file__).parent
 DUPLICATES = 60  # groups that are shown
 OF_ONE_GROUP = 6
+FLAWS = 12  # pictures with each kind of flaw
 _ROWS = 1000  # of files that are left out
 
 _Values = Mapping[str, Any]
 
 
-def data_html(check: _Values, samples: Sequence[_Values], duplicates: Sequence[_Values], *, caption: str = "") -> str:
-    """Return the page of ``DataCheck.to_dict()``.
+def data_html(
+    check: _Values,
+    samples: Sequence[_Values],
+    duplicates: Sequence[_Values],
+    flaws: Sequence[_Values] = (),
+    *,
+    caption: str = "",
+) -> str:
+    """Return the page of ``DataCheck.to_dict()`` or ``BoxCheck.to_dict()``.
 
     Args:
         check: plain values. Every name in them may be hostile: all of them are escaped.
-        samples: pictures, each with part, label, path and a data URI (``uri``).
+        samples: pictures, each with part, label, path and a data URI (``uri``); those with boxes also as ``outlined``
+            takes them.
         duplicates: groups of equal pictures of the same form (``images``), and how many there are (``count``).
+        flaws: groups of pictures with boxes that are wrong, and the ``kind`` of flaw.
         caption: a line below the title.
     """
     page = Template((_HERE / "data.html").read_text(encoding="utf-8"))
@@ -34,7 +46,8 @@ def data_html(check: _Values, samples: Sequence[_Values], duplicates: Sequence[_
         caption=_safe(caption),
         summary=_safe(_summary(check)),
         findings=_findings(check["findings"]),
-        classes=_classes(check["classes"], samples),
+        classes=_classes(check, samples),
+        boxes=_boxes(check, flaws) if "boxes" in check else "",
         forms=_forms(check),
         duplicates=_duplicates(duplicates, len(check["duplicates"])),
         broken=_broken(check["broken"]),
@@ -46,13 +59,10 @@ def _safe(text: object) -> str:
 
 
 def _summary(check: _Values) -> str:
-    parts = _parts(check["classes"])
-    shares = ", ".join(f"{sum(row[part] for row in check['classes']):,} {part}" for part in parts)
-    return f"{check['images']:,} readable images ({shares}) of {len(check['classes'])} classes"
-
-
-def _parts(classes: Sequence[_Values]) -> list[str]:
-    return [key for key in classes[0] if key != "name"] if classes else []
+    shares = ", ".join(f"{count:,} {part}" for part, count in check["parts"].items())
+    boxes = f" with {check['boxes']['total']:,} boxes" if "boxes" in check else ""
+    form = f", {check['format']}" if boxes else ""
+    return f"{check['images']:,} readable images ({shares}){boxes} of {len(check['classes'])} classes{form}"
 
 
 def _findings(findings: Sequence[_Values]) -> str:
@@ -63,20 +73,30 @@ def _findings(findings: Sequence[_Values]) -> str:
     )
 
 
-def _classes(classes: Sequence[_Values], samples: Sequence[_Values]) -> str:
-    parts = _parts(classes)
-    most = max((row[part] for row in classes for part in parts), default=0) or 1
+def _classes(check: _Values, samples: Sequence[_Values]) -> str:
+    classes, parts, boxed = check["classes"], check["parts"], "boxes" in check
+    counts = [row[part]["boxes"] if boxed else row[part] for row in classes for part in parts]
+    most = max(counts, default=0) or 1
     pictures: dict[str, list[_Values]] = defaultdict(list)
     for picture in samples:
         pictures[picture["label"]].append(picture)
     head = "".join(f"<th>{_safe(title)}</th>" for title in ("class", *parts, "samples"))
     rows = "".join(
         f'<tr><td title="{_safe(row["name"])}">{_safe(row["name"])}</td>'
-        + "".join(f"<td>{_bar(row[part], most)}</td>" for part in parts)
+        + "".join(f"<td>{box_cell(row[part], most, _bar) if boxed else _bar(row[part], most)}</td>" for part in parts)
         + f'<td class="samples">{"".join(map(_image, pictures[row["name"]]))}</td></tr>'
         for row in classes
     )
     return f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+
+
+def _boxes(check: _Values, flaws: Sequence[_Values]) -> str:
+    groups = f'<div class="groups">{flaw_groups(flaws, _figure)}</div>' if flaws else "<p>None.</p>"
+    return (
+        f'<section class="wide"><h2>Boxes</h2><div class="forms">'
+        f"{box_tables(check['boxes'], check['images'], _table)}</div></section>"
+        f'<section class="wide flaws"><h2>Boxes that are wrong</h2>{groups}</section>'
+    )
 
 
 def _bar(count: int, most: int) -> str:
@@ -86,6 +106,8 @@ def _bar(count: int, most: int) -> str:
 def _image(picture: _Values) -> str:
     if not picture["uri"]:
         return '<span class="gone">gone</span>'
+    if "outlines" in picture:
+        return outlined(picture)
     name = _safe(picture["path"])
     tiny = ' class="tiny"' if picture["uri"].startswith("data:image/png") else ""
     return f'<img src="{picture["uri"]}" alt="{name}" title="{name}"{tiny}>'
@@ -129,14 +151,17 @@ def _group(group: _Values) -> str:
         "the same file" if group["same_bytes"] else "equal pixels in different files",
     ]
     grave = " grave" if group["across_parts"] or group["conflicting_labels"] else ""
-    figures = "".join(
-        f"<figure>{_image(picture)}<figcaption><b>{_safe(picture['part'])} / {_safe(picture['label'])}</b>"
-        f"<br>{_safe(picture['path'])}</figcaption></figure>"
-        for picture in group["images"]
-    )
+    figures = "".join(map(_figure, group["images"]))
     more = group["count"] - len(group["images"])
     rest = f"<p>and {more:,} more</p>" if more else ""
     return f'<div class="group{grave}"><p>{"; ".join(marks)}</p><div class="row">{figures}</div>{rest}</div>'
+
+
+def _figure(picture: _Values) -> str:
+    return (
+        f"<figure>{_image(picture)}<figcaption><b>{_safe(picture['part'])} / {_safe(picture['label'])}</b>"
+        f"<br>{_safe(picture['path'])}</figcaption></figure>"
+    )
 
 
 def _broken(files: Sequence[_Values]) -> str:

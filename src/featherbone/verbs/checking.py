@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from featherbone.data.boxes.checked import FAULTS, BoxCheck, Flaw
 from featherbone.data.checked import DataCheck
+from featherbone.data.found import Picture
 from featherbone.data.sets import group_of
 from featherbone.errors import needs
 from featherbone.files import write_text
-from featherbone.report.datapage import DUPLICATES, OF_ONE_GROUP, data_html
+from featherbone.report.datapage import DUPLICATES, FLAWS, OF_ONE_GROUP, data_html
 from featherbone.verbs.folder import AnyPath
 
+_SIDE = 256  # pixels of a picture with boxes, at most
 
-def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck:
+
+def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
     """Decode every image of a data set once, in parallel: what is broken, there twice, mislabelled, odd or missing.
 
     Args:
         source: whatever ``train`` takes; it need not be good enough to train on.
         quiet: no progress on the error stream.
 
+    Returns:
+        The check of a detection data set, if it has boxes.
+
     Raises:
         InputError: if it is no data set.
     """
     with needs("train", "reading images"):
+        from featherbone.data.boxes.examining import examine_boxes
+        from featherbone.data.boxes.opening import list_boxes
         from featherbone.data.examining import examine
         from featherbone.data.opening import list_data
+    if boxes := list_boxes(source):
+        return examine_boxes(boxes, quiet=quiet)
     return examine(list_data(source, quiet=quiet), quiet=quiet)
 
 
-def data_page(check: DataCheck, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
+def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
     """Write the page of a check: one file with pictures, that needs no net.
 
     Args:
@@ -38,21 +53,57 @@ def data_page(check: DataCheck, path: AnyPath, *, caption: str = "", quiet: bool
     Raises:
         InputError: if the file cannot be written.
     """
+    groups = check.duplicates[:DUPLICATES]
+    equal = _drawn((p for group in groups for p in group.pictures[:OF_ONE_GROUP]), quiet=quiet)
+    duplicates = [
+        {**group.to_dict(), "images": [equal[p] for p in group.pictures[:OF_ONE_GROUP]], "count": len(group.pictures)}
+        for group in groups
+    ]
+    if isinstance(check, BoxCheck):
+        shown = _drawn(check.samples, quiet=quiet, side=_SIDE)
+        samples = [_outlined(check, picture, shown[picture]) for picture in check.samples]
+        flaws = _flawed(check, quiet=quiet)
+    else:
+        samples, flaws = list(_drawn(check.samples, quiet=quiet).values()), []
+    write_text(path, data_html(check.to_dict(), samples, duplicates, flaws, caption=caption))
+
+
+def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int | None = None) -> dict[Picture, dict[str, Any]]:
+    """Return what a page needs of every picture, in order."""
     with needs("train", "reading images"):
         from featherbone.data.looking import look_at
         from featherbone.data.thumbnails import thumbnail
-    groups = check.duplicates[:DUPLICATES]
-    shown = [*check.samples, *(picture for group in groups for picture in group.pictures[:OF_ONE_GROUP])]
-    shown.sort(key=lambda picture: group_of(picture.source))  # a shard that is fetched serves all of its pictures
-    uris = look_at([picture.source for picture in shown], thumbnail, doing="drawing thumbnails", quiet=quiet)
-    drawn = {picture: {**picture.to_dict(), "uri": uri} for picture, uri in zip(shown, uris, strict=True)}
-    equal = [
+    wanted = dict.fromkeys(pictures)
+    # a shard that is fetched serves all of its pictures
+    fetched = sorted(wanted, key=lambda picture: group_of(picture.source))
+    how = partial(thumbnail, side=side) if side else thumbnail
+    uris = look_at([picture.source for picture in fetched], how, doing="drawing thumbnails", quiet=quiet)
+    found = dict(zip(fetched, uris, strict=True))
+    return {picture: {**picture.to_dict(), "uri": found[picture]} for picture in wanted}
+
+
+def _flawed(check: BoxCheck, *, quiet: bool) -> list[Mapping[str, Any]]:
+    """Return the first pictures with each kind of flaw, the flaws drawn on them."""
+    kinds: dict[str, dict[Picture, list[Flaw]]] = {kind: {} for kind in FAULTS}
+    for flaw in check.flaws:
+        pictures = kinds[flaw.fault.kind]
+        if flaw.picture in pictures or len(pictures) < FLAWS:
+            pictures.setdefault(flaw.picture, []).append(flaw)
+    shown = _drawn((picture for pictures in kinds.values() for picture in pictures), quiet=quiet, side=_SIDE)
+    return [
         {
-            **group.to_dict(),
-            "images": [drawn[picture] for picture in group.pictures[:OF_ONE_GROUP]],
-            "count": len(group.pictures),
+            "kind": kind,
+            "grave": FAULTS[kind][1],
+            "count": len({flaw.picture for flaw in check.flaws if flaw.fault.kind == kind}),
+            "images": [_outlined(check, picture, shown[picture], flaws) for picture, flaws in pictures.items()],
         }
-        for group in groups
+        for kind, pictures in kinds.items()
+        if pictures
     ]
-    page = data_html(check.to_dict(), [drawn[picture] for picture in check.samples], equal, caption=caption)
-    write_text(path, page)
+
+
+def _outlined(
+    check: BoxCheck, picture: Picture, drawn: Mapping[str, Any], flaws: Sequence[Flaw] = ()
+) -> dict[str, Any]:
+    width, height = check.size_of(picture)
+    return {**drawn, "width": width, "height": height, "outlines": check.outlines(picture, flaws)}

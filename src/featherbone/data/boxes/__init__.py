@@ -1,0 +1,1 @@
+"""Boxes round what is seen in images: where they come from, and how they become batches."""

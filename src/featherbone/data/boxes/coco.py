@@ -1,0 +1,211 @@
+"""Boxes as COCO has them: JSON with lists of images, annotations and categories."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from featherbone.data.boxes.places import files_in, folders_in, inside, named, number, part_folders
+from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.found import counted
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
+from featherbone.data.sets import Skipped, relative
+from featherbone.errors import InputError, first_line, some
+
+_IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
+_BOX = re.compile(rb'"bbox"\s*:')
+_Entry = Mapping[str, Any]
+_TRIED = 50  # names of images by which their folder is found
+
+
+def find_coco(path: Path) -> Callable[[], BoxListing] | None:
+    """Return what reads a ``.json`` file, or those of a folder, if they hold boxes; nothing of other paths.
+
+    Raises:
+        InputError: when called, if a file is damaged, names no class, or there are several for one part.
+    """
+    if path.is_dir():
+        root, found = path, _annotation_files(path)
+    else:
+        root = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
+        found = {ALL: [path]} if path.suffix.lower() == ".json" and _matches(path, _IMAGES, _ANNOTATIONS) else {}
+    if not any(_matches(file, _BOX) for file in chain.from_iterable(found.values())):
+        return None
+    return partial(_read, path, root, found)
+
+
+def _matches(path: Path, *patterns: re.Pattern[bytes]) -> bool:
+    """Return whether a file has all of these somewhere: no parser is needed to know that it is something else."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return all(pattern.search(content) for pattern in patterns)
+
+
+def _annotation_files(root: Path) -> dict[str, list[Path]]:
+    """Return the files of each part: in the folder, in its ``annotations``, or in the folders of the parts."""
+    for place in (root, named(root, "annotations")):
+        if place and (files := _files(place)):
+            return _by_part((split_in(file.stem) or ALL, file) for file in files)
+    return _by_part((part, file) for part, folder in part_folders(root).items() for file in _files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    files = [file for file in files_in(folder, [".json"]) if _matches(file, _IMAGES, _ANNOTATIONS)]
+    # beside COCO's own lie those of its other tasks
+    return [file for file in files if file.name.startswith("instances")] or files
+
+
+def _by_part(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for part, file in files:
+        found[part].append(file)
+    return {part: files for part, files in found.items() if part != ALL or len(found) == 1}
+
+
+@dataclass
+class _Reading:
+    """What the files of a data set have said so far."""
+
+    root: Path
+    classes: dict[str, int] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+def _read(path: Path, root: Path, found: Mapping[str, Sequence[Path]]) -> BoxListing:
+    for part, files in found.items():
+        if len(files) > 1:
+            raise InputError(f"{path} has several annotation files ({part}): {some([f.name for f in files])}; name one")
+    reading = _Reading(root)
+    # those to learn from come first, and so do their classes
+    items = {part: _read_file(found[part][0], part, reading) for part in (TRAIN, ALL, VAL, TEST) if part in found}
+    if not reading.classes:
+        raise InputError(f"{path} names no class: its list of categories is empty")
+    return BoxListing(
+        str(path), root, "COCO", in_parts(items), tuple(reading.classes), tuple(reading.skipped), reading.unknown
+    )
+
+
+def _read_file(path: Path, part: str, reading: _Reading) -> list[BoxItem]:
+    images, annotations, categories = _lists(path)
+    labels = _labels(path, categories, reading.classes)
+    known: dict[Any, tuple[str, _Entry]] = {}
+    odd = []
+    for image in images:
+        name, key = inside(image.get("file_name")), image.get("id")
+        if name is None or not _is_key(key):
+            odd.append(image)
+        else:
+            known[key] = (str(name), image)
+    of_image: dict[Any, list[_Entry]] = {key: [] for key in known}
+    strays = 0
+    for annotation in annotations:
+        key = annotation.get("image_id")
+        if _is_key(key) and key in of_image:
+            of_image[key].append(annotation)
+        else:
+            strays += 1
+    _complain(path, odd, len(images) - len(odd) - len(known), strays, reading)
+    where = _folder_of([name for name, _ in known.values()], path, part, reading.root)
+    return [
+        BoxItem(where / name, _truth(of_image[key], labels, reading.unknown), size=_size(image))
+        for key, (name, image) in known.items()
+    ]
+
+
+def _lists(path: Path) -> list[list[_Entry]]:
+    try:
+        content = json.loads(path.read_bytes(), object_hook=_without_outlines)
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {first_line(error)}") from error
+    lists = []
+    for key in ("images", "annotations", "categories"):
+        found = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise InputError(f"{path} is no annotation file of COCO: {key!r} must be a list of objects")
+        lists.append(found)
+    return lists
+
+
+def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an object as it is read, without what would take most of the memory."""
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -> dict[Any, int]:
+    """Return the label of each category's id; names that are new become classes, in the order of the ids."""
+    for place, category in enumerate(categories, 1):
+        if not _is_key(category.get("id")) or not isinstance(category.get("name"), str):
+            raise InputError(f"{path}: category {place} must have an id and a name")
+    ordered = sorted(categories, key=lambda one: (isinstance(one["id"], str), one["id"]))
+    return {one["id"]: classes.setdefault(printable(one["name"]), len(classes)) for one in ordered}
+
+
+def _truth(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Truth:
+    found = []
+    for annotation in annotations:
+        category = annotation.get("category_id")
+        label = labels.get(category, -1) if _is_key(category) else -1
+        if label < 0:
+            unknown[_said(category)] += 1
+        found.append(label)
+    return as_annotated(
+        [_corners(annotation.get("bbox")) for annotation in annotations],
+        found,
+        [annotation.get("iscrowd") in (1, "1") for annotation in annotations],
+    )
+
+
+def _corners(written: object) -> tuple[float, float, float, float]:
+    if not isinstance(written, list) or len(written) != 4:
+        return NOWHERE
+    x, y, width, height = map(number, written)
+    return x, y, x + width, y + height
+
+
+def _size(image: _Entry) -> tuple[int, int] | None:
+    width, height = number(image.get("width")), number(image.get("height"))
+    # zero is how some programs say that they did not look
+    return (int(width), int(height)) if 0 < width < math.inf and 0 < height < math.inf else None
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, (int, float, str)) and value == value  # noqa: PLR0124 - NaN is none
+
+
+def _said(value: object) -> str:
+    return printable(str(value))[:40] if _is_key(value) else type(value).__name__
+
+
+def _complain(path: Path, odd: Sequence[_Entry], twice: int, strays: int, reading: _Reading) -> None:
+    """Keep what was left out of a file: a line for each kind, because there may be as many as annotations."""
+    names = some([_said(image.get("file_name")) for image in odd])
+    for count, noun, reason in (
+        (len(odd), "image", f"without an id, or without a path inside the data set: {names}"),
+        (twice, "image", "whose id is there twice: the last one counts"),
+        (strays, "annotation", "of no image that is listed"),
+    ):
+        if count:
+            shown = printable(str(relative(path, reading.root)))
+            reading.skipped.append(Skipped(shown, f"{counted(count, noun)} {reason}"))
+
+
+def _folder_of(names: Sequence[str], path: Path, part: str, root: Path) -> Path:
+    """Return the folder in which most of the images are."""
+    bases = [place / inner for place in dict.fromkeys((path.parent, root)) for inner in ("", "images", "data")]
+    word = split_in(path.stem) if part == ALL else part
+    bases += [folder for base in bases for folder in folders_in(base) if word and split_in(folder.name) == word]
+    tried = names[:: max(1, len(names) // _TRIED)]
+    return max(bases, key=lambda base: sum(os.path.isfile(base / name) for name in tried))  # noqa: PTH113 - never raises

@@ -1,0 +1,109 @@
+"""What is annotated on an image, compared with the image: every box that is kept lies inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from featherbone.data.boxes.faults import LEFT_OUT, Fault, corners
+from featherbone.data.boxes.truths import BoxItem, Truth
+from featherbone.data.images import UnreadableImageError, check_file, without_pillows_warnings
+from featherbone.data.sets import Seen, Source
+from featherbone.errors import first_line
+
+_BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
+
+# the EXIF orientations that exchange x and y (the others cannot be told from the sizes), and whether the new x and the
+# new y count from the other side
+_TURNS = {5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What is kept of an item's boxes.
+
+    Attributes:
+        truth: boxes that lie inside the image.
+        places: which of the annotated boxes these are.
+        faults: what is wrong with single boxes.
+        turned: the boxes were annotated on the image as it is stored, and turned upright with it.
+        resized: the image that was annotated had another size.
+    """
+
+    truth: Truth
+    places: np.ndarray
+    faults: tuple[Fault, ...]
+    turned: bool = False
+    resized: bool = False
+
+
+def glance(source: Source) -> tuple[int, int, int]:
+    """Return the stored width and height and the EXIF orientation of an image that was decoded before.
+
+    Raises:
+        UnreadableImageError: if it is no image any more.
+    """
+    assert isinstance(source, Path), "annotation files name files"
+    try:
+        with without_pillows_warnings(), Image.open(check_file(source)) as image:
+            return image.width, image.height, image.getexif().get(ExifTags.Base.Orientation, 1)
+    except UnreadableImageError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError(first_line(error)) from error
+
+
+def seen_upright(source: Source) -> Seen:
+    """Return what ``glance`` tells of an image; its mode is not looked at.
+
+    Raises:
+        UnreadableImageError: if it is no image any more.
+    """
+    width, height, orientation = glance(source)
+    across, down = (height, width) if orientation in _TURNS else (width, height)
+    return Seen(across, down, "RGB", turned=orientation in range(2, 9))
+
+
+def fit(item: BoxItem, seen: Seen) -> Fitted:
+    """Return the boxes of an item in pixels of its upright image, clipped to it, and what is wrong with them.
+
+    If the size of the annotated image is that before EXIF turns it, so are the boxes, and they are turned with it.
+    """
+    size = np.array((seen.width, seen.height) * 2, np.float64)
+    truth = item.truth
+    turn = _turn(item, seen)
+    with np.errstate(over="ignore", invalid="ignore"):
+        boxes = truth.boxes * size if item.shares else truth.boxes
+        if turn:
+            boxes = _turned(boxes, turn, seen)
+        finite = np.isfinite(boxes).all(1)
+        clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, size)
+        beyond = (np.abs(clipped - boxes) > _BEYOND).any(1)
+        kept = clipped.astype(np.float32)
+    solid = (kept[:, 2:] > kept[:, :2]).all(1)
+    good = finite & (truth.labels >= 0) & solid
+    kinds = np.select([~finite, truth.labels < 0, ~solid, beyond], [*LEFT_OUT, "outside"], "")
+    return Fitted(
+        Truth(kept[good], truth.labels[good], truth.crowd[good]),
+        np.flatnonzero(good),
+        tuple(Fault(str(kinds[i]), int(i) + 1, corners(boxes[i])) for i in np.flatnonzero(kinds != "")),
+        turned=turn is not None,
+        resized=turn is None and item.size is not None and item.size != (seen.width, seen.height),
+    )
+
+
+def _turn(item: BoxItem, seen: Seen) -> tuple[bool, bool] | None:
+    if seen.width == seen.height or not seen.turned or item.size != (seen.height, seen.width):
+        return None
+    return _TURNS.get(glance(item.source)[2])
+
+
+def _turned(boxes: np.ndarray, turn: tuple[bool, bool], seen: Seen) -> np.ndarray:
+    y, x = boxes[:, 0::2], boxes[:, 1::2]
+    x, y = (seen.width - x if turn[0] else x), (seen.height - y if turn[1] else y)
+    # mirroring exchanges the corners; those that were the wrong way round stay so
+    x, y = (x[:, ::-1] if turn[0] else x), (y[:, ::-1] if turn[1] else y)
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)

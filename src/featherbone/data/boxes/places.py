@@ -1,0 +1,95 @@
+"""Where the files of a detection data set lie: pictures, folders of parts, and paths that strangers wrote."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from featherbone.data.names import split_in
+from featherbone.errors import InputError
+
+PICTURES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .jp2 .j2k .avif .heic .heif .ppm .pgm .pnm".split()
+)
+
+
+def inside(written: object) -> PurePosixPath | None:
+    r"""Return a path of an annotation file if it cannot lead out of the data set's folder; both slashes separate.
+
+    >>> inside("images\\1.jpg"), inside("../1.jpg"), inside("/1.jpg"), inside("c:1.jpg")
+    (PurePosixPath('images/1.jpg'), None, None, None)
+    """
+    if not isinstance(written, str) or not written.strip():
+        return None
+    path = PurePosixPath(written.replace("\\", "/"))
+    leaves = path.is_absolute() or ".." in path.parts or re.match("[a-zA-Z]:", written) or "\0" in written
+    return None if leaves else path
+
+
+def number(value: object) -> float:
+    """Return a number that somebody wrote, as one or (in XML and plain text) as text; NaN for anything else.
+
+    >>> number(3), number("3.5"), number("x"), number(None), number(10**400)
+    (3.0, 3.5, nan, nan, nan)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return what a file of the size that such files have holds.
+
+    Raises:
+        InputError: if it is larger, no regular file, or cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} is no file")
+        if path.stat().st_size > most:
+            raise InputError(f"{path} is too large: more than {most / 1e6:.0f} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, sorted by name, without what is hidden; nothing if it is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as found:
+        return sorted((one for one in found if not one.name.startswith(".")), key=lambda one: one.name)
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
+    """Yield the files in a folder that end in one of these, whatever their case."""
+    wanted = frozenset(suffixes)
+    for one in entries(folder):
+        if os.path.splitext(one.name)[1].lower() in wanted and one.is_file():  # noqa: PTH122 - of a million names
+            yield Path(one.path)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder."""
+    return [Path(one.path) for one in entries(folder) if one.is_dir()]
+
+
+def named(folder: Path, *names: str) -> Path | None:
+    """Return the folder in a folder that has the first of these names, whatever its case."""
+    known = {one.name.lower(): one for one in folders_in(folder)}
+    return next((known[name] for name in names if name in known), None)
+
+
+def part_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders whose names say that they hold a part: ``train``, ``valid``, ``test2017`` ..."""
+    found: dict[str, Path] = {}
+    for one in folders_in(folder):
+        if part := split_in(one.name):
+            found.setdefault(part, one)
+    return found

@@ -1,0 +1,202 @@
+"""Boxes as Pascal VOC has them: an XML file for each image, and lists of the names in each part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+import numpy as np
+
+from featherbone.data.boxes.places import PICTURES, files_in, inside, named, number, part_folders, read_bounded
+from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.folders import walked
+from featherbone.data.found import counted
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.sets import Skipped, relative
+from featherbone.errors import InputError, first_line, some
+
+_MOST_BYTES = 1 << 24  # of one file
+_FIRST = 4096  # bytes in which the outermost element begins
+_ROOT = re.compile(rb"<annotation[\s>]")
+
+
+def find_voc(path: Path) -> Callable[[], BoxListing] | None:
+    """Return what reads a folder with annotations in XML; nothing of other paths.
+
+    They lie in its ``Annotations``, the images in ``JPEGImages`` or ``images``; or both lie in one folder, be it this
+    one or that of each part.
+
+    Raises:
+        InputError: when called, if no annotation names a class.
+    """
+    if not path.is_dir():
+        return None
+    if (apart := named(path, "annotations")) and _has_annotations(apart):
+        pictures = named(path, "jpegimages", "images", "imgs", "img") or apart
+        return partial(_read, path, {ALL: _Place(apart, pictures)})
+    if _has_annotations(path):
+        return partial(_read, path, {ALL: _Place(path, path)})
+    parts = {part: _Place(here, here) for part, here in part_folders(path).items() if _has_annotations(here)}
+    return partial(_read, path, parts) if parts else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    annotations: Path
+    pictures: Path
+
+
+@dataclass(frozen=True)
+class _Object:
+    name: str
+    corners: tuple[float, float, float, float]
+    difficult: bool
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    source: Path
+    size: tuple[int, int] | None
+    objects: tuple[_Object, ...]
+
+
+def _has_annotations(folder: Path) -> bool:
+    for file in islice(files_in(folder, [".xml"]), 1):
+        with file.open("rb") as opened:
+            return bool(_ROOT.search(opened.read(_FIRST)))
+    return False
+
+
+def _read(path: Path, places: Mapping[str, _Place]) -> BoxListing:
+    skipped: list[Skipped] = []
+    found: dict[str, dict[str, _Annotated]] = {}
+    for part, place in places.items():
+        pictures = _by_stem(place.pictures)
+        found[part] = {}
+        for file in files_in(place.annotations, [".xml"]):
+            try:
+                found[part][file.stem] = _annotated(file, place.pictures, pictures)
+            except InputError as error:
+                skipped.append(Skipped(printable(str(relative(file, path))), str(error)))
+    if ALL in found:
+        found, missing = _listed(path, found[ALL])
+        skipped += missing
+    objects = [one.name for part in found.values() for image in part.values() for one in image.objects]
+    names = sorted(set(objects) - {""})
+    if not names:
+        first = f" (the first left out, {skipped[0].path}: {skipped[0].reason})" if skipped else ""
+        raise InputError(f"{path} names no class: no object has a name{first}")
+    labels = {name: label for label, name in enumerate(names)}
+    items = {part: [_item(image, labels) for image in images.values()] for part, images in found.items()}
+    unknown = {"an object without a name": objects.count("")} if "" in objects else {}
+    return BoxListing(str(path), path, "Pascal VOC", in_parts(items), tuple(labels), tuple(skipped), unknown)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by their paths in it, without suffixes."""
+    files, _ = walked(folder)
+    return {
+        file.relative_to(folder).with_suffix("").as_posix(): file for file in files if file.suffix.lower() in PICTURES
+    }
+
+
+def _listed(path: Path, everything: dict[str, _Annotated]) -> tuple[dict[str, dict[str, _Annotated]], list[Skipped]]:
+    """Return the images of each part that ``ImageSets/Main`` lists; if it lists none, all as one."""
+    lists = {file.stem: file for file in files_in(path / "ImageSets" / "Main", [".txt"])}
+    wanted = {part: part for part in (TRAIN, VAL, TEST)}
+    if TRAIN not in lists and "trainval" in lists:
+        wanted = {TRAIN if TEST in lists else ALL: "trainval", TEST: TEST}
+    parts: dict[str, dict[str, _Annotated]] = {}
+    skipped = []
+    for part, stem in wanted.items():
+        if stem in lists:
+            names = _names(lists[stem], everything)
+            parts[part] = {name: everything[name] for name in names if name in everything}
+            if missing := [printable(name)[:60] for name in names if name not in everything]:
+                reason = f"{counted(len(missing), 'image')} without a usable annotation: {some(missing)}"
+                skipped.append(Skipped(f"ImageSets/Main/{stem}.txt", reason))
+    return (parts, skipped) if any(parts.values()) else ({ALL: everything}, skipped)
+
+
+def _names(file: Path, known: Iterable[str]) -> list[str]:
+    """Return the names in a list; those of one class have 1 or -1 behind each."""
+    lines = [line.strip() for line in read_bounded(file, _MOST_BYTES).decode(errors="replace").splitlines()]
+    return list(dict.fromkeys(line if line in known else re.sub(r"\s+-?[01]$", "", line) for line in lines if line))
+
+
+def _annotated(file: Path, folder: Path, pictures: Mapping[str, Path]) -> _Annotated:
+    """Read an annotation; its image is named like it, or as it says.
+
+    Raises:
+        InputError: if it is damaged or hostile, or there is no such image; without the path.
+    """
+    tree = _parsed(read_bounded(file, _MOST_BYTES))
+    if tree.tag != "annotation":
+        raise InputError("no annotation of Pascal VOC")
+    source = pictures.get(file.stem) or _said(tree, folder)
+    width, height = (number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
+    stated = 0 < width < np.inf and 0 < height < np.inf  # zero is how some programs say that they did not look
+    objects = tuple(_object(one) for one in tree.findall("object"))
+    return _Annotated(source, (int(width), int(height)) if stated else None, objects)
+
+
+def _said(tree: Element, folder: Path) -> Path:
+    written = tree.findtext("filename")
+    name = inside(written)
+    if name is None:
+        raise InputError(
+            f"no image of this name, and {printable(written or 'nothing')[:80]} is not inside the data set"
+        )
+    return folder / name
+
+
+def _object(element: Element) -> _Object:
+    corners = [number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    x1, y1, x2, y2 = corners if element.find("bndbox") is not None else NOWHERE
+    return _Object(
+        printable((element.findtext("name") or "").strip()),
+        (x1 - 1, y1 - 1, x2, y2),  # the first pixel is 1, and the last one is part of it
+        (element.findtext("difficult") or "").strip() == "1",
+    )
+
+
+def _item(image: _Annotated, labels: Mapping[str, int]) -> BoxItem:
+    return BoxItem(image.source, _truth(image.objects, labels), image.size)
+
+
+def _truth(objects: Iterable[_Object], labels: Mapping[str, int]) -> Truth:
+    found = list(objects)
+    return as_annotated(
+        [one.corners for one in found], [labels.get(one.name, -1) for one in found], [one.difficult for one in found]
+    )
+
+
+def _parsed(content: bytes) -> Element:
+    """Return the tree of an XML file that declares no entities and refers to no other file.
+
+    Raises:
+        InputError: if it is damaged, or has a document type, in which such things are declared.
+    """
+
+    def refuse(*_: object) -> None:
+        raise InputError("it has a document type, which annotations do not need")
+
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(content, True)  # noqa: FBT003 - it takes no names
+        return builder.close()
+    except (expat.ExpatError, ValueError, LookupError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"damaged XML: {first_line(error)}") from error

@@ -1,0 +1,246 @@
+"""Boxes as YOLO has them: a text file for each image, with a class and shares of the width and height in each line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from featherbone.data.boxes.places import (
+    PICTURES,
+    files_in,
+    inside,
+    named,
+    number,
+    part_folders,
+    read_bounded,
+)
+from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.folders import walked
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.sets import Skipped, relative
+from featherbone.errors import InputError, first_line, some
+
+_SUFFIXES = (".yaml", ".yml")
+_MOST_BYTES = 1 << 18  # of a description; one of a thousand classes has a tenth
+_MOST_BRACKETS = 1000  # in it: the reader's time grows with the square of their depth
+_MOST_LABELS = 1 << 24  # bytes
+_MOST_UNNAMED = 1000  # classes, where nobody has named them: a larger number is a mistake
+_NAMES = re.compile(rb"^names\s*:", re.MULTILINE)
+_PARTS = re.compile(rb"^(train|val)\s*:", re.MULTILINE)
+_TRIED = 200  # images by which labels are known to be theirs
+_LABELS = {"images": "labels", "Images": "Labels"}
+_NO_LABELS = {"classes.txt", "readme.txt"}
+
+
+def find_yolo(path: Path) -> Callable[[], BoxListing] | None:
+    """Return what reads a description (``data.yaml``), its folder, or a folder with ``images`` and ``labels``.
+
+    Raises:
+        InputError: when called, if the description is damaged, names no class, or names folders that are not there.
+    """
+    if path.is_file():
+        return partial(_read_described, path, path.parent, path) if _describes(path) else None
+    described = next(filter(_describes, files_in(path, _SUFFIXES)), None)
+    if described:
+        return partial(_read_described, path, path, described)
+    places = _places(path)
+    return partial(_read, path, path, places, _named_classes(path), []) if places else None
+
+
+def _describes(path: Path) -> bool:
+    if path.suffix.lower() not in _SUFFIXES or path.stat().st_size > _MOST_BYTES:
+        return False
+    content = path.read_bytes()
+    return bool(_NAMES.search(content) and _PARTS.search(content))
+
+
+def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
+    import yaml
+
+    written = read_bounded(described, _MOST_BYTES)
+    if written.count(b"[") + written.count(b"{") > _MOST_BRACKETS:
+        raise InputError(f"{described} has more than {_MOST_BRACKETS} brackets: a description needs few")
+    try:
+        # strings only: a class may be called "no", or 007
+        content = yaml.load(written, Loader=yaml.BaseLoader)  # noqa: S506 - builds no objects
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{described} cannot be read as YAML: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{described} must hold names and parts")
+    classes = _classes(described, content.get("names"))
+    base = inside(content.get("path"))  # one that leads elsewhere was written on another machine
+    bases = [root / base, root] if base else [root]
+    places: dict[str, list[Path]] = {}
+    skipped = []
+    for part in (TRAIN, VAL, TEST):
+        try:
+            places[part] = _said(content.get(part), bases)
+        except InputError as error:
+            if part == TRAIN:
+                raise InputError(f"{described}: {part} {error}") from error
+            if content.get(part):  # some exporters name parts that they did not fill
+                skipped.append(Skipped(printable(str(relative(described, root))), f"{part} {error}"))
+    return _read(path, root, places, classes, skipped)
+
+
+def _classes(path: Path, names: object) -> dict[int, str]:
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    pairs = list(numbered.items()) if isinstance(numbered, dict) else []
+    if not pairs or not all(isinstance(name, str) and number(key).is_integer() for key, name in pairs):
+        raise InputError(f"{path}: names must be a list of class names, or numbers with names")
+    return {int(number(key)): printable(name) for key, name in sorted(pairs, key=lambda pair: number(pair[0]))}
+
+
+def _said(written: object, bases: Sequence[Path]) -> list[Path]:
+    """Return the images of a part that is given as a folder, a list of images in a text file, or several of these.
+
+    Raises:
+        InputError: if one of them is not there; without the name of the part.
+    """
+    found: list[Path] = []
+    for one in written if isinstance(written, list) else [written]:
+        # some exporters count from a folder that is not there: "../train/images" lies beside the description
+        name = inside(re.sub(r"^(\.\./)+", "", one.replace("\\", "/"))) if isinstance(one, str) else None
+        place = next((base / name for base in bases if name and (base / name).exists()), None)
+        if place is None:
+            shown = printable(one)[:100] if isinstance(one, str) else type(one).__name__
+            raise InputError(f"is {shown}, which must be a folder of images, or a list of them, inside {bases[-1]}")
+        found += _pictures(place) if place.is_dir() else _list(place, bases)
+    return found
+
+
+def _list(file: Path, bases: Sequence[Path]) -> list[Path]:
+    lines = read_bounded(file, 64 * _MOST_LABELS).decode(errors="replace").splitlines()
+    names = [name for line in lines if (name := inside(line.strip()))]
+    return [next((base / n for base in (file.parent, *bases) if (base / n).exists()), file.parent / n) for n in names]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [file for file in walked(folder)[0] if file.suffix.lower() in PICTURES]
+
+
+def _places(root: Path) -> dict[str, list[Path]]:
+    """Return the images of each part, of a folder that has labels for some of them."""
+
+    def has_labels(found: Mapping[str, Sequence[Path]]) -> bool:
+        return any(_labels_of(image, root).is_file() for images in found.values() for image in images[:_TRIED])
+
+    return next(filter(has_labels, _layouts(root)), {})
+
+
+def _layouts(root: Path) -> Iterator[dict[str, list[Path]]]:
+    """Yield the images of each part, for every way in which they may lie."""
+    if (images := named(root, "images")) and named(root, "labels"):
+        yield {part: _pictures(folder) for part, folder in part_folders(images).items()} or {ALL: _pictures(images)}
+    inner = {part: named(folder, "images") for part, folder in part_folders(root).items()}
+    yield {part: _pictures(folder) for part, folder in inner.items() if folder}
+    if (root / "classes.txt").is_file():
+        yield {ALL: list(files_in(root, PICTURES))}
+
+
+def _named_classes(root: Path) -> dict[int, str] | None:
+    for place in (root, named(root, "labels"), *(part_folders(root).values())):
+        if place and (place / "classes.txt").is_file():
+            lines = read_bounded(place / "classes.txt", _MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
+            return dict(enumerate(printable(line.strip()) for line in lines if line.strip()))
+    return None
+
+
+def _labels_of(image: Path, root: Path) -> Path:
+    """Return where the labels of an image lie: in ``labels`` in place of ``images``, else beside it."""
+    parts = list(image.relative_to(root).with_suffix(".txt").parts)
+    places = [place for place, name in enumerate(parts[:-1]) if name in _LABELS]
+    if places:
+        parts[places[-1]] = _LABELS[parts[places[-1]]]
+    return root.joinpath(*parts)
+
+
+@dataclass
+class _Reading:
+    """What the lines of a data set have said so far."""
+
+    numbers: Mapping[int, int]
+    unknown: Counter[str] = field(default_factory=Counter)
+    largest: int = -1
+
+    def label(self, written: str) -> int:
+        """Return the label of a class number, -1 if there is none."""
+        value = number(written)
+        found = int(value) if value.is_integer() else -1
+        label = self.numbers.get(found, -1)
+        if label < 0:
+            self.unknown[printable(written)[:40]] += 1
+        self.largest = max(self.largest, label)
+        return label
+
+
+def _read(
+    path: Path,
+    root: Path,
+    places: Mapping[str, Sequence[Path]],
+    names: Mapping[int, str] | None,
+    skipped: list[Skipped],
+) -> BoxListing:
+    # without names, every number is a class
+    reading = _Reading({written: label for label, written in enumerate(names or range(_MOST_UNNAMED))})
+    items: dict[str, list[BoxItem]] = {}
+    for part, images in places.items():
+        items[part] = []
+        for image in images:
+            try:
+                items[part].append(_item(image, root, reading))
+            except InputError as error:
+                skipped.append(Skipped(printable(str(relative(image, root))), str(error)))
+    classes = tuple(names.values()) if names else tuple(map(str, range(reading.largest + 1)))
+    if not classes:
+        raise InputError(f"{path} names no class, and no label has a number")
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise InputError(f"{path} gives several classes one name: {some(twice)}")
+    return BoxListing(
+        str(path), root, "YOLO", in_parts(items), classes, (*skipped, *_orphans(items, root)), reading.unknown
+    )
+
+
+def _item(image: Path, root: Path, reading: _Reading) -> BoxItem:
+    labels = _labels_of(image, root)
+    if not labels.exists():
+        return BoxItem(image, as_annotated([], []), shares=True, annotated=False)
+    return BoxItem(image, _truth(read_bounded(labels, _MOST_LABELS), reading), shares=True)
+
+
+def _truth(content: bytes, reading: _Reading) -> Truth:
+    lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    return as_annotated([_corners(line[1:]) for line in lines], [reading.label(line[0]) for line in lines])
+
+
+def _corners(words: Sequence[str]) -> tuple[float, float, float, float]:
+    """Return the corners of a centre with a width and height, or of an outline of three points or more."""
+    values = list(map(number, words))
+    if any(map(math.isnan, values)):
+        return NOWHERE
+    if len(values) == 4:
+        x, y, width, height = values
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    if len(values) >= 6 and len(values) % 2 == 0:
+        across, down = values[::2], values[1::2]
+        return min(across), min(down), max(across), max(down)
+    return NOWHERE
+
+
+def _orphans(items: Mapping[str, Iterable[BoxItem]], root: Path) -> list[Skipped]:
+    """Return the labels that no image has, of all folders in which images have theirs."""
+    used = {_labels_of(item.source, root) for part in items.values() for item in part}
+    folders = {labels.parent for labels in used if {"labels", "Labels"} & {*labels.parent.relative_to(root).parts}}
+    lost = [file for folder in sorted(folders) for file in files_in(folder, [".txt"]) if file not in used]
+    return [
+        Skipped(printable(str(relative(file, root))), "labels of no image")
+        for file in lost
+        if file.name.lower() not in _NO_LABELS
+    ]

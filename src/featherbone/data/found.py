@@ -1,0 +1,254 @@
+"""What a look at every image of a data set can find, whatever is said about the images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+
+from featherbone.data.names import ALL, TEST, TRAIN, VAL
+from featherbone.data.sets import Seen, Skipped, Source
+
+FEW = 10
+SMALL = 16
+_USUAL_MODES = {"RGB", "L"}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as reports name it: its part, class and path, each one line."""
+
+    source: Source
+    part: str
+    label: str
+    path: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"part": self.part, "label": self.label, "path": self.path}
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """Pictures with equal pixels, once upright and in 8 bits; with ``same_bytes``, all of them the same file."""
+
+    pictures: tuple[Picture, ...]
+    same_bytes: bool
+
+    @property
+    def across(self) -> bool:
+        """Whether they lie in more than one part."""
+        return len({picture.part for picture in self.pictures}) > 1
+
+    @property
+    def conflicting(self) -> bool:
+        """Whether they have more than one label."""
+        return len({picture.label for picture in self.pictures}) > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "same_bytes": self.same_bytes,
+            "across_parts": self.across,
+            "conflicting_labels": self.conflicting,
+            "images": [picture.to_dict() for picture in self.pictures],
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something worth knowing; ``grave`` if training on it, or believing what is measured on it, would be a mistake."""
+
+    kind: str
+    images: int
+    grave: bool
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Check(ABC):
+    """What a look at every image of a data set has found, whatever is said about the images.
+
+    Attributes:
+        name: the data set.
+        classes: names, in label order.
+        parts: "train", "val" and "test", those that there are, or "all" if it is not split.
+        seen: the pictures that can be read, and what was seen of each, upright.
+        broken: files that are left out, and why.
+        duplicates: pictures that are there more than once.
+        samples: a few pictures of each class, which they have as their label.
+    """
+
+    thing: ClassVar[str] = "file"  # what may be left out
+
+    name: str
+    classes: tuple[str, ...]
+    parts: tuple[str, ...]
+    seen: Sequence[tuple[Picture, Seen]]
+    broken: tuple[Skipped, ...]
+    duplicates: tuple[Duplicates, ...]
+    samples: tuple[Picture, ...]
+
+    @property
+    @abstractmethod
+    def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        """Titles and rows: what there is of each class in each part."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> list[tuple[str, str]]:
+        """What the whole is, in a few lines: names and values."""
+
+    @abstractmethod
+    def about_labels(self) -> Iterator[Finding]:
+        """Yield what is worth knowing about what is said about the images."""
+
+    @property
+    def images(self) -> int:
+        """How many images can be read."""
+        return len(self.seen)
+
+    @cached_property
+    def of_part(self) -> Mapping[str, int]:
+        """How many images of each part can be read."""
+        found = Counter(picture.part for picture, _ in self.seen)
+        return {part: found[part] for part in self.parts}
+
+    @cached_property
+    def sizes(self) -> Mapping[tuple[int, int], int]:
+        """How many images have each (width, height), upright."""
+        return Counter((one.width, one.height) for _, one in self.seen)
+
+    @cached_property
+    def modes(self) -> Mapping[str, int]:
+        """How many are stored in each mode, in Pillow's words, the commonest first."""
+        return dict(Counter(one.mode for _, one in self.seen).most_common())
+
+    @property
+    def turned(self) -> int:
+        """How many the EXIF tag turns or mirrors; they are read upright."""
+        return sum(one.turned for _, one in self.seen)
+
+    @property
+    def further_frames(self) -> int:
+        """How many have more than one frame; the first counts."""
+        return sum(one.animated for _, one in self.seen)
+
+    @property
+    def small(self) -> tuple[Picture, ...]:
+        """Images with a side below 16 pixels."""
+        return tuple(picture for picture, one in self.seen if one.side < SMALL)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is worth knowing, the gravest first."""
+        found = chain(self._about_duplicates(), self.about_labels(), self._about_files())
+        return tuple(sorted(found, key=lambda finding: not finding.grave))
+
+    def side(self, axis: int) -> tuple[int, int, int]:
+        """Return the smallest, median and largest width (axis 0) or height (1) in pixels."""
+        low, middle, high = spread_of(np.repeat([size[axis] for size in self.sizes], list(self.sizes.values())))
+        return int(low), int(middle), int(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        common = sorted(self.sizes.items(), key=lambda entry: -entry[1])[:10]
+        return {
+            "name": self.name,
+            "images": self.images,
+            "parts": dict(self.of_part),
+            "width": named_spread(self.side(0)),
+            "height": named_spread(self.side(1)),
+            "different_sizes": len(self.sizes),
+            "commonest_sizes": [{"width": w, "height": h, "images": n} for (w, h), n in common],
+            "modes": dict(self.modes),
+            "turned": self.turned,
+            "further_frames": self.further_frames,
+            "small": [picture.to_dict() for picture in self.small],
+            "broken": [asdict(file) for file in self.broken],
+            "duplicates": [group.to_dict() for group in self.duplicates],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    @property
+    def unsplit(self) -> bool:
+        """Whether there is no part to hold out, so that some of its images will be."""
+        return not {VAL, TEST} & set(self.parts)
+
+    @property
+    def learnt(self) -> str | None:
+        """The part to learn from, if there is one."""
+        return next((part for part in (TRAIN, ALL) if part in self.parts), None)
+
+    def nothing_to_learn(self) -> Finding:
+        """Return what to say where there is no part to learn from."""
+        text = f"nothing to learn from: only the part {', '.join(self.parts)}"
+        return Finding("nothing-to-learn", self.images, grave=True, text=text)
+
+    def facts_about_images(self) -> list[tuple[str, str]]:
+        """Return what the images are, in a few lines."""
+        width, height = self.side(0), self.side(1)
+        return [
+            ("data", self.name),
+            ("readable images", f"{self.images:,}"),
+            ("width, smallest to largest", f"{width[0]} to {width[2]}, median {width[1]} pixels"),
+            ("height", f"{height[0]} to {height[2]}, median {height[1]} pixels"),
+            ("stored as", ", ".join(f"{mode} {count:,}" for mode, count in self.modes.items())),
+            ("equal pictures", f"{len(self.duplicates):,} groups"),
+        ]
+
+    def _about_duplicates(self) -> Iterator[Finding]:
+        across = [group for group in self.duplicates if group.across]
+        if across:
+            text = "in more than one part: measuring on them tests memory, not recognition"
+            yield _finding("leak", across, text, grave=True)
+        conflicting = [group for group in self.duplicates if group.conflicting]
+        if conflicting:
+            yield _finding("conflict", conflicting, "labelled in more than one way: only one can be right", grave=True)
+        plain = [group for group in self.duplicates if not group.across and not group.conflicting]
+        if plain:
+            after = ": a split may put equal ones on both sides" if self.unsplit else ", in one part, labelled alike"
+            yield _finding("duplicate", plain, f"more than once{after}", grave=self.unsplit)
+
+    def _about_files(self) -> Iterator[Finding]:
+        odd = {mode: n for mode, n in self.modes.items() if mode not in _USUAL_MODES}
+        forms = ", ".join(f"{mode} {n}" for mode, n in odd.items())
+        for kind, number, noun, text in (
+            ("broken", len(self.broken), self.thing, "that cannot be used, left out"),
+            ("small", len(self.small), "image", f"with a side below {SMALL} pixels"),
+            ("turned", self.turned, "image", "turned upright, as the EXIF tag says"),
+            ("frames", self.further_frames, "file", "with several frames, of which the first counts"),
+            ("modes", sum(odd.values()), "image", f"converted, because not stored as 8-bit colour or grey: {forms}"),
+        ):
+            if number:
+                yield Finding(kind, number, grave=False, text=f"{counted(number, noun)} {text}")
+
+
+def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, grave: bool) -> Finding:
+    files = sum(len(group.pictures) for group in groups)
+    return Finding(kind, files, grave=grave, text=f"{counted(len(groups), 'picture')} ({files} files) {text}")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "box", "boxes"), counted(1200, "image")
+    ('1 box', '1,200 images')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def spread_of(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the smallest, median and largest of some values, zeros if there are none."""
+    return (float(values.min()), float(np.median(values)), float(values.max())) if len(values) else (0.0, 0.0, 0.0)
+
+
+def named_spread(values: Sequence[float]) -> dict[str, float]:
+    """Return ``spread_of`` as plain JSON values."""
+    return dict(zip(("smallest", "median", "largest"), values, strict=True))

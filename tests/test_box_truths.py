@@ -1,0 +1,146 @@
+"""Boxes lie on their images, labels are what they were, and what is unusable is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boxing import (
+    CLASSES,
+    PARTS,
+    Drawn,
+    Parts,
+    boxes_of,
+    coco,
+    wanted,
+    write_coco,
+    write_yolo,
+)
+from PIL import Image
+
+import featherbone as fb
+from featherbone.data.boxes.opening import boxed_images, list_boxes, open_boxes
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("upright", [True, False])
+def test_boxes_lie_on_what_they_were_drawn_round(orientation: int, upright: bool, tmp_path: Path) -> None:
+    """A white rectangle on black, in an image that EXIF turns, annotated before or after turning."""
+    stored = np.zeros((40, 64), np.uint8)
+    stored[4:12, 8:40] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "images").mkdir()
+    Image.fromarray(stored).save(tmp_path / "images" / "a.png", exif=exif)
+    pixels = np.asarray(fb_read(tmp_path / "images" / "a.png"))
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    seen = [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+    x1, y1, x2, y2 = seen if upright else (8, 4, 40, 12)
+    width, height = pixels.shape[::-1] if upright else (64, 40)
+    image = {"id": 1, "file_name": "a.png", "width": width, "height": height}
+    box = {"image_id": 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    content = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "white"}]}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    (found, _) = boxed_images(tmp_path, ("white",), quiet=True)
+    # where width and height do not change, nobody can tell: the box is taken to be upright
+    expected = seen if orientation > 4 or upright else [8, 4, 40, 12]
+    assert found.truths[0].boxes.tolist() == [expected]
+
+
+def fb_read(path: Path) -> Image.Image:
+    from featherbone.data.images import read_image
+
+    return read_image(path, "L")
+
+
+def test_boxes_are_clipped_and_those_of_no_area_left_out(tmp_path: Path) -> None:
+    boxes = [
+        ((-5, -5, 10, 10), "cat", False),
+        ((50, 30, 99, 99), "cat", False),
+        ((10, 10, 10, 20), "cat", False),
+        ((20, 20, 10, 10), "cat", False),
+        ((70, 0, 90, 10), "dog", False),
+        ((0, 0, 60, 40), "dog", False),
+    ]
+    root = write_coco(tmp_path / "set", {"train": [Drawn("a.png", (60, 40), boxes)], "val": PARTS["val"]}, CLASSES)
+    data = open_boxes(root, quiet=True)
+    assert data.train.truths[0].boxes.tolist() == [[0, 0, 10, 10], [50, 30, 60, 40], [0, 0, 60, 40]]
+    assert data.train.truths[0].labels.tolist() == [0, 0, 1]
+    assert [(file.path, file.reason) for file in data.skipped] == [
+        ("images/a.png (boxes)", "3 without an area inside the image")
+    ]
+
+
+NUMBERS: list[object] = ["12", None, True, float("nan"), float("inf"), -float("inf"), 1e308, [], {}, 10**400, "x"]
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=lambda value: str(value)[:12])
+def test_what_is_no_number_is_no_box(value: object, tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    content = json.loads((root / "train.json").read_text())
+    for place in range(4):
+        box: list[object] = [1, 2, 3, 4]
+        box[place] = value
+        content["annotations"].append({"image_id": 1, "category_id": 7, "bbox": box})
+    content["annotations"] += [{"image_id": 1, "category_id": 7, "bbox": odd} for odd in (value, [value], [1, 2, 3])]
+    (root / "train.json").write_text(json.dumps(content))
+    data = open_boxes(root, quiet=True)
+    assert all(np.isfinite(truth.boxes).all() for truth in data.train.truths)
+    kept = len(data.train.truths[1].labels)
+    # text that is a number counts as one, and a box that is far too wide is cut off
+    assert kept == (5 if value == "12" else 3 if value == 1e308 else 1)
+    assert [file.path for file in data.skipped] == ["images/b.png (boxes)"]
+
+
+def test_classes_that_are_not_known(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    content = json.loads((root / "train.json").read_text())
+    for category in (99, None, "7", [7], float("nan"), 7):
+        content["annotations"].append({"image_id": 1, "category_id": category, "bbox": [1, 2, 3, 4]})
+    (root / "train.json").write_text(json.dumps(content))
+    listing = list_boxes(root)
+    assert listing is not None
+    assert listing.unknown == {"99": 1, "NoneType": 1, "7": 1, "list": 1, "float": 1}
+    data = open_boxes(root, quiet=True)
+    assert data.train.truths[1].labels.tolist() == [2, 0]
+    with pytest.raises(fb.InputError, match="bird is none of the known classes: cat, dog"):
+        boxed_images(root, ("cat", "dog"), part="train", quiet=True)
+    images, _ = boxed_images(root, ("dog", "eel", "cat"), quiet=True)  # of the val part, which has cats only
+    assert images.truths[0].labels.tolist() == [2]
+
+
+def test_the_same_class_has_another_number_in_another_file(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    (root / "val.json").write_text(json.dumps(coco(PARTS["val"], ("eel", "bird", "dog", "cat"), "")))
+    data = open_boxes(root, quiet=True)
+    assert data.classes == ("cat", "dog", "bird", "eel")
+    assert boxes_of(data.val, data.classes) == wanted(PARTS, "val")
+
+
+def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+    names = ("no", "007", " Gr\u00fcn, [x]: #1", "3", "a\nb")
+    images = [Drawn("a.png", (60, 40), [((1, 1, 5 + i, 9), name, False) for i, name in enumerate(names)])]
+    parts: Parts = {"train": images, "val": images}
+    shown = (*names[:4], "a\\nb")
+    assert open_boxes(write_coco(tmp_path / "coco", parts, names), quiet=True).classes == shown
+    assert open_boxes(write_yolo(tmp_path / "yolo", parts, names), quiet=True).classes == shown
+    root = write_yolo(tmp_path / "plain", parts, names)
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [no, 007, 1.0, ~, 2020-01-01]\n")
+    assert open_boxes(root, quiet=True).classes == ("no", "007", "1.0", "~", "2020-01-01")
+    code = "!!python/object/apply:os.system [touch ran]"  # whatever it asks for, only its text is read
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {code}\n")
+    listing = list_boxes(root)
+    assert listing is not None
+    assert listing.classes == ("touch ran",)
+
+
+def test_yolo_outlines_and_numbers_without_names(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "set", {"all": PARTS["train"]}, CLASSES, described=False)
+    (root / "classes.txt").unlink()
+    (root / "labels" / "b.txt").write_text(
+        "3 .2 .2 .6 .2 .4 .8\n1.0 .5 .5 .5 .5\n5000 .5 .5 .5 .5\n-1 0 0 1 1\n1.5 0 0 1 1\n"
+    )
+    images, skipped = boxed_images(root, ("0", "1", "2", "3"), quiet=True)
+    assert images.truths[1].boxes.round(3).tolist() == [[10, 10, 30, 40], [12.5, 12.5, 37.5, 37.5]]
+    assert images.truths[1].labels.tolist() == [3, 1]
+    assert [file.reason for file in skipped] == ["3 of an unknown class"]
