@@ -35,6 +35,12 @@ def export(
     precision: Annotated[Literal["f32", "int8"], typer.Option(help="int8: OpenVINO only, with --calibration.")] = "f32",
     calibration: Calibration = None,
     largest_drop: LargestDrop = 0.01,
+    score: Annotated[float | None, typer.Option(help="Of a detector: the least score of a box; default 0.25.")] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(help="Of a detector: of two boxes of a class that overlap more, one stays; default 0.6."),
+    ] = None,
+    most: Annotated[int | None, typer.Option(help="Of a detector: boxes of an image at most; default 100.")] = None,
     num_classes: NumClasses = None,
     in_chans: InChans = None,
     json: Json = False,
@@ -54,11 +60,13 @@ def export(
             precision=precision,
             calibration=calibration,
             largest_drop=largest_drop,
+            score=score,
+            iou=iou,
+            most=most,
         )
     if json:
         show_json(result.to_dict())
         return
-    share = result.largest_error / result.largest_output if result.largest_output else 0.0
     batch = "batch size free" if result.batch is None else "one image at a time"
     facts = [
         ("file", f"{result.path} ({result.format}, {batch}, {'int8' if result.int8 else 'float32'})"),
@@ -66,9 +74,7 @@ def export(
         *([("fastest here", result.report.verdict)] if result.report else []),
         *([("int8", str(result.int8))] if result.int8 else []),
         *((name, f"{times} times") for name, times in result.rewrites.items()),
-        ("compared", f"on {result.samples} images, random and real, one by one and as a batch"),
-        ("largest difference", f"{result.largest_error:.2g} ({share:.1g} of the largest output)"),
-        ("same first class", f"{result.same_answers:.2%}"),
+        *result.proof.items(),
     ]
     show_table(("", ""), facts, left=2)
     next_steps(

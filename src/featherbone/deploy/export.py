@@ -7,9 +7,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.cost.measured.machine import usable_cores
+from featherbone.deploy.boxes import BoxReport, Ending, box_scale
 from featherbone.deploy.choice import OptimizeReport
-from featherbone.deploy.engines import Runner
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.forms import Form
+from featherbone.deploy.making import Made
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import Int8Report, Quantised, agreement, check_calibration, in_parts, quantised
+from featherbone.deploy.quantise import Int8Report, check_calibration
 from featherbone.deploy.ready import Contents
-from featherbone.deploy.search import BOUNDS, REAL_IMAGES
+from featherbone.deploy.search import BOUNDS, REAL_IMAGES, largest
 from featherbone.errors import InputError, nearest
 
 METADATA_KEY = "featherbone"
@@ -47,6 +48,8 @@ class Exported:
         folder: the folder that is ready to be used, if one was asked for; ``path`` lies in it.
         report: what was tried to find the fastest form, if that was asked for.
         int8: what eight-bit integers cost, if the file has them; the score is that of the written file.
+        boxes: what the file answers with, if it is a detector's; then the largest error and output are those of edges
+            in pixels, and the same answers are the same lists of boxes.
     """
 
     path: Path
@@ -60,6 +63,20 @@ class Exported:
     folder: Path | None = None
     report: OptimizeReport | None = None
     int8: Int8Report | None = None
+    boxes: BoxReport | None = None
+
+    @property
+    def proof(self) -> Mapping[str, str]:
+        """The comparison in words, by subject."""
+        how = "one by one" if self.boxes else "one by one and as a batch"
+        compared = {"compared": f"on {self.samples} images, random and real, {how}"}
+        if self.boxes:
+            return compared | {"boxes": str(self.boxes), "answers": self.boxes.allowed}
+        share = self.largest_error / self.largest_output if self.largest_output else 0.0
+        return compared | {
+            "largest difference": f"{self.largest_error:.2g} ({share:.1g} of the largest output)",
+            "same first class": f"{self.same_answers:.2%}",
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -84,6 +101,7 @@ def export_network(
     contents: Contents | None = None,
     calibration: Tensor | None = None,
     largest_drop: float = 0.01,
+    ending: Ending | None = None,
 ) -> Exported:
     """Rewrite a network, write it, run the written file on ``samples`` one by one and all together, and compare.
 
@@ -93,59 +111,81 @@ def export_network(
         samples: images ``(N, C, H, W)``, N at least 2, of the size that the file is to take.
         to: a name in ``FORMATS``; default: by the suffix of ``path``, for a folder "onnx".
         metadata: stored in the file as JSON under the key ``featherbone``.
-        tolerance: largest allowed difference, as a share of the largest output.
+        tolerance: largest allowed difference, as a share of the largest output; with boxes, as for ``compared``.
         optimize: write the form that is fastest on the format's engine on this machine, one image at a time.
         contents: makes ``path`` a folder, which holds this beside the model.
         calibration: makes the file one of eight-bit integers, with scales from these images ``(N, C, H, W)``, as the
             network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
             much as ``fb.optimize`` allows.
         largest_drop: in integers, the share of the calibration images on which the highest output may be another.
+        ending: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one image, and
+            answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
 
     Raises:
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs
             differ; then nothing is written.
     """
     target, form = _folder(Path(path), to) if contents else _target(Path(path), to)
+    _check_able(form, ending, optimize=optimize, int8=calibration is not None)
     if calibration is not None:
-        if form.save is None:
-            able = ", ".join(one.name for one in FORMATS.values() if one.save)
-            raise InputError(f"precision='int8' is not allowed for {form.name} files: {able}")
         check_calibration(calibration, samples)
         samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
     module = copy.deepcopy(module).cpu().eval()
-    report = _fastest(module, samples, form, calibration, largest_drop) if optimize else None
+    report = _fastest(module, samples, form, calibration, largest_drop, ending) if optimize else None
     graph, applied = (report.chosen.form if report else Form()).of(rewritable(captured(module, samples)))
     with torch.no_grad():
         wanted = module(samples)
-    integers = None
-    if calibration is not None:
-        score = agreement(in_parts(torch.no_grad()(module)), calibration)
-        integers = quantised(graph, calibration, score=score, largest_drop=largest_drop)
-    notes = {METADATA_KEY: json.dumps(dict(metadata or {}))}
     with _workshop(target) as shop:
         file = shop / (f"model{form.suffix}" if contents else target.name)
-        if integers and form.save:
-            form.save(integers.model, file, notes)
+        made = Made(form, file, graph, samples, wanted, {METADATA_KEY: json.dumps(dict(metadata or {}))})
+        if ending:
+            proof = made.with_boxes(ending, tolerance)
+        elif calibration is not None:
+            proof = made.in_integers(module, calibration, largest_drop)
         else:
-            form.write(graph, samples, file, notes)
-        error, same = _proven(form, file, samples, wanted, BOUNDS["int8"] if integers else tolerance)
-        int8 = _scored(integers, score, in_parts(form.load(file)), largest_drop) if integers else None
+            proof = made.in_floats(tolerance)
         if contents:
             contents.write(shop, form)
             shop.replace(target)
         else:
             _move_files(shop, target)
-    scale = float(wanted.abs().max())
-    written = target / file.name if contents else target
-    folder = target if contents else None
-    return Exported(written, form.name, form.batch, applied, len(samples), error, scale, same, folder, report, int8)
+    return Exported(
+        path=target / file.name if contents else target,
+        format=form.name,
+        batch=1 if ending else form.batch,
+        rewrites=applied,
+        samples=len(samples),
+        folder=target if contents else None,
+        report=report,
+        **proof,
+    )
+
+
+def _check_able(form: Format, ending: Ending | None, *, optimize: bool, int8: bool) -> None:
+    """Refuse what a format cannot hold."""
+    if optimize and form.engine is None:
+        raise InputError(f"optimize=True is not allowed for {form.name}: its files are for other devices than this one")
+    if int8 and form.save is None:
+        able = ", ".join(one.name for one in FORMATS.values() if one.save)
+        raise InputError(f"precision='int8' is not allowed for {form.name} files: {able}")
+    if not ending:
+        return
+    if form.boxes is None:
+        able = ", ".join(f"{one.name} ({one.suffix})" for one in FORMATS.values() if one.boxes)
+        raise InputError(f"{form.name} files are not allowed for a detector: they hold no suppression of boxes; {able}")
+    if int8:
+        raise InputError("precision='int8' is not allowed for a detector: what eight bits do to boxes is not judged")
 
 
 def _fastest(
-    module: nn.Module, samples: Tensor, form: Format, calibration: Tensor | None, largest_drop: float
+    module: nn.Module,
+    samples: Tensor,
+    form: Format,
+    calibration: Tensor | None,
+    largest_drop: float,
+    ending: Ending | None,
 ) -> OptimizeReport:
-    if form.engine is None:
-        raise InputError(f"optimize=True is not allowed for {form.name}: its files are for other devices than this one")
+    assert form.engine is not None
     return optimize_network(
         module,
         samples,
@@ -154,40 +194,8 @@ def _fastest(
         calibration=calibration,
         largest_drop=largest_drop,
         threads=usable_cores(),
+        scale=box_scale if ending else largest,
     ).report
-
-
-def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, largest_drop: float) -> Int8Report:
-    """Return what eight bits cost in the written file.
-
-    Raises:
-        InputError: if it is more than is allowed.
-    """
-    reached = score(run)
-    if model.report.float_score - reached > largest_drop:
-        raise InputError(
-            f"nothing was written: on {1 - reached:.2%} of the calibration images the file's highest output is another "
-            f"than the network's, largest_drop={largest_drop:g} is allowed"
-        )
-    return replace(model.report, score=reached)
-
-
-def _proven(form: Format, file: Path, samples: Tensor, wanted: Tensor, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference between the file's outputs and ``wanted``, and the share of equal first classes.
-
-    Raises:
-        InputError: if they differ by more than the tolerance.
-    """
-    run = form.load(file)
-    given = torch.cat([run(samples), *(run(sample[None]) for sample in samples)])
-    error = float((given - wanted.repeat(2, 1)).abs().max())
-    scale = float(wanted.abs().max())
-    if not error <= tolerance * scale:  # also refuses NaN
-        raise InputError(
-            f"nothing was written: the outputs of the {form.name} file differ from the network's by {error:.3g} "
-            f"(largest output {scale:.3g}, allowed {tolerance * scale:.3g})"
-        )
-    return error, (given.argmax(1) == wanted.argmax(1).repeat(2)).float().mean().item()
 
 
 def _named(to: str) -> Format:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines import Runner, executorch, exported, onnxruntime, openvino
+from featherbone.deploy.engines import Runner, executorch, exported, onnx_boxes, onnxruntime, openvino, openvino_boxes
+
+
+@dataclass(frozen=True)
+class BoxWriter:
+    """How files of a format answer with boxes, one image at a time.
+
+    Attributes:
+        translate: a graph and images of its size to what the engine reads.
+        end: that with non-maximum suppression behind it, given what a score is above, iou and most: another model.
+        save: writes it, with metadata by key.
+    """
+
+    translate: Callable[[GraphModule, Tensor], Any]
+    end: Callable[[Any, float, float, int], Any]
+    save: Callable[[Any, Path, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,7 @@ class Format:
         write: writes a graph, given images of its size, the file, and metadata by key.
         load: a file to a function from images to outputs, in float32.
         save: writes a network in eight-bit integers, as ``quantised`` gives it; ``None`` where files hold only floats.
+        boxes: writes detectors; ``None`` where files cannot hold non-maximum suppression.
     """
 
     name: str
@@ -36,13 +53,36 @@ class Format:
     write: Callable[[GraphModule, Tensor, Path, Mapping[str, str]], None]
     load: Callable[[Path], Runner]
     save: Callable[[Any, Path, Mapping[str, str]], None] | None = None
+    boxes: BoxWriter | None = None
 
+
+_ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), onnx_boxes.with_boxes, onnxruntime.save)
+_OPENVINO_BOXES = BoxWriter(partial(openvino.translate, one=True), openvino_boxes.with_boxes, openvino.save)
 
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
-        Format("onnx", ".onnx", "onnxruntime", "onnxruntime", None, onnxruntime.write, onnxruntime.load),
-        Format("openvino", ".xml", "openvino", "openvino", None, openvino.write, openvino.load, openvino.save),
+        Format(
+            "onnx",
+            ".onnx",
+            "onnxruntime",
+            "onnxruntime",
+            None,
+            onnxruntime.write,
+            onnxruntime.load,
+            boxes=_ONNX_BOXES,
+        ),
+        Format(
+            "openvino",
+            ".xml",
+            "openvino",
+            "openvino",
+            None,
+            openvino.write,
+            openvino.load,
+            openvino.save,
+            _OPENVINO_BOXES,
+        ),
         Format("torch", ".pt2", "torch", "eager", None, exported.write, exported.load),
         Format("executorch", ".pte", "executorch", None, 1, executorch.write, executorch.load),
     )

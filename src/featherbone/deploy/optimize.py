@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from featherbone.deploy.choice import OptimizeReport, recall, remember
 from featherbone.deploy.engines import ENGINES, QUICK, Runner
 from featherbone.deploy.engines.openvino import OPENVINO
-from featherbone.deploy.search import BOUNDS, Search, Subject, in_batches
+from featherbone.deploy.search import BOUNDS, Scale, Search, Subject, in_batches, largest
 from featherbone.errors import InputError, nearest
 
 
@@ -53,6 +53,7 @@ def optimize_network(
     threads: int,
     refresh: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    scale: Scale = largest,
 ) -> Optimized:
     """Try equal forms of a network on engines in precisions, and keep the fastest that is proven close.
 
@@ -68,6 +69,7 @@ def optimize_network(
         threads: of the processor.
         refresh: measure again, even if the choice for this network, setting and machine is known.
         say: told what is being done.
+        scale: from outputs to magnitudes by which their errors are judged; default: the largest output's.
 
     Raises:
         InputError: if an argument is not usable, no engine is installed, or nothing gives the network's outputs.
@@ -75,7 +77,7 @@ def optimize_network(
     ways = _ways(engines, precisions)
     if calibration is None and any(precision == "int8" for _, precision in ways):
         raise InputError("precision='int8' needs calibration: 100 to 300 images as the network gets them in use")
-    subject = Subject(module, samples, calibration, largest_drop)
+    subject = Subject(module, samples, calibration, largest_drop, scale)
     search = Search(subject, batch, threads, say)
     question = (subject.graph.code, sorted(_shapes(subject.graph)), subject.size, batch, threads, ways, largest_drop)
     known = None if refresh else recall(question)

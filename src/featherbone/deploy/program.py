@@ -66,21 +66,22 @@ class Convolution:
         return tuple(self.weight.shape[2:]), self.stride, self.padding, self.dilation, self.weight.dtype
 
 
-def captured(module: nn.Module, image: Tensor) -> ExportedProgram:
-    """Capture a module that is in evaluation mode; the batch size stays free, the image size is fixed.
+def captured(module: nn.Module, image: Tensor, *, one: bool = False) -> ExportedProgram:
+    """Capture a module that is in evaluation mode; the image size is fixed.
 
     Args:
         module: takes images ``(B, C, H, W)`` like ``image``. It is not changed.
         image: any image batch of the wanted size.
+        one: fix the batch, too, at one image; else it stays free.
 
     Raises:
         InputError: if the module cannot be captured.
     """
-    # a batch of one would be taken for a constant
-    batch = image[:1].expand(2, *image.shape[1:]).contiguous()
+    # where it is free, a batch of one would be taken for a constant
+    batch = image[:1].expand(1 if one else 2, *image.shape[1:]).contiguous()
     try:
         with torch.no_grad():
-            return export(module, (batch,), dynamic_shapes=({0: Dim("batch")},), strict=False)
+            return export(module, (batch,), dynamic_shapes=None if one else ({0: Dim("batch")},), strict=False)
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"the network cannot be captured for export: {first_line(error)}") from error
 
@@ -123,8 +124,10 @@ def shapes(graph: GraphModule) -> Mapping[Node, Any]:
             return super().fetch_attr(target).to("meta")
 
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-            # what the program makes itself is made where the rest is
-            return super().call_function(target, args, kwargs | ({"device": "meta"} if "device" in kwargs else {}))
+            # what the program makes or moves itself is where the rest is
+            meta = torch.device("meta")
+            args = tree_map(lambda leaf: meta if isinstance(leaf, torch.device) else leaf, args)
+            return super().call_function(target, args, kwargs | ({"device": meta} if "device" in kwargs else {}))
 
         def run_node(self, n: Node) -> Any:
             value = super().run_node(n)

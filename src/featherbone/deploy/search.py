@@ -28,6 +28,14 @@ REAL_IMAGES = 32
 _WORTH = 0.01
 
 
+Scale = Callable[[Tensor], Tensor]
+
+
+def largest(outputs: Tensor) -> Tensor:
+    """Return the largest magnitude of all outputs: that by which errors are judged unless a caller knows better."""
+    return outputs.abs().max()
+
+
 class Subject:
     """A network, its equal forms, and what engines read of them: all that does not depend on batch and precision.
 
@@ -36,16 +44,23 @@ class Subject:
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way in float is compared with the module.
         calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8, and compared on.
         largest_drop: in int8, the share of the calibration images on which the highest output may be another.
+        scale: from outputs to magnitudes, of a shape that broadcasts, by which their errors are judged.
 
     Raises:
         InputError: if the network cannot be captured or gives more than one tensor.
     """
 
     def __init__(
-        self, module: nn.Module, samples: Tensor, calibration: Tensor | None = None, largest_drop: float = 0.01
+        self,
+        module: nn.Module,
+        samples: Tensor,
+        calibration: Tensor | None = None,
+        largest_drop: float = 0.01,
+        scale: Scale = largest,
     ) -> None:
         module = copy.deepcopy(module).cpu().eval()
         self.samples, self.calibration, self.largest_drop = samples, calibration, largest_drop
+        self.scale = scale
         self.graph = rewritable(captured(module, samples))
         with torch.inference_mode():
             self.wanted = module(samples)
@@ -133,13 +148,13 @@ class Search:
         except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
             self.tried[way] = replace(tried, problem=first_line(failure))
             return False
-        scale = float(wanted.abs().max())
-        error = float((given - wanted).abs().max()) / (scale or 1)
+        scale = self.subject.scale(wanted)
+        error = float(((given - wanted).abs() / torch.where(scale > 0, scale, 1.0)).max())
         if not error <= BOUNDS[precision]:  # also refuses NaN
             self.tried[way] = replace(
                 tried,
                 error=error,
-                problem=f"its outputs differ by {error:.1g} of the largest, {BOUNDS[precision]:g} allowed",
+                problem=f"its outputs differ by {error:.1g} of their size, {BOUNDS[precision]:g} allowed",
             )
             return False
         self.tried[way], self.runners[way] = replace(tried, error=error), run

@@ -22,6 +22,8 @@ from featherbone.cost.measured import (
     usable_cores,
 )
 from featherbone.cost.measured.setting import Precision, Setting
+from featherbone.detect.detector import Detector
+from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError
 from featherbone.files import write_text
 from featherbone.graph import image_channels
@@ -43,11 +45,13 @@ ONE_OF_EACH = (
     "rdnet_tiny",
 )
 
+_SIZE = 224
+
 
 def compare(
     networks: Sequence[str] | Mapping[str, nn.Module] = ONE_OF_EACH,
     *,
-    size: int | tuple[int, int] = 224,
+    size: int | tuple[int, int] | None = None,
     batches: Sequence[int] = (1,),
     device: str = "cpu",
     precision: Precision = "f32",
@@ -60,7 +64,7 @@ def compare(
 
     Args:
         networks: names, runs or weight files; or any modules by name.
-        size: side of the images in pixels, or (height, width).
+        size: side of the images in pixels, or (height, width); default: 224, or 416 where all are detectors.
         batches: images at a time; every one is a group of its own.
         device: "cpu", "cuda" or "mps".
         precision: "f32", "bf16" or "f16".
@@ -75,6 +79,7 @@ def compare(
     modules = dict(networks) if isinstance(networks, Mapping) else {name: open_network(name) for name in networks}
     if not modules or not batches:
         raise InputError("networks and batches are not allowed to be empty")
+    size = _usual(modules) if size is None else size
     settings = [
         Setting(
             size=(size, size) if isinstance(size, int) else size,
@@ -91,6 +96,11 @@ def compare(
         for number, setting in enumerate(settings)
     ]
     return Comparison(machine(device), tuple(groups))
+
+
+def _usual(modules: Mapping[str, nn.Module]) -> int:
+    detectors = all(isinstance(module, Detector) for module in modules.values())
+    return DetectorSpec.usual_size if detectors else _SIZE
 
 
 def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from featherbone.cost.measured import usable_cores
+from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.verbs.folder import AnyPath
 from featherbone.verbs.proof import inputs_of, proof
@@ -32,8 +33,11 @@ def optimize(
 ) -> Optimized:
     """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
 
+    A detector's function gives all boxes with their probabilities, ``(B, N, 4 + classes)``: ``fb.answers`` chooses.
+
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
-    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16; in int8, all but ``largest_drop`` of the calibration
+    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16 (of a detector: of 1 for probabilities, and of every
+    box's longer side for its edges); in int8, which detectors have not, all but ``largest_drop`` of the calibration
     images must keep their first class, for which the worst layers stay in float. If no rewritten form is faster than
     the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 
@@ -57,10 +61,15 @@ def optimize(
     """
     with needs("export", "optimizing"):
         from featherbone.deploy import optimize_network
+        from featherbone.deploy.boxes import box_scale
         from featherbone.deploy.engines import QUICK, QUICK_ON_GPU
+        from featherbone.deploy.search import largest
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} is not allowed: 1 or more")
     model, samples, header = proof(source, size=size, in_chans=in_chans)
+    detector, precisions = isinstance(model, Detector), None if precision == "auto" else _several(precision)
+    if detector and precisions and "int8" in precisions:
+        raise InputError("precision='int8' is not allowed for a detector: what eight bits do to boxes is not judged")
     if calibration is not None and not isinstance(calibration, Tensor):
         calibration = inputs_of(calibration, header.preprocess if header else None, samples)
     on_gpu = any(parameter.is_cuda for parameter in model.parameters())
@@ -69,12 +78,13 @@ def optimize(
         samples,
         batch=batch,
         engines=(QUICK_ON_GPU if on_gpu else QUICK) if engine == "auto" else _several(engine),
-        precisions=None if precision == "auto" else _several(precision),
+        precisions=precisions,
         calibration=calibration,
         largest_drop=largest_drop,
         threads=threads or usable_cores(),
         refresh=refresh,
         say=say,
+        scale=box_scale if detector else largest,
     )
 
 

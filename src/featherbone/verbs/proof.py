@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
+from featherbone.data.preprocess import Fit
+from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.graph import image_channels
 from featherbone.spec import Backbone
@@ -50,10 +52,13 @@ def proof(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int
     known = header.preprocess if header else None
     channels = known.channels if known else in_chans or image_channels(model)
     side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
+    if isinstance(model, Detector) and side % model.multiple:
+        raise InputError(f"size={side} is not allowed for this detector: a multiple of {model.multiple} pixels")
     random = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    fit: Fit = "letterbox" if isinstance(model, Detector) else "crop"
+    known = known or (Preprocess.usual(side, channels, fit=fit) if channels in (1, 3) else None)
     if header:
-        usual = known or Preprocess.usual(side, channels) if channels in (1, 3) else None
-        header = Header(header.spec, header.classes, usual.resized(side) if usual else None)
+        header = Header(header.spec, header.classes, known.resized(side) if known else None)
     return Proof(model, torch.cat([random, _real_images(source, known, channels, side)]), header)
 
 
@@ -81,7 +86,7 @@ def inputs_of(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, most
 
 def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
     if isinstance(source, nn.Module):
-        return source, Header(source.spec) if isinstance(source, Backbone) else None
+        return source, Header(source.spec) if isinstance(source, Backbone | Detector) else None
     model = open_network(source)
     return model, read_header(source) if Path(source).exists() else Header(model.spec)
 

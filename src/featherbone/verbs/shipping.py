@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from featherbone.detect.detector import Detector
+from featherbone.detect.ending import IOU, MOST, SURE, table
 from featherbone.errors import InputError, nearest, needs
 from featherbone.verbs.folder import AnyPath
 from featherbone.verbs.proof import inputs_of, proof
@@ -13,6 +15,7 @@ from featherbone.weights import Header
 
 if TYPE_CHECKING:
     from featherbone.deploy import Contents, Exported
+    from featherbone.deploy.boxes import Ending
 
 
 def export(
@@ -27,11 +30,18 @@ def export(
     precision: Literal["f32", "int8"] = "f32",
     calibration: Tensor | AnyPath | None = None,
     largest_drop: float = 0.01,
+    score: float | None = None,
+    iou: float | None = None,
+    most: int | None = None,
 ) -> Exported:
     """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, rewritten exactly.
 
     The written file is run on random images and on photographs (for a run also on its held-out images). It appears
     under its name only if its outputs are those of the network.
+
+    A detector's file, ONNX or OpenVINO, answers with boxes: decoding and non-maximum suppression are in it. It takes
+    one image, letterboxed, and gives ``(1, most, 6)``: x1, y1, x2, y2 in pixels of the input, score and class of every
+    box, the best first, zeros after the last.
 
     Args:
         source: a run's folder, a weight file, the name of a network (freshly initialised), or any module that takes
@@ -42,12 +52,16 @@ def export(
         in_chans: channels of a module's input; default: those its first convolution reads.
         optimize: try equal forms of the network on the format's engine on this machine, and write the fastest.
         folder: make ``out`` a folder that needs only the runtime: the model, ``preprocessing.json``, ``labels.txt``
-            and ``run.py``, which classifies image files. The source must know its classes and preprocessing.
+            and ``run.py``, which classifies image files, or finds boxes in them. The source must know its classes and
+            preprocessing.
         precision: "f32", or "int8" for OpenVINO: the rewritten network in eight-bit integers.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
             folder of them, of which up to 300 are taken.
         largest_drop: in int8, the share of the calibration images that may get another first class than from the
             network; the worst layers stay in float for it.
+        score: of a detector: the least score of a box, 0 to 1; default 0.25.
+        iou: of a detector: of two boxes of a class that overlap more, the better one stays; default 0.6.
+        most: of a detector: boxes of an image at most; default 100.
 
     Raises:
         InputError: if an argument is not usable, or the file's outputs differ.
@@ -57,6 +71,8 @@ def export(
     if (calibration is None) is (precision == "int8"):
         raise InputError("precision='int8' and calibration=... go together: give both, or neither")
     model, samples, header = proof(source, size=size, in_chans=in_chans)
+    asked = {"score": score, "iou": iou, "most": most}
+    ending = _ending(model, {name: value for name, value in asked.items() if value is not None})
     if calibration is not None and not isinstance(calibration, Tensor):
         calibration = inputs_of(calibration, header.preprocess if header else None, samples)
     with needs("export", "exporting"):
@@ -68,12 +84,32 @@ def export(
         out,
         samples,
         to=to,
-        metadata=header.to_dict() if header else None,
+        metadata=_metadata(header, ending),
         optimize=optimize,
-        contents=_contents(header) if folder and header else None,
+        contents=_contents(header, ending) if folder and header else None,
         calibration=calibration,
         largest_drop=largest_drop,
+        ending=ending,
     )
+
+
+def _ending(model: nn.Module, asked: dict[str, Any]) -> Ending | None:
+    """Return how a detector's file ends; ``None`` for another network, which has no such options."""
+    if not isinstance(model, Detector):
+        if asked:
+            raise InputError(f"{' and '.join(asked)} go with a detector: this network finds no boxes")
+        return None
+    with needs("export", "exporting"):
+        from featherbone.deploy.boxes import Ending
+    return Ending(**({"score": SURE, "iou": IOU, "most": MOST} | asked), table=table)
+
+
+def _metadata(header: Header | None, ending: Ending | None) -> dict[str, Any] | None:
+    """Return what the file says of itself."""
+    if header is None:
+        return None
+    boxes = {"score": ending.score, "iou": ending.iou, "most": ending.most} if ending else None
+    return header.to_dict() | ({"boxes": boxes} if boxes else {})
 
 
 def _check_known(source: AnyPath | nn.Module, header: Header | None) -> None:
@@ -85,20 +121,22 @@ def _check_known(source: AnyPath | nn.Module, header: Header | None) -> None:
         )
 
 
-def _contents(header: Header) -> Contents:
+def _contents(header: Header, ending: Ending | None) -> Contents:
     """Return what a folder says of a network, as steps that a program without featherbone can follow."""
+    from featherbone.data.letterbox import FILL
     from featherbone.deploy import Contents
 
     how = header.preprocess
     assert how is not None
+    letterbox = {"resize_long_side": how.size, "place": "top left", "fill": FILL}
+    crop = {"resize_short_side": round(how.size / how.crop), "crop": "center"}
     preprocessing = {
         "size": how.size,
-        "resize_short_side": round(how.size / how.crop),
+        **(letterbox if how.fit == "letterbox" else crop),
         "interpolation": "bilinear, antialiased",
-        "crop": "center",
         "colours": "L" if how.channels == 1 else "BGR" if how.bgr else "RGB",
         "range": [0, 1],
         "mean": list(how.mean),
         "std": list(how.std),
     }
-    return Contents(header.classes, preprocessing)
+    return Contents(header.classes, preprocessing, ending)

@@ -31,8 +31,8 @@ def precisions() -> tuple[str, ...]:
     return ("f32",)
 
 
-def translate(graph: GraphModule, images: Tensor) -> Any:
-    """Return the ``onnx.ModelProto`` of a network, batch size free.
+def translate(graph: GraphModule, images: Tensor, *, one: bool = False) -> Any:
+    """Return the ``onnx.ModelProto`` of a network, batch size free, or for one image at a time.
 
     Raises:
         InputError: if a package is missing.
@@ -42,7 +42,11 @@ def translate(graph: GraphModule, images: Tensor) -> Any:
         import onnxscript  # noqa: F401
     with _quiet_exporter():
         written = torch.onnx.export(
-            captured(graph, images), dynamo=True, input_names=["images"], output_names=["outputs"], optimize=True
+            captured(graph, images, one=one),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["outputs"],
+            optimize=True,
         )
     assert written is not None
     return written.model_proto
@@ -54,7 +58,11 @@ def write(graph: GraphModule, images: Tensor, file: Path, metadata: Mapping[str,
     Raises:
         InputError: if a package is missing.
     """
-    model = translate(graph, images)
+    save(translate(graph, images), file, metadata)
+
+
+def save(model: Any, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write an ``onnx.ModelProto``; metadata stands in its ``metadata_props``."""
     import onnx
 
     for key, value in metadata.items():

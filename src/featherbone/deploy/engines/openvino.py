@@ -42,8 +42,8 @@ def precisions() -> tuple[str, ...]:
     return ("f32", "bf16") if "BF16" in able else ("f32",)
 
 
-def translate(graph: GraphModule, images: Tensor) -> Any:
-    """Return the ``openvino.Model`` of a network, batch size free.
+def translate(graph: GraphModule, images: Tensor, *, one: bool = False) -> Any:
+    """Return the ``openvino.Model`` of a network, batch size free, or for one image at a time.
 
     Raises:
         InputError: if OpenVINO is not installed.
@@ -52,7 +52,7 @@ def translate(graph: GraphModule, images: Tensor) -> Any:
         import openvino
     logging.getLogger("openvino").setLevel(logging.ERROR)
     model = openvino.convert_model(captured(graph, images))
-    model.reshape([-1, *images.shape[1:]])
+    model.reshape([1 if one else -1, *images.shape[1:]])
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"outputs"})
     return model

@@ -1,0 +1,126 @@
+"""Write a network to a file, read it back, and compare what it answers with the network's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from featherbone.cost.measured.machine import usable_cores
+from featherbone.deploy.boxes import BoxReport, Ending, compared
+from featherbone.deploy.engines import ENGINES, Runner
+from featherbone.deploy.formats import Format
+from featherbone.deploy.quantise import Int8Report, Quantised, agreement, in_parts, quantised
+from featherbone.deploy.search import BOUNDS
+from featherbone.errors import InputError
+
+
+class Proof(TypedDict):
+    """What ``Exported`` says of the comparison."""
+
+    largest_error: float
+    largest_output: float
+    same_answers: float
+    int8: NotRequired[Int8Report]
+    boxes: NotRequired[BoxReport]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A file that is made in one of three ways, read back, and compared with the network.
+
+    Attributes:
+        form: its format.
+        file: where.
+        graph: what is written.
+        samples: what it is compared on.
+        wanted: the network's outputs for these.
+        notes: its metadata.
+    """
+
+    form: Format
+    file: Path
+    graph: GraphModule
+    samples: Tensor
+    wanted: Tensor
+    notes: Mapping[str, str]
+
+    def in_floats(self, tolerance: float) -> Proof:
+        """Write and compare it; ``tolerance`` is a share of the largest output."""
+        self.form.write(self.graph, self.samples, self.file, self.notes)
+        return self._compared(tolerance)
+
+    def in_integers(self, module: nn.Module, calibration: Tensor, largest_drop: float) -> Proof:
+        """Write and compare it in eight-bit integers."""
+        assert self.form.save is not None
+        score = agreement(in_parts(torch.no_grad()(module)), calibration)
+        integers = quantised(self.graph, calibration, score=score, largest_drop=largest_drop)
+        self.form.save(integers.model, self.file, self.notes)
+        proof = self._compared(BOUNDS["int8"])
+        proof["int8"] = _scored(integers, score, in_parts(self.form.load(self.file)), largest_drop)
+        return proof
+
+    def with_boxes(self, ending: Ending, tolerance: float) -> Proof:
+        """Write and compare it with suppression behind it.
+
+        The same network is compared with any box let through, too: else an image without boxes would say nothing.
+        """
+        writer, engine = self.form.boxes, self.form.engine
+        assert writer is not None
+        assert engine is not None
+        network = writer.translate(self.graph, self.samples)
+        writer.save(writer.end(network, ending.above, ending.iou, ending.most), self.file, self.notes)
+        free = ending.undemanding
+        every = writer.end(network, free.above, free.iou, free.most)
+        run = ENGINES[engine].start(every, self.samples[:1], "f32", usable_cores())
+        try:
+            found = compared(_one_by_one(self.form.load(self.file), self.samples), self.wanted, ending, tolerance)
+            more = compared(_one_by_one(run, self.samples), self.wanted, free, tolerance)
+        except InputError as error:
+            raise InputError(f"nothing was written: the {self.form.name} file is wrong: {error}") from error
+        boxes = found.joined(more)
+        largest_edge = float(self.wanted[..., :4].abs().max())
+        return Proof(largest_error=boxes.edge_error, largest_output=largest_edge, same_answers=boxes.same, boxes=boxes)
+
+    def _compared(self, tolerance: float) -> Proof:
+        """Return the proof of equal outputs.
+
+        Raises:
+            InputError: if they differ by more than the tolerance.
+        """
+        run, wanted = self.form.load(self.file), self.wanted
+        given = torch.cat([run(self.samples), _one_by_one(run, self.samples)])
+        error = float((given - wanted.repeat(2, 1)).abs().max())
+        scale = float(wanted.abs().max())
+        if not error <= tolerance * scale:  # also refuses NaN
+            raise InputError(
+                f"nothing was written: the outputs of the {self.form.name} file differ from the network's by "
+                f"{error:.3g} (largest output {scale:.3g}, allowed {tolerance * scale:.3g})"
+            )
+        same = (given.argmax(1) == wanted.argmax(1).repeat(2)).float().mean().item()
+        return Proof(largest_error=error, largest_output=scale, same_answers=same)
+
+
+def _one_by_one(run: Runner, samples: Tensor) -> Tensor:
+    """Return what single images give."""
+    return torch.cat([run(sample[None]) for sample in samples])
+
+
+def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, largest_drop: float) -> Int8Report:
+    """Return what eight bits cost in the written file.
+
+    Raises:
+        InputError: if it is more than is allowed.
+    """
+    reached = score(run)
+    if model.report.float_score - reached > largest_drop:
+        raise InputError(
+            f"nothing was written: on {1 - reached:.2%} of the calibration images the file's highest output is another "
+            f"than the network's, largest_drop={largest_drop:g} is allowed"
+        )
+    return replace(model.report, score=reached)
