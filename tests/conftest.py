@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from browser import opened  # noqa: F401 - a fixture
 from PIL import Image
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from featherbone.cost.measured import Timing
 from featherbone.cost.measured.latency import timing
 from featherbone.deploy import search
 from featherbone.deploy.engines import Runner
+
+HOSTILE = ("<b>blue<!--<script>", "green\" onload='alert(1)", "red &amp; \u202eder")
+HOSTILE_FILE = "<img src=x onerror=alert(1)>.png"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,6 +35,20 @@ def draw_classes(root: Path, count: int = 16, size: int = 16) -> Path:
             pixels = random.integers(0, 50, (size, size, 3), dtype=np.uint8)
             pixels[..., 2 - label] += 160
             Image.fromarray(pixels).save(root / name / f"{i:02}.png")
+    return root
+
+
+def draw_hostile(root: Path) -> Path:
+    """Write three classes of noisy images, and a file that is none, under hostile names."""
+    random = np.random.default_rng(0)
+    for label, name in enumerate(HOSTILE):
+        folder = root / name
+        folder.mkdir(parents=True)
+        for i in range(10):
+            pixels = random.integers(0, 50, (16, 16, 3), dtype=np.uint8)
+            pixels[..., label] += 160
+            Image.fromarray(pixels).save(folder / f"{i}{HOSTILE_FILE}")
+    (folder / "notes.txt").write_text("no picture")
     return root
 
 
@@ -55,6 +73,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     """A finished run on the colours."""
     place = tmp_path_factory.mktemp("finished")
     return fb.train(draw_classes(place / "colours"), out=place / "run", changes=QUICK, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def short(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
+    """A run that has hardly begun to learn, on images whose names are hostile."""
+    place = tmp_path_factory.mktemp("short")
+    return fb.train(draw_hostile(place / "colours"), out=place / "run", changes={**QUICK, "epochs": 2}, quiet=True)
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """The command line: every verb works, prints JSON that parses, and answers wrong calls with one sentence."""
 
 import json
-import os
 import pickle
 import re
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,33 +284,3 @@ def test_help_names_every_verb(cli: Cli) -> None:
     assert code == 0
     for verb in ("list", "show", "cost", "train", "evaluate", "predict", "export"):
         assert f" {verb} " in out
-
-
-def test_ctrl_c_leaves_a_run_that_resume_continues(colours: Path, tmp_path: Path) -> None:
-    """A real process and a real signal."""
-    out = tmp_path / "run"
-    program = [sys.executable, "-c", "from featherbone.cli import main; main()", "train"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = ["--out", str(out), "--epochs", "12", "--batch-size", "8", "--precision", "f32", "--workers", "1"]
-    with subprocess.Popen(
-        [*program, str(colours), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader processes too
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert f"train --resume {out}" in err
-    done = subprocess.run(
-        [*program, "--resume", str(out), "--json"], capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["recipe"]["epochs"] == 12
-    assert len((out / "history.csv").read_text().splitlines()) == 13

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Page, sync_playwright
+from browser import Opens
+from playwright.sync_api import Page
 from torch import nn
 from typer.testing import CliRunner
 
@@ -21,6 +21,7 @@ from featherbone.cli.comparing import show_group
 from featherbone.cost.measured import measured_peak
 from featherbone.cost.measured.setting import Setting
 
+DRAWN = "#roofline .scatterlayer"
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")
 
 
@@ -139,34 +140,14 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     assert isinstance(wrong.exception, fb.InputError)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @pytest.fixture(params=["wide", "narrow", "dark"])
-def page(request: pytest.FixtureRequest, compared: fb.Comparison, tmp_path: Path) -> Iterator[Page]:
-    """The page in a real browser, without a net; any word on its console fails the test."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
+def page(request: pytest.FixtureRequest, compared: fb.Comparison, tmp_path: Path, opened: Opens) -> Iterator[Page]:
     first, second = compared.groups
     shown = replace(compared, groups=(first, without_peaks(second)))
     fb.comparison_page(shown, tmp_path / "page.html", caption="featherbone compare </script>")
-    said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        shape: dict[str, Any] = {
-            "viewport": {"width": 390 if request.param == "narrow" else 1300, "height": 900},
-            "color_scheme": "dark" if request.param == "dark" else "light",
-            "offline": True,
-        }
-        opened = browser.new_context(**shape).new_page()
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("request", lambda asked: said.append(asked.url) if asked.url.startswith("http") else None)
-        opened.goto((tmp_path / "page.html").as_uri())
-        opened.wait_for_selector("#roofline .scatterlayer")
-        yield opened
-        browser.close()
-    assert said == []
+    width = 390 if request.param == "narrow" else 1300
+    with opened(tmp_path / "page.html", DRAWN, width=width, dark=request.param == "dark") as page:
+        yield page
 
 
 def names(page: Page) -> list[str]:
@@ -237,3 +218,19 @@ def test_the_page_fits_its_screen_and_follows_its_light(page: Page) -> None:
     ink = page.evaluate("getComputedStyle(document.querySelector('#pareto .xtitle')).fill")
     assert ink == ("rgb(230, 233, 236)" if dark else "rgb(27, 31, 36)")
     assert page.locator(".caption").inner_text() == "featherbone compare </script>"
+
+
+def test_hostile_names_stay_names(compared: fb.Comparison, tmp_path: Path, opened: Opens) -> None:
+    hostile = ("</script><img src=x onerror=alert(1)>", "<!--<script>", "line\u2028end\u2029 \udc80 $data")
+    group = compared.groups[0]
+    entries = tuple(replace(entry, name=name) for entry, name in zip(group.entries, hostile, strict=True))
+    path = tmp_path / "page.html"
+    fb.comparison_page(replace(compared, groups=(replace(group, entries=entries),)), path)
+    inside = path.read_text(encoding="utf-8").partition('type="application/json">')[2].partition("</script>")[0]
+    assert "<" not in inside
+    assert inside.isascii()
+    assert [entry["name"] for entry in json.loads(inside)["groups"][0]["entries"]] == list(hostile)
+    with opened(path, DRAWN) as page:
+        shown = page.locator("#table tbody tr td:first-child").all_text_contents()
+        assert sorted(shown)[:2] == sorted(hostile[:2])
+        assert page.locator("img[src='x']").count() == 0

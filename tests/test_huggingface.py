@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import evaluated
 from conftest import QUICK
 from PIL import Image as Pillow
 from tarring import Sums
@@ -41,9 +42,9 @@ def test_a_saved_data_set_is_the_folder_it_was_made_of(colours: Path, finished: 
     assert found == wanted
     assert open_data(place, quiet=True).fingerprint == data.fingerprint
     run = fb.train(place, out=colours.parent / "run", changes={**QUICK, "epochs": 1}, quiet=True)
-    assert fb.evaluate(run.folder, place, quiet=True).confusion.sum() == run.test_images == 9
-    result = fb.evaluate(finished.folder, place, quiet=True)
-    assert result.top1 == fb.evaluate(finished.folder, colours.parent / "colours", quiet=True).top1
+    assert evaluated(run.folder, place).confusion.sum() == run.test_images == 9
+    result = evaluated(finished.folder, place)
+    assert result.top1 == evaluated(finished.folder, colours.parent / "colours").top1
 
 
 def test_splits_are_taken_as_they_are_and_rows_without_labels_left_out(colours: Path) -> None:

@@ -1,52 +1,28 @@
 """A run that is killed again and again, in the middle of anything, ends as if nothing had happened."""
 
+import itertools
 import os
+import resource
 import shutil
 import signal
-import subprocess
 import sys
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
 from conftest import QUICK, draw_classes
+from forked import resumed, typed
 from safetensors.torch import load_file
 
 import featherbone as fb
 from featherbone.files import write_json
-from featherbone.train.checkpoints import newest_whole, written
+from featherbone.train.checkpoints import AtomicIO, newest_whole, written
 
 SMALL = {**QUICK, "epochs": 6, "averaging": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
-# one process that has imported everything forks the runs: so a kill costs no start of Python
-KILLER = """
-import os, random, signal, sys, time
-import torch
-torch.set_num_threads(1)
-import featherbone as fb
-from featherbone.train import loop
-folder, kills, longest, seed = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-random.seed(seed)
-hit = 0
-while True:
-    child = os.fork()
-    if not child:
-        fb.resume(folder, quiet=True)
-        os._exit(0)
-    if hit == kills:
-        break
-    time.sleep(random.uniform(0.1, longest))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status):
-        break
-    hit += 1
-else:
-    os.waitpid(child, 0)
-if hit == kills:
-    _, status = os.waitpid(child, 0)
-print(hit)
-sys.exit(os.WEXITSTATUS(status))
-"""
 
 
 def same(first: Path, second: Path) -> bool:
@@ -68,14 +44,78 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     return fb.train(draw_classes(place / "colours"), out=place / "run", changes=SMALL, quiet=True)
 
 
-def test_twenty_kills_change_nothing(undisturbed: fb.Run, tmp_path: Path) -> None:
-    run = prepared(tmp_path / "run", undisturbed)
-    call = [sys.executable, "-W", "ignore", "-c", KILLER, str(run), "20", "0.9", "0"]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 20
-    assert same(undisturbed.folder, run)
+def ended(processes: list[BaseProcess], seconds: float) -> bool:
+    """Wait for processes to finish, and return whether they have, within so many seconds."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    return all(process.exitcode == 0 for process in processes)
+
+
+@pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 0.9), (2, 6, 1.8)])
+def test_kills_change_nothing(processes: int, kills: int, longest: float, undisturbed: fb.Run, tmp_path: Path) -> None:
+    """One of the processes is killed in the middle of anything; a launcher then ends the others."""
+    random = Random(0)
+    whole = undisturbed.folder
+    if processes > 1:
+        whole = prepared(tmp_path / "whole", undisturbed)
+        assert ended(resumed(whole, processes), 100)
+    run, hit = prepared(tmp_path / "run", undisturbed), 0
+    while hit < kills:
+        if (run / "result.json").exists():  # a fast machine: once more from the start
+            assert same(whole, run)
+            shutil.rmtree(run)
+            prepared(run, undisturbed)
+        team = resumed(run, processes)
+        if ended(team, random.uniform(0.1, longest)):
+            continue
+        random.shuffle(team)
+        team[0].kill()
+        ended(team[:1], 20)
+        for other in team[1:]:
+            other.terminate()
+        ended(team, 20)
+        assert team[0].exitcode == -signal.SIGKILL
+        assert None not in {other.exitcode for other in team}
+        hit += 1
+    assert (run / "result.json").exists() or ended(resumed(run, processes), 100)
+    assert same(whole, run)
     assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
+    """A process and a signal, as in a terminal: to the loader processes too."""
+    out, errors = tmp_path / "run", tmp_path / "errors.txt"
+    options = ("--epochs", 12, "--batch-size", 8, "--precision", "f32", "--workers", 1)
+    process = typed("train", draw_classes(tmp_path / "colours"), "--out", out, *options, errors=errors)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.pid
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(60)
+    said = errors.read_text()
+    assert process.exitcode == 130, said
+    assert "Traceback" not in said
+    assert f"train --resume {out}" in said
+    assert fb.resume(out, quiet=True).recipe.epochs == 12
+    assert len((out / "history.csv").read_text().splitlines()) == 13
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_checkpoint_leads_to_the_same_end(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["featherbone.train.checkpoints"], "_KEPT", 1000)
+    data = draw_classes(tmp_path / "colours", count=8)
+    changes = {**SMALL, "epochs": 2, "batch_size": 6, "workers": workers}
+    whole = fb.train(data, out=tmp_path / "whole", changes=changes, quiet=True)
+    saved = written(whole.folder)
+    assert len(saved) == 6
+    for checkpoint in saved[1:]:
+        run = prepared(tmp_path / checkpoint.stem, whole)
+        (run / "checkpoints").mkdir()
+        shutil.copy(checkpoint, run / "checkpoints")
+        fb.resume(run, quiet=True)
+        assert same(whole.folder, run), checkpoint.name
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one byte", "empty", "a pickle"])
@@ -98,34 +138,27 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, undisturbed: fb.Run, t
         newest_whole(run)
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_stays(undisturbed: fb.Run, tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
+    undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit on the size of files stands for the full disk."""
     run = prepared(tmp_path / "run", undisturbed)
-    script = """
-import resource, sys
-import featherbone as fb
-from featherbone.cli import main
-from featherbone.train import checkpoints
-save, times = checkpoints.AtomicIO.save_checkpoint, []
-def limited(self, *rest, **named):
-    times.append(1)
-    if len(times) == 4:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    return save(self, *rest, **named)
-checkpoints.AtomicIO.save_checkpoint = limited
-sys.argv = ["featherbone", "train", "--resume", sys.argv[1]]
-main()
-"""
-    call = [sys.executable, "-W", "ignore", "-c", script, str(run)]
-    # sums of other threads are sums in another order
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 2, done.stderr
-    said = done.stderr.strip().splitlines()[-1]
-    assert "the run has stopped" in said
-    assert f"featherbone train --resume {run}" in said
-    assert "Traceback" not in done.stderr
-    assert len(written(run)) == 2
+    save, times = AtomicIO.save_checkpoint, itertools.count(1)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(self: AtomicIO, *rest: Any, **named: Any) -> None:
+        if next(times) == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most[1]))
+        save(self, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicIO, "save_checkpoint", limited)
+        try:
+            with pytest.raises(fb.InputError, match=f"the run has stopped: .* featherbone train --resume {run}$"):
+                fb.resume(run, quiet=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert [path.stem for path in written(run)] == ["000000003", "000000002"]
     assert same(undisturbed.folder, fb.resume(run, quiet=True).folder)
 
 

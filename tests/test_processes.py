@@ -1,76 +1,67 @@
 """Several processes: the same batches and the same result as one; one that dies costs nothing."""
 
 import csv
-import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, draw_classes
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import QUICK
 from safetensors.torch import load_file
 
 import featherbone as fb
-from featherbone.data.loading import EpochBatches
-from featherbone.data.sets import ImageSet
 from featherbone.models.rdnet import RDNetSpec
 from featherbone.train.processes import Processes, processes
 
 
-def images(count: int, groups: tuple[int, ...] = ()) -> ImageSet:
-    return ImageSet(tuple(Path(str(i)) for i in range(count)), (0,) * count, groups)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    """A stand-in for a launcher starts a process, and is killed."""
+    told = tmp_path / "told"
+    child = f"""
+import pathlib, time
+from featherbone.train.processes import follow_the_launcher
+follow_the_launcher()
+pathlib.Path({str(told)!r}).write_text("ready")
+time.sleep(60)
+"""
+    parent = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    environment = {**os.environ, "TORCHELASTIC_RUN_ID": "none"}
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=environment
+    ) as launcher:
+        assert launcher.stdout
+        child_id = int(launcher.stdout.readline())
+        wait_for(told.exists)
+        launcher.kill()
+    wait_for(lambda: not alive(child_id))
 
 
-@given(
-    count=st.integers(1, 60),
-    batch_size=st.integers(1, 20),
-    world=st.integers(1, 4),
-    start=st.integers(0, 5),
-    seed=st.integers(0, 9),
-)
-def test_processes_share_every_batch_and_a_resumed_epoch_is_its_rest(
-    count: int, batch_size: int, world: int, start: int, seed: int
-) -> None:
-    def batches(rank: int = 0, world: int = 1) -> EpochBatches:
-        order = EpochBatches(images(count), batch_size, shuffle=True, seed=seed, rank=rank, world=world)
-        order.set_epoch(3)
-        return order
-
-    whole = list(batches())
-    assert sorted(i for batch in whole for _, i in batch) == list(range(count))
-    assert [len(batch) for batch in whole] == [batches().size(number) for number in range(len(whole))]
-    shares = [list(batches(rank, world)) for rank in range(world)]
-    for number, batch in enumerate(whole):
-        assert sorted(pair for share in shares for pair in share[number]) == sorted(batch)
-        assert batches().places(number) == batch
-    resumed = batches()
-    resumed.start = start
-    assert list(resumed) == whole[start:]
-    assert list(resumed) == whole  # only the first pass is a rest
+def alive(process: int) -> bool:
+    """Return whether a process runs; one that only waits to be counted does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
-@given(groups=st.lists(st.integers(1, 6), min_size=1, max_size=8), seed=st.integers(0, 9))
-def test_what_is_stored_together_is_read_together(groups: list[int], seed: int) -> None:
-    order = EpochBatches(images(sum(groups), tuple(groups)), 4, shuffle=True, seed=seed)
-    seen = [i for batch in order for _, i in batch]
-    assert sorted(seen) == list(range(sum(groups)))
-    owner = [number for number, size in enumerate(groups) for _ in range(size)]
-    runs = [owner[i] for i in seen]
-    assert sum(a != b for a, b in itertools.pairwise(runs)) == len(groups) - 1
-
-
-def test_a_last_batch_of_too_few_is_left_out() -> None:
-    assert [len(batch) for batch in EpochBatches(images(9), 4, least=2)] == [4, 4]
-    assert [len(batch) for batch in EpochBatches(images(10), 4, least=2)] == [4, 4, 2]
+def wait_for(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 50
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,43 +74,21 @@ def test_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes() == Processes(1, 2, 2)
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_classes(tmp_path_factory.mktemp("team") / "colours", count=20)
-
-
 # norms over channels see one image at a time: with batch norm, processes on processors have statistics of their own
 TINY = RDNetSpec(stem_channels=8, growth_rates=(8, 8), shrinks=(True,), layers=1)
 CHANGES = {**QUICK, "epochs": 3, "workers": 0, "val_fraction": 0.4, "checkpoint_seconds": 0.0}
-
-
-@pytest.fixture(scope="module")
-def two(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
-    """Return a run of two processes."""
-    return fb.train(colours, TINY, out=tmp_path_factory.mktemp("two") / "run", changes=CHANGES, devices=2, quiet=True)
 
 
 def weights(run: fb.Run) -> dict[str, torch.Tensor]:
     return load_file(run.folder / "model.safetensors")
 
 
-def test_two_processes_give_what_one_gives(colours: Path, two: fb.Run, tmp_path: Path) -> None:
-    one = fb.train(colours, TINY, out=tmp_path / "one", changes=CHANGES, quiet=True)
-    alone = weights(one)
-    for name, tensor in weights(two).items():
-        torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-5)
-    assert one.test_top1 == two.test_top1
-    with (one.folder / "history.csv").open() as ours, (two.folder / "history.csv").open() as theirs:
-        for row, other in zip(csv.DictReader(ours), csv.DictReader(theirs), strict=True):
-            for column in ("train_loss", "val_loss", "val_top1", "lr"):
-                assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-4)
-
-
-def workers_of(launcher: int) -> list[int]:
-    """Return the processes that a launcher's launcher started."""
+def workers() -> list[int]:
+    """Return the processes that our launcher has started."""
     parents = {int(file.parent.name): int(file.read_text().rpartition(")")[2].split()[1]) for file in stats()}
-    elastic = [pid for pid, parent in parents.items() if parent == launcher]
-    return [pid for pid, parent in parents.items() if parent in elastic]
+    ours = [pid for pid, parent in parents.items() if parent == os.getpid()]
+    launchers = [pid for pid in ours if b"torch.distributed.run" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid, parent in parents.items() if parent in launchers]
 
 
 def stats() -> Iterator[Path]:
@@ -129,24 +98,34 @@ def stats() -> Iterator[Path]:
             yield file
 
 
+def kill_one() -> list[int]:
+    """Kill one of two processes as soon as they are there; return them."""
+    deadline = time.monotonic() + 100
+    while len(found := workers()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(found[-1], signal.SIGKILL)
+    return found
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in Linux's /proc")
-def test_a_process_that_is_killed_is_started_again_and_nothing_is_lost(two: fb.Run, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("recipe.json", "data.json"):
-        shutil.copy(two.folder / name, run)
-    script = f"import featherbone as fb; fb.resume({str(run)!r}, devices=2, quiet=True)"
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        deadline = time.monotonic() + 60
-        while not list((run / "checkpoints").glob("[0-9]*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        killed = workers_of(process.pid)
-        os.kill(killed[-1], signal.SIGKILL)
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said.decode()
-    assert len(killed) == 2
-    first, second = weights(two), load_file(run / "model.safetensors")
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_two_processes_of_which_one_dies_give_what_one_gives(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher starts both again. What dies in the middle of training is tested in test_killed.py."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_one)
+        two = fb.train(colours, TINY, out=tmp_path / "two", changes=CHANGES, devices=2, quiet=True)
+    assert len(killed.result()) == 2
+    one = fb.train(colours, TINY, out=tmp_path / "one", changes=CHANGES, quiet=True)
+    alone = weights(one)
+    for name, tensor in weights(two).items():
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-5)
+    assert one.test_top1 == two.test_top1
+    with (one.folder / "history.csv").open() as ours, (two.folder / "history.csv").open() as theirs:
+        for row, other in zip(csv.DictReader(ours), csv.DictReader(theirs), strict=True):
+            for column in ("train_loss", "val_loss", "val_top1", "lr"):
+                assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-4)
 
 
 def test_what_several_processes_cannot_do(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

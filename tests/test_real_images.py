@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import classified, evaluated
 from conftest import QUICK
 from PIL import Image
 
@@ -38,9 +39,9 @@ def test_a_folder_of_real_images_trains_evaluates_and_predicts(tmp_path: Path) -
     )
     assert len(run.classes) == 10
     assert [Path(file.path).name for file in run.skipped] == ["broken.png"]
-    result = fb.evaluate(run.folder, quiet=True)
+    result = evaluated(run.folder)
     assert result.top1 == pytest.approx(run.test_top1, abs=1e-6)
     assert result.confusion.sum() == run.test_images
-    found, _ = fb.predict(run.folder, [tmp_path / "photos" / "class 3"], quiet=True)
+    found, _ = classified(run.folder, [tmp_path / "photos" / "class 3"])
     assert all(abs(sum(p.probabilities) - 1) < 1 for p in found)
     assert fb.read_header(run.folder).preprocess == fb.Preprocess.usual(32, 3)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import evaluated
 from conftest import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 import featherbone as fb
 from featherbone.data.loading import EpochBatches
 from featherbone.data.sets import ImageSet
-from featherbone.train.classify import Classify, averaged, class_weights
+from featherbone.train.classify import Classify, class_weights
 from featherbone.train.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
 from featherbone.train.recipes import RECIPES, recipe_named
+from featherbone.train.task import averaged
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -179,7 +181,7 @@ def test_a_run_without_progress_stops_and_gives_its_best(finished: fb.Run, tmp_p
     assert len(reached) < 30
     assert run.test_top1 == pytest.approx(max(reached), abs=1e-6)
     assert max(reached[-2:]) <= max(reached[:-2])
-    assert fb.evaluate(run.folder, quiet=True).top1 == pytest.approx(run.test_top1)
+    assert evaluated(run.folder).top1 == pytest.approx(run.test_top1)
 
 
 @pytest.mark.parametrize("name", ["densenet", "modern"])

@@ -258,14 +258,16 @@ def test_recomputation_works_under_data_parallel_training(name: str) -> None:
 
 
 TWO_PROCESSES = """
-import sys
+import os, sys
 import torch
 from families import thin
 from safetensors.torch import save_file
 import featherbone as fb
 
-name, rank, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+name, folder = sys.argv[1:]
 torch.set_num_threads(1)
+child = os.fork()
+rank = int(child == 0)
 torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
 torch.manual_seed(0)
 model = torch.nn.parallel.DistributedDataParallel(fb.recompute(thin(name).build().double().train()))
@@ -275,22 +277,22 @@ with model.no_sync():
 model(second).square().sum().backward()
 save_file({key: p.grad for key, p in model.module.named_parameters()}, f"{folder}/{rank}.safetensors")
 torch.distributed.destroy_process_group()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 def test_two_processes_agree_on_the_gradients_of_one(tmp_path: Path) -> None:
     name = "densenet_bc100_k12_cifar"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", TWO_PROCESSES, name, str(rank), str(tmp_path)], env=environment)
-        for rank in range(2)
-    ]
-    torch.manual_seed(0)
-    plain = thin(name).build().double().train()
-    for batch in torch.randn(2, 2, 2, 3, 32, 32, dtype=torch.float64).flatten(0, 1):
-        (plain(batch).square().sum() / 2).backward()  # the mean of the processes, the sum of their batches
+    call = [sys.executable, "-c", TWO_PROCESSES, name, str(tmp_path)]
+    with subprocess.Popen(call, env=environment) as processes:
+        torch.manual_seed(0)
+        plain = thin(name).build().double().train()
+        for batch in torch.randn(2, 2, 2, 3, 32, 32, dtype=torch.float64).flatten(0, 1):
+            (plain(batch).square().sum() / 2).backward()  # the mean of the processes, the sum of their batches
+        assert processes.wait(60) == 0
     wanted = {key: p.grad for key, p in plain.named_parameters() if p.grad is not None}
-    assert [process.wait(60) for process in processes] == [0, 0]
     for rank in range(2):
         found = load_file(tmp_path / f"{rank}.safetensors")
         assert_close({key: found[key] for key in wanted}, wanted, 1e-9)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asking import classified, evaluated
 from conftest import QUICK
 from PIL import Image
 from safetensors.torch import load_file
@@ -49,6 +50,7 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
     }
     header = fb.read_header(finished.folder)
     assert header.classes == finished.classes
+    assert isinstance(header.spec, fb.Spec)
     assert header.spec.stem_stride == 1
     assert header.preprocess == fb.Preprocess.usual(32, 3)
     assert len(history(finished.folder)) == QUICK["epochs"]
@@ -201,9 +203,9 @@ def test_evaluation_agrees_with_scikit_learn(finished: fb.Run, tmp_path: Path) -
     (wrong / "x").rename(wrong / "green")
     for i in range(4):
         (wrong / "red" / f"{i:02}.png").unlink()
-    result = fb.evaluate(finished.folder, wrong, quiet=True)
+    result = evaluated(finished.folder, wrong)
     paths = sorted(wrong.glob("*/*.png"))
-    found, skipped = fb.predict(finished.folder, paths, quiet=True)
+    found, skipped = classified(finished.folder, paths)
     assert not skipped
     true = [path.parent.name for path in paths]
     said = [prediction.classes[0] for prediction in found]
@@ -215,28 +217,28 @@ def test_evaluation_agrees_with_scikit_learn(finished: fb.Run, tmp_path: Path) -
 
 
 def test_evaluation_of_the_training_folder_means_the_held_out_images(finished: fb.Run) -> None:
-    own = fb.evaluate(finished.folder, quiet=True)
-    named = fb.evaluate(finished.folder, finished.recipe.data, quiet=True)
+    own = evaluated(finished.folder)
+    named = evaluated(finished.folder, finished.recipe.data)
     assert own.top1 == named.top1 == finished.test_top1
     assert int(own.confusion.sum()) == finished.test_images == 9
 
 
 def test_evaluation_on_other_classes_is_refused(finished: fb.Run, tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match="digits has 10 classes .*not the 3 of"):
-        fb.evaluate(finished.folder, "digits", quiet=True)
+        evaluated(finished.folder, "digits")
     other = tmp_path / "other"
     shutil.copytree(finished.recipe.data, other)
     (other / "blue").rename(other / "up")
     with pytest.raises(fb.InputError, match="up is none of the known classes: blue, green, red"):
-        fb.evaluate(finished.folder, other, quiet=True)
+        evaluated(finished.folder, other)
     with pytest.raises(fb.InputError, match="name the data"):
-        fb.evaluate(finished.folder / "model.safetensors", quiet=True)
+        evaluated(finished.folder / "model.safetensors")
 
 
 def test_the_confusion_matrix_is_a_picture(finished: fb.Run, tmp_path: Path) -> None:
     many = np.eye(40, dtype=np.int64)
     fb.confusion_picture(many, [f"class {i}" for i in range(40)], tmp_path / "many.png")
-    result = fb.evaluate(finished.folder, quiet=True)
+    result = evaluated(finished.folder)
     fb.confusion_picture(result.confusion, finished.classes, tmp_path / "few.png")
     for name in ("many", "few"):
         with Image.open(tmp_path / f"{name}.png") as image:
@@ -248,20 +250,20 @@ def test_predictions(finished: fb.Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     image = Path(finished.recipe.data) / "green" / "00.png"
-    found, skipped = fb.predict(finished.folder, [image, broken], top=2, quiet=True)
+    found, skipped = classified(finished.folder, [image, broken], top=2)
     assert len(found[0].classes) == 2
     assert found[0].probabilities[0] > found[0].probabilities[1]
     assert [(file.path, file.reason) for file in skipped] == [(str(broken), "the file is empty")]
     with pytest.raises(fb.InputError, match="none of the 1 files can be read"):
-        fb.predict(finished.folder, [broken], quiet=True)
+        classified(finished.folder, [broken])
     with pytest.raises(fb.InputError, match="top=0"):
         fb.predict(finished.folder, [image], top=0)
 
 
 def test_predictions_do_not_depend_on_company_or_order(finished: fb.Run) -> None:
     paths = sorted(Path(finished.recipe.data).glob("*/0*.png"))
-    together, _ = fb.predict(finished.folder, paths, quiet=True)
-    alone = [fb.predict(finished.folder, [path], quiet=True)[0][0] for path in paths[:3]]
+    together, _ = classified(finished.folder, paths)
+    alone = [classified(finished.folder, [path])[0][0] for path in paths[:3]]
     assert together[:3] == alone
 
 

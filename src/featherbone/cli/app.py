@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analysing, comparing, costs, data, importing, models, optimizing, shipping, training
+from featherbone.cli import analysing, asking, comparing, costs, data, importing, models, optimizing, shipping, training
 
 app = typer.Typer(
     name="featherbone",
@@ -32,8 +32,8 @@ for verb in (
     comparing.compare,
     analysing.analyse,
     training.train,
-    training.evaluate,
-    training.predict,
+    asking.evaluate,
+    asking.predict,
     optimizing.optimize,
     shipping.export,
     importing.import_,

@@ -20,7 +20,9 @@ def compare(
         list[str] | None,
         typer.Argument(metavar="[NAME|RUN]...", help="Networks, runs or weight files; default: one of each family."),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 224,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the images, in pixels; default: 224, of detectors alone 416.")
+    ] = None,
     batch: Annotated[str, typer.Option(help="Images at a time; several with commas: 1,8,32.")] = "1",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     precision: Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="Of weights and images.")] = "f32",

@@ -1,4 +1,4 @@
-"""train, evaluate, predict: from images to a network, and from a network to answers."""
+"""train: from images to a network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json, RunArgument
-from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table
+from featherbone.cli.options import Debug, Json
+from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table
 
 
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="'digits' (the default), a folder with train/ and val/, or one folder of class folders."),
+        typer.Argument(
+            help="'digits' (the default), a folder of class folders or one with them in train/ and val/, a table "
+            "(.csv, .tsv, .parquet), the files of CIFAR or MNIST, shards (.tar, also at URLs), or hf:NAME."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help=f"A network's name; 'featherbone list' shows all. Default {fb.DEFAULT_MODEL}.")
@@ -27,6 +30,10 @@ def train(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
+    neck: Annotated[str | None, typer.Option(help=f"Of a detector: {', '.join(fb.NECKS)}; default efm.")] = None,
+    head: Annotated[
+        Literal["anchors", "free"] | None, typer.Option(help="Of a detector: YOLOv3's, or one without anchors.")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"How to train: {', '.join(fb.RECIPES)}; default: what suits the data.")
     ] = None,
@@ -63,6 +70,7 @@ def train(
     tell = note if first and not quiet else _silent
     if resume:
         others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
+        others |= {"neck": neck, "head": head}
         own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
@@ -75,6 +83,8 @@ def train(
             model,
             out=out,
             weights=weights,
+            neck=neck,
+            head=head,
             recipe=recipe,
             changes=changes,
             teacher=teacher,
@@ -88,11 +98,10 @@ def train(
         show_json(run.to_dict())
         return
     used = run.recipe
-    right = round(run.test_top1 * run.test_images)
     order = "channels-last" if used.channels_last else "channels-first"
     facts = [
         ("run", run.folder),
-        ("held-out top-1", f"{run.test_top1:.2%} ({right} of {run.test_images} images)"),
+        _reached(run),
         (
             "training",
             f"{run.train_seconds:.1f} s, {used.epochs} epochs at {used.size} pixels, {used.precision} {order}",
@@ -106,6 +115,14 @@ def train(
         ["predict", folder, str(run.examples[-1])],
         ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
     )
+
+
+def _reached(run: fb.Run) -> tuple[str, str]:
+    if "ap" in run.scores:
+        shown = ", ".join(f"{name} {run.scores[key]:.2%}" for name, key in (("AP50", "ap50"), ("AP75", "ap75")))
+        return "held-out AP", f"{run.scores['ap']:.2%}, {shown} ({run.test_images} images)"
+    right = round(run.test_top1 * run.test_images)
+    return "held-out top-1", f"{run.test_top1:.2%} ({right} of {run.test_images} images)"
 
 
 def _columns(given: list[str]) -> dict[str, Any]:
@@ -129,58 +146,3 @@ def _value(text: str) -> Any:
 
 def _silent(_: str) -> None:
     """Say nothing: another process speaks."""
-
-
-def evaluate(
-    run: RunArgument,
-    data: Annotated[
-        str | None, typer.Argument(help="'digits' or a folder of class folders; default: the run's held-out images.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The confusion matrix as .png, .svg or .pdf; default RUN/confusion.png."),
-    ] = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Measure a trained network on labelled images: top-1, top-5, per class, confusion matrix as a picture."""
-    folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    picture = out or folder / "confusion.png"
-    fb.check_output("--out", picture, fb.PICTURES)
-    result = fb.evaluate(run, data)
-    names = [score.name for score in result.classes]
-    fb.confusion_picture(result.confusion, names, picture)
-    if json:
-        show_json({**result.to_dict(), "picture": str(picture)})
-        return
-    shown = ((s.name, s.images, f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}") for s in result.classes)
-    show_table(("class", "images", "precision", "recall", "f1"), shown)
-    say("")
-    images = int(result.confusion.sum())
-    shares = [("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}")]
-    show_table(("", ""), [("images", images), *shares[: 2 if len(names) > 5 else 1]])
-    say(f"\nconfusion matrix: {picture}")
-    show_skipped(result.skipped)
-    next_steps(["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")], ["cost", run])
-
-
-def predict(
-    run: RunArgument,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, patterns.")],
-    top: Annotated[int, typer.Option(help="How many classes to name per image in --json.")] = 5,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Classify images."""
-    found, skipped = fb.predict(run, images, top=top)
-    if json:
-        left_out = [{"path": file.path, "reason": file.reason} for file in skipped]
-        show_json({"predictions": [prediction.to_dict() for prediction in found], "skipped": left_out})
-        return
-    rows = []
-    for p in found:
-        others = ", ".join(f"{c} {share:.1%}" for c, share in zip(p.classes[1:3], p.probabilities[1:3], strict=True))
-        rows.append((p.image, p.classes[0], f"{p.probabilities[0]:.1%}", others))
-    show_table(("image", "class", "probability", "or else"), rows, left=2)
-    show_skipped(skipped)
-    next_steps(["predict", run, images[0], "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])

@@ -33,7 +33,7 @@ addEventListener("scroll", hush, { passive: true });
 function redrawn(host, paint) {
   let width = 0;
   new ResizeObserver(([{ contentRect: now }]) => {
-    if (Math.abs(now.width - width) > 1) paint(width = now.width);
+    if (now.width && Math.abs(now.width - width) > 1) paint(width = now.width); // none while a page is printed
   }).observe(host);
 }
 
@@ -58,52 +58,58 @@ function axis(values, { top = Infinity, bottom = Infinity }) {
   return { place: (v) => (v - low) / (high - low), marks: ticks(low, high, 5), log: false };
 }
 
-const hovers = []; // what every curve does when a row of the history is pointed at
+const stroked = ({ colour, dash = "", width = 2 }) => ({ stroke: `var(--${colour})`, "stroke-width": width, ...(dash && { "stroke-dasharray": dash }) });
 
-/** Draw lines over epochs. lines: {name, values, colour}; best: the row to mark; top, bottom: what the axis may or must reach. */
-function curve(host, { title, lines, epochs, best, format, ...limits }) {
+/** Draw lines.
+ * lines: {name, values, colour, dash, width}; top, bottom: what the upright axis may or must reach.
+ * along: {name, values, show, whole, hovers}, the other axis; where charts share it, a row of one is pointed at in all.
+ * best: the row to mark. */
+function curve(host, { title, lines, along, best, format, ...limits }) {
   const seen = axis(lines.flatMap((line) => line.values).filter((v) => v !== null), limits);
   const caption = make("figcaption", {}, title + (seen.log ? ", logarithmic" : ""), lines.length < 2 ? [] : lines.map((line) => {
     const mark = make("i");
-    mark.style.background = `var(--${line.colour})`;
-    return make("span", { class: "key" }, mark, line.name);
+    mark.style.borderTop = `${line.width ?? 2}px ${line.dash ? "dashed" : "solid"} var(--${line.colour})`;
+    return make("span", { class: "key" }, mark, make("bdi", {}, line.name));
   }));
   const picture = draw("svg", { height: 230, tabindex: 0, role: "img",
-    "aria-label": `${title} over ${several(epochs.length, "epoch")}; arrow keys read the values` });
+    "aria-label": `${title} over ${along.name}; arrow keys read the values` });
   host.append(make("figure", { class: "chart" }, caption, picture));
   const edge = { left: 54, right: 12, top: 16, bottom: 32 }, height = 230 - edge.top - edge.bottom;
-  let x, row = -1;
+  const { values: rows, hovers } = along, [first, last] = [rows[0], rows.at(-1)];
+  let at, row = -1;
+  const x = (i) => at(rows[i]);
   const y = (v) => edge.top + height * (1 - seen.place(v));
   const marker = draw("g", { visibility: "hidden" });
 
   redrawn(picture, (width) => {
-    const inner = width - edge.left - edge.right, [first, last] = [epochs[0], epochs.at(-1)];
-    x = (i) => edge.left + (last === first ? inner / 2 : (inner * (epochs[i] - first)) / (last - first));
-    const steps = last === first ? [first] : ticks(first, last, Math.min(8, width / 60)).filter(Number.isInteger);
+    const inner = width - edge.left - edge.right;
+    at = (value) => edge.left + (last === first ? inner / 2 : (inner * (value - first)) / (last - first));
+    const steps = last === first ? [first] : ticks(first, last, Math.min(8, width / 60)).filter((v) => !along.whole || Number.isInteger(v));
     picture.replaceChildren(
       ...seen.marks.map((v) => draw("g", {},
         draw("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: y(v), y2: y(v) }),
         draw("text", { x: edge.left - 7, y: y(v) + 4, "text-anchor": "end" }, format(v, true)))),
-      ...steps.map((epoch) => draw("text", { y: 230 - 14, x: x(epochs.indexOf(epoch)), "text-anchor": "middle" }, String(epoch))),
-      draw("text", { x: width - edge.right, y: 230, "text-anchor": "end" }, "epoch"),
+      ...steps.map((v) => draw("text", { y: 230 - 14, x: at(v), "text-anchor": "middle" }, along.show(v, true))),
+      draw("text", { x: width - edge.right, y: 230, "text-anchor": "end" }, along.name),
       ...(best === null ? [] : [
         draw("line", { class: "best", x1: x(best), x2: x(best), y1: edge.top, y2: edge.top + height }),
         draw("text", { x: Math.min(Math.max(x(best), edge.left + 18), width - 26), y: 11, "text-anchor": "middle" }, "best")]),
-      ...lines.flatMap(({ values, colour: stroke }) => strokes(values, stroke)), marker);
+      ...lines.flatMap(strokes), marker);
     point(row);
   });
 
-  function strokes(values, stroke) {
+  function strokes(line) {
+    const { values } = line;
     const known = values.map((v, i) => [v, i]).filter(([v]) => v !== null);
     const path = known.map(([v, i]) => `${i && values[i - 1] !== null ? "L" : "M"}${x(i)},${y(v)}`).join("");
-    const dots = known.length > 40 ? [] : known.map(([v, i]) => draw("circle", { cx: x(i), cy: y(v), r: 2.5, fill: `var(--${stroke})` }));
-    return [draw("path", { d: path, fill: "none", stroke: `var(--${stroke})`, "stroke-width": 2, "stroke-linejoin": "round" }), ...dots];
+    const dots = known.length > 40 ? [] : known.map(([v, i]) => draw("circle", { cx: x(i), cy: y(v), r: 2.5, fill: `var(--${line.colour})` }));
+    return [draw("path", { d: path, fill: "none", "stroke-linejoin": "round", ...stroked(line) }), ...dots];
   }
 
   function point(i) {
     row = i;
     marker.setAttribute("visibility", i < 0 ? "hidden" : "visible");
-    if (i < 0 || !x) return;
+    if (i < 0 || !at) return;
     marker.replaceChildren(draw("line", { class: "at", x1: x(i), x2: x(i), y1: edge.top, y2: edge.top + height }),
       ...lines.filter((l) => l.values[i] !== null).map((l) => draw("circle", { cx: x(i), cy: y(l.values[i]), r: 4.5, fill: `var(--${l.colour})` })));
   }
@@ -111,12 +117,13 @@ function curve(host, { title, lines, epochs, best, format, ...limits }) {
 
   const say = (event, i) => {
     for (const other of hovers) other(i);
-    tell(event, `epoch ${epochs[i]}${i === best ? ", the best" : ""}`, ...lines.map((l) => `${l.name}: ${format(l.values[i])}`));
+    tell(event, `${along.name} ${along.show(rows[i])}${i === best ? ", the best" : ""}`,
+      ...lines.map((l) => make("span", {}, make("bdi", {}, l.name), `: ${format(l.values[i])}`)));
   };
   const leave = () => { hush(); for (const other of hovers) other(-1); };
   picture.addEventListener("pointermove", (event) => {
-    const at = event.clientX - picture.getBoundingClientRect().left;
-    say(event, epochs.reduce((near, _, i) => (Math.abs(x(i) - at) < Math.abs(x(near) - at) ? i : near), 0));
+    const here = event.clientX - picture.getBoundingClientRect().left;
+    say(event, rows.reduce((near, _, i) => (Math.abs(x(i) - here) < Math.abs(x(near) - here) ? i : near), 0));
   });
   picture.addEventListener("pointerleave", leave);
   picture.addEventListener("blur", leave);
@@ -124,7 +131,7 @@ function curve(host, { title, lines, epochs, best, format, ...limits }) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const i = row < 0 ? (best ?? epochs.length - 1) : Math.min(Math.max(row + step, 0), epochs.length - 1);
+    const i = row < 0 ? (best ?? rows.length - 1) : Math.min(Math.max(row + step, 0), rows.length - 1);
     const { left, top: above } = picture.getBoundingClientRect();
     say({ clientX: left + x(i), clientY: above + edge.top }, i);
   });

@@ -1,8 +1,11 @@
 // The confusion matrix: cells with labels for few classes, a picture of points for many.
 const LABELLED = 40;
-const classes = data.data.classes;
-const scores = data.scores ?? [];
-const ofTrue = ([true_, , count]) => count / Math.max(1, scores[true_][0]);
+const NOTHING = data.data.classes.length; // what a detector finds where nothing is, and leaves where something is
+const classes = document.body.dataset.task === "boxes" ? [...data.data.classes, "nothing"] : data.data.classes;
+const counted = document.body.dataset.task === "boxes" ? ["box", "boxes"] : ["image", "images"];
+const ofRow = new Map();
+for (const [true_, , count] of data.confusion ?? []) ofRow.set(true_, (ofRow.get(true_) ?? 0) + count);
+const ofTrue = ([true_, , count]) => count / ofRow.get(true_);
 const named = (label) => make("bdi", {}, classes[label]);
 const short = (name, most = 16) => (name.length > most ? name.slice(0, most - 1) + "…" : name);
 
@@ -20,7 +23,7 @@ function mark(cell = chosen) {
 function describeCell(event, cell) {
   const [true_, said, count] = cell;
   tell(event, make("span", {}, "true: ", named(true_)), make("span", {}, "said: ", named(said)),
-    `${several(count, "image")}, ${percent(ofTrue(cell), 1)} of the true class`);
+    `${several(count, ...counted)}, ${percent(ofTrue(cell), 1)} of ${true_ === NOTHING ? "what is nothing" : "the true class"}`);
 }
 
 function labelledMatrix(host, cells, choose) {

@@ -26,8 +26,8 @@ def comparison_html(comparison: Mapping[str, Any], *, caption: str = "") -> str:
     """
     with needs("report", "the page of a comparison"):
         from plotly.offline import get_plotlyjs
-    # "</" would end the script it stands in
-    data = json.dumps(comparison).replace("</", "<\\/")
+    # without "<" nothing in it can end the script it stands in, or nest one; all but ASCII is escaped by json
+    data = json.dumps(comparison, ensure_ascii=True).replace("<", "\\u003c")
     page = Template((_HERE / "page.html").read_text(encoding="utf-8"))
     return page.substitute(
         plotly=get_plotlyjs(),

@@ -13,34 +13,46 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Task = Literal["classes", "boxes"]
+
 _HERE = Path(__file__).parent
-_SIDE = 160  # pixels of a thumbnail at most: twice what the page shows, for fine screens
+_STYLES: Mapping[Task, tuple[str, ...]] = {"classes": (), "boxes": ("run_boxes.css",)}
+SIDE = 160  # pixels of a thumbnail at most: twice what the page shows, for fine screens
 
 
-def run_html(values: Mapping[str, Any]) -> str:
+def run_html(values: Mapping[str, Any], task: Task = "classes") -> str:
     """Return the page of a run.
 
     Args:
         values: plain values, as ``verbs.reporting`` gathers them. Names of classes and files may be hostile.
+        task: what was learned, classes of images or boxes round things.
     """
-    parts = {name: (_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "run_page.css")}
-    scripts = [(_HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "matrix.js", "run_page.js")]
-    page = Template((_HERE / "run_page.html").read_text(encoding="utf-8"))
-    return page.substitute(style="".join(parts.values()), script="".join(scripts), data=_script_json(values))
+    page = Template(_files("run_page.html"))
+    return page.substitute(
+        task=task,
+        parts=_files(f"run_{task}.html"),
+        style=_files("page.css", "run_page.css", *_STYLES[task]),
+        script=_files("charts.js", "matrix.js", "run_page.js", f"run_{task}.js"),
+        data=_script_json(values),
+    )
 
 
-def thumbnail(image: Image) -> str:
-    """Return an image, made smaller if it is large, as a ``data:`` address. Small ones keep every pixel."""
+def thumbnail(image: Image, side: int = SIDE) -> str:
+    """Return an image as a ``data:`` address, smaller if it is larger than ``side``; tiny ones keep every pixel."""
     small = image.copy()
-    small.thumbnail((_SIDE, _SIDE))
+    small.thumbnail((side, side))
     stream = io.BytesIO()
-    small.save(stream, "WEBP", lossless=max(small.size) <= _SIDE // 2, quality=80)
+    small.save(stream, "WEBP", lossless=max(small.size) <= SIDE // 2, quality=80)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _files(*names: str) -> str:
+    return "".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 def _script_json(values: Any) -> str:

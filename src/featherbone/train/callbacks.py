@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from featherbone.files import replacing
 from featherbone.train.checkpoints import Checkpoints
 from featherbone.train.processes import StopRequest
+from featherbone.train.task import Task
 
 Row = dict[str, float]
 _LOOK_EVERY = 10
@@ -37,7 +38,8 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        watched = {name: measured[name] for name in ("train_loss", "val_loss", "val_top1", "val_top5")}
+        assert isinstance(pl_module, Task)
+        watched = {name: measured[name] for name in ("train_loss", "val_loss", *pl_module.scores.values())}
         rate = {"lr": max(group["lr"] for group in trainer.optimizers[0].param_groups)}
         epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self._spent(), 3)}
         self._start, self._before = time.perf_counter(), 0.0
@@ -117,8 +119,9 @@ class ProgressBar(L.Callback):
         self.bar.update(self.task, completed=trainer.global_step, description=epoch, watched=watched)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Task)
         seen = trainer.callback_metrics
-        self._watched = f"  held-out top-1 {float(seen['val_top1']):.2%}"
+        self._watched = f"  held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
         if not self.console.is_terminal:
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             loss = f"loss {float(seen['train_loss']):.3f}"

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from featherbone.errors import InputError, first_line
 from featherbone.files import replacing
-from featherbone.train.classify import Classify
+from featherbone.train.task import Task
 
 FOLDER = "checkpoints"
 _KEPT = 2
@@ -72,7 +72,7 @@ class Checkpoints(Checkpoint):
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write a checkpoint and delete those before the last but one."""
-        assert isinstance(pl_module, Classify)
+        assert isinstance(pl_module, Task)
         pl_module.check_finite()
         trainer.save_checkpoint(self.folder / f"{trainer.global_step:09}{_SUFFIX}")
         self._saved = time.monotonic()
@@ -82,26 +82,26 @@ class Checkpoints(Checkpoint):
 
 
 class Best(L.Callback):
-    """Keep the weights of the epoch with the best held-out top-1."""
+    """Keep the weights of the epoch with the best held-out score."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / FOLDER / "best.safetensors"
-        self.top1 = -1.0
+        self.score = -1.0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classify)
-        reached = float(trainer.callback_metrics["val_top1"])
-        if reached > self.top1:
-            self.top1 = reached
+        assert isinstance(pl_module, Task)
+        reached = float(trainer.callback_metrics[pl_module.watched])
+        if reached > self.score:
+            self.score = reached
             if trainer.is_global_zero:
                 with replacing(self.path) as temporary:
                     save_file({k: v.cpu().contiguous() for k, v in pl_module.result.state_dict().items()}, temporary)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"top1": self.top1}
+        return {"score": self.score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.top1 = state_dict["top1"]
+        self.score = state_dict["score"]
 
 
 def written(run: Path) -> list[Path]:

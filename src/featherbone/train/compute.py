@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from featherbone.data.boxes.truths import BoxData
 from featherbone.data.sets import ImageData
 from featherbone.train.processes import processes
 from featherbone.train.recipe import Recipe
@@ -29,7 +29,7 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def settled(recipe: Recipe, model: nn.Module, data: ImageData) -> Recipe:
+def settled(recipe: Recipe, model: nn.Module, data: ImageData | BoxData) -> Recipe:
     """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits here."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     allowed = [
@@ -45,7 +45,7 @@ def settled(recipe: Recipe, model: nn.Module, data: ImageData) -> Recipe:
     return recipe.changed({"precision": choice[0], "channels_last": choice[1], "workers": workers})
 
 
-def suitable_workers(data: ImageData, device: torch.device) -> int:
+def suitable_workers(data: ImageData | BoxData, device: torch.device) -> int:
     """Return how many processes decode: none for images in memory; on a GPU's machine nearly all cores, else a quarter.
 
     Where the processor trains, too, more of them only get in its way.
@@ -75,13 +75,12 @@ def _step_seconds(model: nn.Module, shape: tuple[int, int, int, int], compute: C
     order = memory_format(channels_last)
     model.to(memory_format=order).train()
     images = torch.randn(shape, device=device).to(memory_format=order)
-    labels = torch.zeros(shape[0], dtype=torch.long, device=device)
     times = []
     for _ in range(4):
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = F.cross_entropy(model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+            loss = model(images).float().square().mean()
+        loss.backward()
         loss.item()  # waits for a GPU
         times.append(time.perf_counter() - start)
     return min(times[1:])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -19,30 +18,38 @@ from safetensors.torch import load_file
 from torch import nn
 
 from featherbone.data import Preprocess
+from featherbone.data.boxes.truths import BoxData
 from featherbone.data.images import without_pillows_warnings
-from featherbone.data.loading import Transform, evaluation_transform, loader, training_transform
 from featherbone.data.sets import ImageData
+from featherbone.detect.detector import Detector
 from featherbone.errors import InputError
 from featherbone.train.callbacks import History, ProgressBar, Stopping
 from featherbone.train.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
-from featherbone.train.classify import Classify
-from featherbone.train.processes import Processes, StopRequest, processes, stopping
+from featherbone.train.classify import classification
+from featherbone.train.detect import detection
+from featherbone.train.processes import Processes, StopRequest, follow_the_launcher, processes, stopping
 from featherbone.train.recipe import Recipe
+from featherbone.train.task import Task
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run reached on the held-out images, and how long it trained."""
+    """What a finished run reached on the held-out images, and how long it trained.
 
-    top1: float
-    top5: float
+    Attributes:
+        scores: shares, 0 to 1: "top1" and "top5", or of a detector "ap", "ap50" and "ap75".
+        train_seconds: in training and validating, over all sittings.
+        epochs: that were trained.
+    """
+
+    scores: Mapping[str, float]
     train_seconds: float
     epochs: int
 
 
 def fit(
     model: nn.Module,
-    data: ImageData,
+    data: ImageData | BoxData,
     preprocess: Preprocess,
     recipe: Recipe,
     folder: Path,
@@ -55,7 +62,7 @@ def fit(
     Started by ``torchrun`` or ``srun``, several processes share every batch.
 
     Args:
-        model: ``(B, data.channels, size, size)`` to ``(B, classes)``.
+        model: ``(B, data.channels, size, size)`` to ``(B, classes)``; for boxes a detector.
         data: images to learn from and held-out ones.
         preprocess: how an image becomes an input.
         recipe: all choices; precision, memory order and workers must be settled.
@@ -68,23 +75,17 @@ def fit(
         InputError: if a loss is not finite, or the run cannot be saved.
     """
     team = processes()
+    follow_the_launcher()
     if team.world > 1 and min(recipe.batch_size, len(data.train)) < 2 * team.world:
         raise InputError(
             f"batch_size={recipe.batch_size} of {len(data.train)} images is too small for {team.world} processes: "
             "two images each, or more"
         )
-    batches = partial(
-        loader,
-        channels=data.channels,
-        batch_size=recipe.batch_size,
-        workers=recipe.workers or 0,
-        seed=recipe.seed,
-        rank=team.rank,
-        world=team.world,
-    )
-    train_loader = batches(data.train, _augmented(preprocess, recipe), shuffle=True)
-    val_loader = batches(data.val, evaluation_transform(preprocess))
-    task = Classify(model, recipe, data.classes, data.train, train_loader.order, teacher)
+    if isinstance(data, BoxData):
+        assert isinstance(model, Detector)
+        job = detection(model, data, preprocess, recipe, team)
+    else:
+        job = classification(model, data, preprocess, recipe, team, teacher)
     history = History(folder / "history.csv")
     with _quiet_lightning(), without_pillows_warnings(), stopping(folder) as request:
         trainer = L.Trainer(
@@ -95,7 +96,11 @@ def fit(
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.clip or None,
-            callbacks=[history, *_callbacks(folder, recipe, request), *([] if quiet or team.rank else [ProgressBar()])],
+            callbacks=[
+                history,
+                *_callbacks(folder, recipe, request, job.task),
+                *([] if quiet or team.rank else [ProgressBar()]),
+            ],
             default_root_dir=folder,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
             plugins=[AtomicIO()],
@@ -105,34 +110,23 @@ def fit(
             use_distributed_sampler=False,
             sync_batchnorm=team.world > 1 and torch.accelerator.is_available(),
         )
-        trainer.fit(task, train_loader, val_loader, ckpt_path=newest_whole(folder), weights_only=True)
-    model.load_state_dict(load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(task))
+        trainer.fit(job.task, job.train, job.val, ckpt_path=newest_whole(folder), weights_only=True)
+    model.load_state_dict(
+        load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(job.task)
+    )
     model.cpu().eval()
-    last = max(history.rows, key=lambda row: row["val_top1"]) if recipe.patience else history.rows[-1]
-    seconds = sum(row["seconds"] for row in history.rows)
-    return Outcome(round(last["val_top1"], 6), round(last["val_top5"], 6), round(seconds, 2), len(history.rows))
+    last = max(history.rows, key=lambda row: row[job.task.watched]) if recipe.patience else history.rows[-1]
+    scores = {name: round(last[column], 6) for name, column in job.task.scores.items()}
+    return Outcome(scores, round(sum(row["seconds"] for row in history.rows), 2), len(history.rows))
 
 
-def _kept(task: Classify) -> dict[str, torch.Tensor]:
+def _kept(task: Task) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in task.result.state_dict().items()}
 
 
-def _augmented(preprocess: Preprocess, recipe: Recipe) -> Transform:
-    return training_transform(
-        preprocess,
-        crop_min=recipe.crop_min,
-        shift=recipe.shift,
-        flip=recipe.flip,
-        rotation=recipe.rotation,
-        translate=recipe.translate,
-        rand_augment=recipe.rand_augment,
-        erase=recipe.erase,
-    )
-
-
-def _callbacks(folder: Path, recipe: Recipe, request: StopRequest) -> list[L.Callback]:
+def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, task: Task) -> list[L.Callback]:
     checkpoints = Checkpoints(folder, recipe.checkpoint_seconds)
-    stop_early = EarlyStopping("val_top1", mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
+    stop_early = EarlyStopping(task.watched, mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
     early = [Best(folder), stop_early] if recipe.patience else []
     return [*early, Stopping(request, checkpoints), checkpoints]
 

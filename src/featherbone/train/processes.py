@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 from featherbone.errors import InterruptedRunError
+
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl: which signal comes when the parent has died
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ def processes() -> Processes:
     return Processes()
 
 
+def follow_the_launcher() -> None:
+    """Let Linux end this process with the launcher that started it.
+
+    A launcher that is killed leaves its processes behind; they and those of the next start would write to one run.
+    """
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class StopRequest:
     """Ctrl-C or SIGTERM, kept until it can be obeyed; the second one is obeyed at once."""
 
@@ -70,12 +83,17 @@ class StopRequest:
 
 @contextmanager
 def stopping(folder: Path) -> Iterator[StopRequest]:
-    """Yield a request that Ctrl-C and SIGTERM make: Lightning answers them by leaving the process."""
+    """Yield a request that Ctrl-C and SIGTERM make: Lightning answers them by leaving the process.
+
+    With several processes SIGTERM ends them as usual: a launcher sends it when one has died, and the others, waiting
+    for that one, would not hear Python's handler.
+    """
     request = StopRequest(folder)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
         return
-    before = {number: signal.signal(number, request._hear) for number in (signal.SIGINT, signal.SIGTERM)}  # noqa: SLF001
+    heard = (signal.SIGINT, signal.SIGTERM) if processes().world == 1 else (signal.SIGINT,)
+    before = {number: signal.signal(number, request._hear) for number in heard}  # noqa: SLF001
     try:
         yield request
     finally:

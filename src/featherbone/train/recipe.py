@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from featherbone.errors import InputError, nearest
 
+BoxLoss = Literal["mse", "iou", "giou", "diou", "ciou"]
 _CHOICES = {
     "precision": ("auto", "f32", "bf16"),
     "optimizer": ("sgd", "adamw"),
     "schedule": ("cosine", "steps", "linear", "polynomial"),
     "class_weights": ("none", "balanced"),
+    "box_loss": get_args(BoxLoss),
 }
 _COUNTS = ("epochs", "batch_size")  # whole numbers above 0
 _WHOLE = ("size", "seed", "rand_augment", "head_first", "patience")
 _NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip", "power", "checkpoint_seconds")
-_BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "averaging")
-_SHARES = ("flip", "erase", "distill_weight")
+_BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "averaging", "zoom", "multi_scale")
+_SHARES = ("flip", "erase", "distill_weight", "mosaic", "jitter")
 _SOME = ("crop_min", "crop", "layer_decay")  # above 0, at most 1
+_OF_CLASSIFIERS = (
+    *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "erase", "mixup", "cutmix"),
+    *("crop", "teacher"),
+)
+_OF_DETECTORS = ("mosaic", "zoom", "jitter", "multi_scale", "box_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,11 @@ class Recipe:
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; 0 for none. With both, one of them is drawn for each step.
         crop: share of the resized short side that the centre crop covers in evaluation.
+        mosaic: of a detector, as the next four: probability of showing four images as one.
+        zoom: share by which an image is made smaller or larger at random.
+        jitter: how strongly colours are changed at random, 0 to 1.
+        multi_scale: share by which the side of a batch varies, in steps of the network's stride.
+        box_loss: of the boxes: "mse" (of YOLOv3's coordinates), "iou", "giou", "diou" or "ciou".
         freeze: parts that keep their weights: "stem", "stages.0", "stages.0.layers.2" ...
         head_first: epochs in which only the classifier learns, then all does that is not frozen.
         layer_decay: each stage learns this many times as fast as the one behind it (1: all alike).
@@ -105,6 +117,11 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     crop: float = 1.0
+    mosaic: float = 0.0
+    zoom: float = 0.0
+    jitter: float = 0.0
+    multi_scale: float = 0.0
+    box_loss: BoxLoss = "ciou"
     freeze: tuple[str, ...] = ()
     head_first: int = 0
     layer_decay: float = 1.0
@@ -147,6 +164,21 @@ class Recipe:
         self._require("rand_augment", self.rand_augment <= 30, "0 to 30")
         rising = all(0 < share < 1 for share in self.milestones) and list(self.milestones) == sorted(self.milestones)
         self._require("milestones", rising, "shares of the run between 0 and 1, rising")
+
+    def check_for(self, *, boxes: bool) -> None:
+        """Check that no column is used that the task has not.
+
+        Args:
+            boxes: whether a detector is trained, or a classifier.
+
+        Raises:
+            InputError: if one is.
+        """
+        usual = {f.name: f.default for f in fields(self)}
+        for name in _OF_CLASSIFIERS if boxes else _OF_DETECTORS:
+            if getattr(self, name) != usual[name] and (name != "label_smoothing" or self.label_smoothing):
+                task, data = ("classifiers", "boxes") if boxes else ("detectors", "classes only")
+                raise InputError(f"{name}={getattr(self, name)!r} is for {task}, but the data has {data}: leave it out")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -20,7 +20,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from featherbone.data import Preprocess
+from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, nearest
 from featherbone.models import list_models, row_for
 from featherbone.spec import Backbone
@@ -52,7 +55,9 @@ def read_recipe(run: AnyPath) -> Recipe:
     return Recipe.from_dict(read_json(Path(run) / RECIPE)) if Path(run).is_dir() else Recipe()
 
 
-def open_network(source: AnyPath, *, num_classes: int | None = None, in_chans: int | None = None) -> Backbone:
+def open_network(
+    source: AnyPath, *, num_classes: int | None = None, in_chans: int | None = None
+) -> Backbone | Detector:
     """Return the trained network of a run or weight file, or a named one, freshly initialised; in evaluation mode.
 
     Args:
@@ -64,7 +69,8 @@ def open_network(source: AnyPath, *, num_classes: int | None = None, in_chans: i
         InputError: if there is no such network, or a trained one differs from what is asked.
     """
     if Path(source).exists():
-        model = load(source, num_classes=num_classes)
+        model = load(source, nn.Module, num_classes=num_classes)
+        assert isinstance(model, Backbone | Detector)
         if in_chans not in (None, model.spec.in_chans):
             raise InputError(f"in_chans={in_chans}, but {source} reads {model.spec.in_chans} channels")
         return model

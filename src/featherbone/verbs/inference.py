@@ -6,24 +6,33 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from featherbone.detect.detector import Detector
+from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError, needs, some
+from featherbone.train import Recipe
 from featherbone.verbs.folder import AnyPath, describe, read_recipe
-from featherbone.weights import load
+from featherbone.weights import load, load_any
 
 if TYPE_CHECKING:
-    from featherbone.data.sets import Skipped
+    from featherbone.data.boxes.truths import BoxSet
+    from featherbone.data.sets import ImageSet, Skipped
+    from featherbone.train.box_scores import BoxEvaluation
+    from featherbone.train.detections import Detections
     from featherbone.train.evaluate import Evaluation, Prediction
 
+SURE = 0.25
 
-def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) -> Evaluation:
-    """Evaluate a run or a weight file on labelled images.
+
+def evaluate(
+    run: AnyPath, data: AnyPath | None = None, *, part: str | None = None, quiet: bool = False
+) -> Evaluation | BoxEvaluation:
+    """Evaluate a run or a weight file: a classifier on labelled images, a detector on images with boxes.
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        data: ``"digits"`` or whatever else ``train`` takes; all its images count (those of its ``val`` or ``test`` part
-            if it has one). Default, and for the data that the run was trained on: the images that were held out.
+        data: whatever ``train`` takes; all its images count (those of its ``val`` or ``test`` part if it has one).
+            Default, and for the data that the run was trained on: the images that were held out.
+        part: "train", "val" or "test": the images of this part of the data instead.
         quiet: no progress on the error stream.
 
     Raises:
@@ -34,31 +43,59 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, quiet: bool = False) 
     source = recipe.data if data is None else os.fspath(data)
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
+    if isinstance(header.spec, DetectorSpec):
+        with needs("train", "evaluating"):
+            from featherbone.train.detections import detector_outputs
+        boxed, skipped = _boxes(source, recipe, header.classes, part, quiet=quiet)
+        return detector_outputs(load(run, Detector), boxed, preprocess, header.classes, quiet=quiet).evaluation(skipped)
     with needs("train", "evaluating"):
-        from featherbone.data.opening import labelled_images, open_data, same_source
         from featherbone.train.evaluate import evaluate_classifier
-    if source == "digits" or same_source(source, recipe.data):
-        everything = open_data(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
-        images, skipped = everything.val, everything.skipped
-        if everything.classes != header.classes:
-            raise InputError(
-                f"{source} has {len(everything.classes)} classes ({some(everything.classes)}), "
-                f"not the {len(header.classes)} of {run} ({some(header.classes)})"
-            )
-    else:
-        images, skipped = labelled_images(source, header.classes, quiet=quiet)
+    images, skipped = _labelled(source, recipe, header.classes, part, quiet=quiet)
     return evaluate_classifier(load(run), images, preprocess, header.classes, skipped=skipped, quiet=quiet)
 
 
+def _labelled(
+    source: str, recipe: Recipe, classes: Sequence[str], part: str | None, *, quiet: bool
+) -> tuple[ImageSet, tuple[Skipped, ...]]:
+    from featherbone.data.opening import labelled_images, open_data, same_source
+
+    if part is not None or not (source == "digits" or same_source(source, recipe.data)):
+        return labelled_images(source, classes, part=part, quiet=quiet)
+    everything = open_data(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
+    _require_same(source, everything.classes, classes)
+    return everything.val, everything.skipped
+
+
+def _boxes(
+    source: str, recipe: Recipe, classes: Sequence[str], part: str | None, *, quiet: bool
+) -> tuple[BoxSet, tuple[Skipped, ...]]:
+    from featherbone.data.boxes.opening import boxed_images, open_boxes
+    from featherbone.data.opening import same_source
+
+    if part is not None or not same_source(source, recipe.data):
+        return boxed_images(source, classes, part=part, quiet=quiet)
+    everything = open_boxes(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
+    _require_same(source, everything.classes, classes)
+    return everything.val, everything.skipped
+
+
+def _require_same(source: str, found: Sequence[str], known: Sequence[str]) -> None:
+    if tuple(found) != tuple(known):
+        raise InputError(
+            f"{source} has {len(found)} classes ({some(found)}), not the {len(known)} of the network ({some(known)})"
+        )
+
+
 def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, quiet: bool = False
-) -> tuple[list[Prediction], list[Skipped]]:
-    """Classify image files.
+    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SURE, quiet: bool = False
+) -> tuple[list[Prediction] | list[Detections], list[Skipped]]:
+    """Classify image files, or find boxes in them.
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
         images: files, folders, shell patterns.
-        top: how many classes to name per image.
+        top: how many classes a classifier names per image.
+        score: the least score, 0 to 1, of a box that a detector names.
         quiet: no progress on the error stream.
 
     Returns:
@@ -70,10 +107,18 @@ def predict(
     header, preprocess = describe(run)
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
+    if not 0 <= score <= 1:
+        raise InputError(f"score={score} is not allowed: from 0 to 1")
     with needs("train", "predicting"):
         from featherbone.data.folders import find_images
+        from featherbone.train.detections import detect_images
         from featherbone.train.evaluate import classify_images
-    found, skipped = classify_images(load(run), find_images(images), preprocess, header.classes, top=top, quiet=quiet)
+    files, model = find_images(images), load_any(run)
+    found: list[Prediction] | list[Detections]
+    if isinstance(header.spec, DetectorSpec):
+        found, skipped = detect_images(model, files, preprocess, header.classes, score=score, quiet=quiet)
+    else:
+        found, skipped = classify_images(model, files, preprocess, header.classes, top=top, quiet=quiet)
     if not found:
         raise InputError(
             f"none of the {len(skipped)} files can be read as an image ({skipped[0].path}: {skipped[0].reason})"
@@ -81,14 +126,3 @@ def predict(
             else "no image to predict on was named"
         )
     return found, skipped
-
-
-def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPath) -> None:
-    """Draw an evaluation's confusion matrix to a picture file (.png, .svg, .pdf).
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with needs("train", "drawing"):
-        from featherbone.report.confusion import draw_confusion
-    draw_confusion(confusion, classes, path)

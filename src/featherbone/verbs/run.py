@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from featherbone.verbs.folder import DATA, RESULT, read_json, read_recipe
 if TYPE_CHECKING:
     from featherbone.data.sets import Skipped
 
+_SCORES = ("top1", "top5", "ap", "ap50", "ap75")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -22,8 +25,8 @@ class Run:
         folder: where it is.
         recipe: all that determined it.
         classes: class names in label order.
-        test_top1: share of held-out images whose true class came first.
-        test_top5: share of held-out images whose true class was among the first five.
+        scores: on the held-out images, 0 to 1: "top1" and "top5" (shares whose true class came first, or among the
+            first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
         test_images: how many images were held out.
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
@@ -33,19 +36,22 @@ class Run:
     folder: Path
     recipe: Recipe
     classes: tuple[str, ...]
-    test_top1: float
-    test_top5: float
+    scores: Mapping[str, float]
     test_images: int
     train_seconds: float
     skipped: tuple[Skipped, ...]
     examples: tuple[Path, ...]
 
+    @property
+    def test_top1(self) -> float:
+        """Share of held-out images whose true class came first; of a classifier."""
+        return self.scores["top1"]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "run": str(self.folder),
-            "test_top1": self.test_top1,
-            "test_top5": self.test_top5,
+            **{f"test_{name}": score for name, score in self.scores.items()},
             "test_images": self.test_images,
             "train_seconds": self.train_seconds,
             "classes": list(self.classes),
@@ -70,8 +76,7 @@ def open_run(folder: Path) -> Run:
         folder=folder,
         recipe=read_recipe(folder),
         classes=tuple(facts["classes"]),
-        test_top1=result["top1"],
-        test_top5=result["top5"],
+        scores={name: result[name] for name in _SCORES if name in result},
         test_images=facts["val_images"],
         train_seconds=result["train_seconds"],
         skipped=tuple(Skipped(**file) for file in facts["skipped"]),

@@ -8,25 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from featherbone.data.boxes.truths import BoxData
+from featherbone.data.sets import ImageData
+from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, InterruptedRunError, needs
 from featherbone.files import write_json
 from featherbone.spec import Spec
 from featherbone.train import Recipe, processes, recipe_named
 from featherbone.verbs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
-from featherbone.verbs.preparing import GIVEN_TEACHER, beginning, new_folder, open_images, prepare, teacher_of
+from featherbone.verbs.preparing import new_folder, open_images, prepare
 from featherbone.verbs.reporting import run_page
 from featherbone.verbs.run import Run, open_run
+from featherbone.verbs.starting import GIVEN_TEACHER, Asked, beginning, teacher_of
 from featherbone.weights import FILE_NAME, save
-
-if TYPE_CHECKING:
-    from featherbone.data.sets import ImageData
 
 _PATIENCE = 3600.0  # seconds that processes wait for the first one to read the data
 
@@ -37,6 +38,8 @@ def train(
     *,
     out: AnyPath | None = None,
     weights: AnyPath | None = None,
+    neck: str | NeckSpec | None = None,
+    head: Literal["anchors", "free"] | None = None,
     recipe: Recipe | str | None = None,
     changes: Mapping[str, Any] | None = None,
     teacher: AnyPath | nn.Module | None = None,
@@ -47,12 +50,16 @@ def train(
     """Train a network on a data set and write the run to a folder.
 
     Args:
-        data: ``"digits"``, a folder with ``train/`` and ``val/``, or one folder of class folders.
+        data: ``"digits"``; a folder of class folders, or one with them in ``train/`` and ``val/``; a table of paths
+            and labels; the published files of CIFAR or MNIST; shards, here or at URLs; ``"hf:NAME"`` or a saved Hugging
+            Face data set. docs/data.md says what each must look like.
         model: a name, or a row of your own; classes, channels and stem are fitted to the data. Default: that of
             ``weights``, else ``shufflenet_v2_x0_5``.
         out: a folder that holds no run yet; default ``runs/DATA-MODEL-1`` and so on.
         weights: a run or weight file to start from, imported ones too; its classifier is new if the classes differ.
             Default: from scratch.
+        neck: of a detector, where the data has boxes: "fpn", "pan", "gfm", "efm" ..., or a row; default "efm".
+        head: of a detector: "anchors" (YOLOv3's) or "free"; default "anchors".
         recipe: how to train: a row or the name of one; default the one that suits the data.
         changes: columns of the recipe to change, for example ``{"epochs": 3}``.
         teacher: a run or weight file of the same classes, or any module of the same inputs and outputs, whose answers
@@ -73,20 +80,21 @@ def train(
     wanted = dict(changes or {})
     if teacher is not None:
         wanted["teacher"] = GIVEN_TEACHER if isinstance(teacher, nn.Module) else os.fspath(teacher)
+    asked = Asked(model, weights, neck, head)
     module = teacher if isinstance(teacher, nn.Module) else None
     if team.world > 1:
         if out is None:
             raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
         folder = Path(out)
         if team.first and not (folder / RECIPE).exists():
-            prepare(folder, data, model, weights, row, wanted, quiet=quiet, say=say)
+            prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
         _await(folder / RECIPE)
         return _resumed(folder, module, quiet=quiet)
     if devices < 1 or (devices > 1 and module is not None):
         allowed = "1 or more" if devices < 1 else "1 with a teacher that is a module: several processes need a file"
         raise InputError(f"devices={devices} is not allowed: {allowed}")
-    folder = new_folder(out, data, model)
-    images = prepare(folder, data, model, weights, row, wanted, quiet=quiet, say=say)
+    folder = new_folder(out, data, asked)
+    images = prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
     if devices > 1:
         return _launched(folder, devices, quiet=quiet)
     return _trained(folder, read_recipe(folder), images, module, quiet=quiet)
@@ -125,17 +133,20 @@ def _resumed(folder: Path, teacher: nn.Module | None, *, quiet: bool) -> Run:
     return _trained(folder, recipe, images, teacher, quiet=quiet)
 
 
-def _trained(folder: Path, recipe: Recipe, images: ImageData, teacher: nn.Module | None, *, quiet: bool) -> Run:
+def _trained(
+    folder: Path, recipe: Recipe, images: ImageData | BoxData, teacher: nn.Module | None, *, quiet: bool
+) -> Run:
     with needs("train", "training"):
         from featherbone.train.loop import fit
     model, preprocess = beginning(folder, recipe, images.channels)
     images = replace(images, channels=preprocess.channels)
-    taught = teacher_of(recipe, teacher, images, preprocess)
+    taught = teacher_of(recipe, teacher, images, preprocess) if isinstance(images, ImageData) else None
     outcome = fit(model, images, preprocess, recipe, folder, teacher=taught, quiet=quiet)
     if processes().first:
         save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-        write_json(folder / RESULT, {**asdict(outcome), **machine})
+        length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
+        write_json(folder / RESULT, {**outcome.scores, **length, **machine})
         run_page(folder, images=images.val, quiet=quiet)
     _await(folder / RESULT)
     return open_run(folder)

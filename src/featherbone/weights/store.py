@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from featherbone.data import Preprocess
+from featherbone.detect.detector import Detector
+from featherbone.detect.spec import DetectorSpec, detector_from_dict, detector_to_dict
 from featherbone.errors import InputError
 from featherbone.files import replacing
 from featherbone.models import spec_from_row
@@ -22,7 +24,28 @@ from featherbone.spec import Backbone, Spec, spec_to_dict
 FILE_NAME = "model.safetensors"
 _KEY = "featherbone"
 _VERSION = 1
+_KINDS = {Backbone: "a classifier", Detector: "a detector"}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+Row = Spec | DetectorSpec
+Network = Backbone | Detector
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def row_to_dict(row: Row) -> dict[str, Any]:
+    """Return a network's or detector's row as plain JSON values."""
+    return detector_to_dict(row) if isinstance(row, DetectorSpec) else spec_to_dict(row)
+
+
+def row_from_dict(values: Mapping[str, Any]) -> Row:
+    """Return the row that ``row_to_dict`` wrote.
+
+    Raises:
+        InputError: if the family or a column is unknown, missing or out of range.
+    """
+    values = dict(values)
+    detects = values.get("family") == DetectorSpec.family
+    return detector_from_dict(values, spec_from_row) if detects else spec_from_row(values)
 
 
 @dataclass(frozen=True)
@@ -30,12 +53,12 @@ class Header:
     """What a weight file says of itself.
 
     Attributes:
-        spec: the network's row.
+        spec: the network's row, or the detector's.
         classes: class names in the order of the outputs; empty if not known.
         preprocess: how an image becomes the input; ``None`` if not known.
     """
 
-    spec: Spec
+    spec: Row
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
 
@@ -43,7 +66,7 @@ class Header:
         """Return plain JSON values."""
         return {
             "version": _VERSION,
-            "spec": spec_to_dict(self.spec),
+            "spec": row_to_dict(self.spec),
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
         }
@@ -57,11 +80,11 @@ class Header:
             KeyError: if a part is missing.
         """
         preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
-        return cls(spec_from_row(values["spec"]), tuple(map(str, values["classes"])), preprocess)
+        return cls(row_from_dict(values["spec"]), tuple(map(str, values["classes"])), preprocess)
 
 
 def save(
-    model: Backbone,
+    model: Network,
     path: str | os.PathLike[str],
     *,
     classes: Sequence[str] = (),
@@ -113,27 +136,51 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     raise InputError(f"{file} was written by a newer featherbone (format {version}): upgrade to read it")
 
 
-def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone:
+@overload
+def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone: ...
+
+
+@overload
+def load(path: str | os.PathLike[str], kind: type[Model], *, num_classes: int | None = None) -> Model: ...
+
+
+def load(
+    path: str | os.PathLike[str], kind: type[nn.Module] = Backbone, *, num_classes: int | None = None
+) -> nn.Module:
     """Rebuild the network of a weight file, or of the run in a folder, in evaluation mode.
 
     Args:
         path: a file that ``save`` wrote, or a run's folder.
-        num_classes: the number of outputs the caller counts on; anything else in the file is refused.
+        kind: what the caller counts on, ``Backbone`` or ``Detector``; anything else in the file is refused.
+        num_classes: the number of outputs the caller counts on; the same holds.
 
     Raises:
-        InputError: as ``read_header``; or if the tensors do not fit the network, or ``num_classes`` differs.
+        InputError: as ``read_header``; or if the tensors do not fit the network, or it is another than counted on.
     """
     header = read_header(path)
     file = _weight_file(path)
     if num_classes not in (None, header.spec.num_classes):
         raise InputError(f"num_classes={num_classes}, but {file} has {header.spec.num_classes} classes")
     model = header.spec.build()
+    if not isinstance(model, kind):
+        found, wanted = type(model), _KINDS.get(kind, kind.__name__)
+        raise InputError(f"{file} holds {_KINDS[found]}, not {wanted}: load(path, {found.__name__}) reads it")
     tensors = load_file(file)
     wrong = _differences(model.state_dict(), tensors)
     if wrong:
         raise InputError(f"{file} does not fit its own header: {'; '.join(wrong[:3])} ({len(wrong)} differences)")
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def load_any(path: str | os.PathLike[str]) -> Network:
+    """Rebuild the classifier or the detector of a weight file or a run, in evaluation mode.
+
+    Raises:
+        InputError: as ``load``.
+    """
+    detects = isinstance(read_header(path).spec, DetectorSpec)
+    return load(path, Detector) if detects else load(path)
 
 
 def _weight_file(path: str | os.PathLike[str]) -> Path:

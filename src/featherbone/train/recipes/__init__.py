@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from featherbone.errors import InputError, nearest
 from featherbone.train.recipe import Recipe
-from featherbone.train.recipes import cspnet, densenet, digits, modern, photos, shufflenet, small
+from featherbone.train.recipes import cspnet, densenet, detection, digits, modern, photos, shufflenet, small
 
 RECIPES: Mapping[str, Recipe] = {
     "densenet": densenet.RECIPE,
@@ -16,6 +16,7 @@ RECIPES: Mapping[str, Recipe] = {
     "small": small.RECIPE,
     "photos": photos.RECIPE,
     "digits": digits.RECIPE,
+    "detection": detection.RECIPE,
 }
 
 
@@ -30,8 +31,10 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def recipe_for(data: str, size: int) -> Recipe:
+def recipe_for(data: str, size: int, *, boxes: bool = False) -> Recipe:
     """Return the recipe we would start with for this data at this input size (pixels)."""
+    if boxes:
+        return detection.RECIPE
     if data == "digits":
         return digits.RECIPE
     return small.RECIPE if size <= 64 else photos.RECIPE

@@ -1,0 +1,169 @@
+"""evaluate, predict: from a network to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+import featherbone as fb
+from featherbone.cli.options import Debug, Json, RunArgument
+from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
+
+_VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Argument(help="Whatever 'train' takes; default: the run's held-out images.")
+    ] = None,
+    part: Annotated[
+        Literal["train", "val", "test", "all"] | None, typer.Option(help="The images of this part of the data.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The confusion matrix (of a detector: precision and recall) as .png, .svg or .pdf; "
+            "default RUN/confusion.png (RUN/precision-recall.png)."
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a trained network: top-1 and top-5 on labelled images, average precision on images with boxes."""
+    folder = _folder(run)
+    fb.check_output("--out", out or folder / "confusion.png", fb.PICTURES)
+    if _detects(run):
+        _evaluate_detector(run, data, part, out or folder / "precision-recall.png", json=json)
+        return
+    picture = out or folder / "confusion.png"
+    result: Any = fb.evaluate(run, data, part=part)
+    names = [score.name for score in result.classes]
+    fb.confusion_picture(result.confusion, names, picture)
+    if json:
+        show_json({**result.to_dict(), "picture": str(picture)})
+        return
+    shown = ((s.name, s.images, f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}") for s in result.classes)
+    show_table(("class", "images", "precision", "recall", "f1"), shown)
+    say("")
+    images = int(result.confusion.sum())
+    shares = [("top-1", f"{result.top1:.2%}"), ("top-5", f"{result.top5:.2%}")]
+    show_table(("", ""), [("images", images), *shares[: 2 if len(names) > 5 else 1]])
+    say(f"\nconfusion matrix: {picture}")
+    show_skipped(result.skipped)
+    next_steps(["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")], ["cost", run])
+
+
+def _evaluate_detector(run: str, data: str | None, part: str | None, picture: Path, *, json: bool) -> None:
+    confused = picture.with_name(f"confusion{picture.suffix}")
+    result: Any = fb.evaluate(run, data, part=part)
+    fb.precision_recall_picture(result, picture)
+    names = [score.name for score in result.classes]
+    fb.confusion_picture(result.confusion, [*names, "nothing"], confused)
+    if json:
+        show_json({**result.to_dict(), "picture": str(picture), "confusion_picture": str(confused)})
+        return
+    rows = ((s.name, s.images, s.boxes, _share(s.ap), _share(s.ap50)) for s in result.classes)
+    show_table(("class", "images", "boxes", "AP", "AP50"), rows)
+    say("")
+    best = result.best
+    sure = f"{best.score:.2f} (precision {best.precision:.2%}, recall {best.recall:.2%})"
+    areas = ", ".join(f"{name} {_share(getattr(result, name))}" for name in ("small", "medium", "large"))
+    show_table(
+        ("", ""),
+        [
+            ("images", result.images),
+            ("AP", _share(result.ap)),
+            ("AP50", _share(result.ap50)),
+            ("AP75", _share(result.ap75)),
+            ("AP by area", areas),
+            ("best score to trust", sure),
+        ],
+        left=2,
+    )
+    say(f"\nprecision and recall: {picture}\nconfusion matrix: {confused}")
+    show_skipped(result.skipped)
+    next_steps(["predict", run, "IMAGES"], ["export", run, "--to", "onnx", "--out", str(_folder(run) / "model.onnx")])
+
+
+def predict(
+    run: RunArgument,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, patterns; videos, too.")],
+    top: Annotated[int, typer.Option(help="How many classes to name per image in --json.")] = 5,
+    score: Annotated[float, typer.Option(help="Of a detector: the least score of a box, 0 to 1.")] = fb.SURE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Of a detector: the folder for pictures with the boxes; default RUN/predictions."),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify images, or find boxes in images and videos."""
+    if _detects(run):
+        _find(run, images, score, out or _folder(run) / "predictions", json=json)
+        return
+    if out is not None:
+        raise fb.InputError(f"--out={out} is not allowed: {run} is a classifier, which draws nothing")
+    found: Any
+    found, skipped = fb.predict(run, images, top=top)
+    if json:
+        show_json({"predictions": [prediction.to_dict() for prediction in found], "skipped": _plain(skipped)})
+        return
+    rows = []
+    for p in found:
+        others = ", ".join(f"{c} {share:.1%}" for c, share in zip(p.classes[1:3], p.probabilities[1:3], strict=True))
+        rows.append((p.image, p.classes[0], f"{p.probabilities[0]:.1%}", others))
+    show_table(("image", "class", "probability", "or else"), rows, left=2)
+    show_skipped(skipped)
+    next_steps(["predict", run, images[0], "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])
+
+
+def _find(run: str, given: Sequence[str], score: float, out: Path, *, json: bool) -> None:
+    videos = [Path(one) for one in given if Path(one).suffix.lower() in _VIDEOS]
+    images = [one for one in given if Path(one) not in videos]
+    found: Any
+    found, skipped = fb.predict(run, images, score=score) if images else ([], [])
+    drawn = fb.draw_detections(found, out)
+    frames: dict[Path, Any] = {}
+    for video in videos:
+        written = out / f"{video.stem}.mp4"
+        frames[written] = fb.detect_video(run, video, written, score=score)
+    if json:
+        pictures = [{**one.to_dict(), "picture": str(path)} for one, path in zip(found, drawn, strict=True)]
+        films = [
+            {"video": str(video), "frames": [one.to_dict() for one in ones], "picture": str(path)}
+            for video, (path, ones) in zip(videos, frames.items(), strict=True)
+        ]
+        show_json({"predictions": pictures, "videos": films, "skipped": _plain(skipped)})
+        return
+    rows = [(one.image, _counted(one)) for one in found]
+    rows += [(str(video), f"{len(ones)} frames") for video, ones in zip(videos, frames.values(), strict=True)]
+    show_table(("image", "found"), rows, left=2)
+    say(f"\ndrawn in {out}")
+    show_skipped(skipped)
+    next_steps(["predict", run, given[0], "--json"], ["evaluate", run])
+
+
+def _counted(one: Any) -> str:
+    """Return how many of each class were found: ``3 RBC, 1 WBC``."""
+    labels = [one.classes[label] for label in one.found.labels]
+    return ", ".join(f"{labels.count(name)} {name}" for name in dict.fromkeys(labels)) or "nothing"
+
+
+def _plain(skipped: Sequence[Any]) -> list[dict[str, str]]:
+    return [{"path": file.path, "reason": file.reason} for file in skipped]
+
+
+def _share(value: float | None) -> str:
+    return "none there" if value is None else f"{value:.2%}"
+
+
+def _folder(run: str) -> Path:
+    return Path(run) if Path(run).is_dir() else Path(run).parent
+
+
+def _detects(run: str) -> bool:
+    return isinstance(fb.read_header(run).spec, fb.DetectorSpec)

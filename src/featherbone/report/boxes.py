@@ -1,0 +1,186 @@
+"""Boxes drawn on images, and precision against recall as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import cycle
+from typing import Protocol
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+
+from featherbone.files import PICTURES, check_output, replacing
+
+_MOST_NAMED = 10  # classes whose curves have a colour and a name: more could not be told apart
+# colours that people of any colour vision tell apart (Okabe and Ito 2008)
+_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+_TOWARDS = ((0.0, 0.0), (0.45, 0.0), (0.5, 1.0))  # the same again, darker, lighter: how far, to black or to white
+
+Colour = tuple[int, int, int]
+Area = tuple[float, float, float, float]
+
+
+class Boxes(Protocol):
+    """What was found in an image: boxes ``(K, 4)`` in its pixels, scores ``(K,)``, class numbers ``(K,)``."""
+
+    @property
+    def boxes(self) -> np.ndarray: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+
+
+class ClassScore(Protocol):
+    """A class and its average precision at IoU 0.5, ``None`` if it has no box."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ap50(self) -> float | None: ...
+
+
+class Evaluation(Protocol):
+    """Curves ``(classes, recalls)`` of precision, NaN where a class has no box, their mean, and the scores."""
+
+    @property
+    def classes(self) -> Sequence[ClassScore]: ...
+    @property
+    def curves(self) -> np.ndarray: ...
+    @property
+    def curve(self) -> np.ndarray: ...
+    @property
+    def ap50(self) -> float | None: ...
+
+
+def class_colour(label: int) -> Colour:
+    """Return the colour of a class, always the same: seven, then seven darker ones, then seven lighter ones."""
+    share, to = _TOWARDS[label // len(_COLOURS) % len(_TOWARDS)]
+    red, green, blue = (round(255 * (part + share * (to - part))) for part in to_rgb(_COLOURS[label % len(_COLOURS)]))
+    return red, green, blue
+
+
+def draw_boxes(image: Image.Image, found: Boxes, classes: Sequence[str]) -> Image.Image:
+    """Return an image with boxes, names and scores drawn on it, legible whatever it shows.
+
+    Args:
+        image: in any mode; it stays as it is.
+        found: what was found in it, in its pixels.
+        classes: names, in label order.
+    """
+    drawn = image.convert("RGB")
+    draw = ImageDraw.Draw(drawn)
+    width = max(1, round(sum(image.size) / 700))
+    letters = _letters(max(10, round(sum(image.size) / 80)))
+    order = np.argsort(-found.scores, kind="stable")
+    for i in order[::-1]:  # the surest on top
+        _frame(draw, found.boxes[i], class_colour(int(found.labels[i])), width)
+    taken: list[Area] = []
+    for i in order:  # the surest has the first choice of a place
+        label = int(found.labels[i])
+        text = f"{classes[label]} {found.scores[i]:.0%}"
+        taken.append(_label(draw, drawn.size, found.boxes[i], text, class_colour(label), letters, taken))
+    return drawn
+
+
+def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+    """Draw precision against recall at IoU 0.5, for each class and on average.
+
+    Raises:
+        InputError: if the picture cannot be written.
+    """
+    check_output("path", path, PICTURES)
+    figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    recalls = np.linspace(0, 1, evaluation.curves.shape[1])
+    for label, (score, curve, style) in enumerate(zip(evaluation.classes, evaluation.curves, _styles(), strict=False)):
+        if score.ap50 is None:
+            continue
+        named = len(evaluation.classes) <= _MOST_NAMED
+        colour = tuple(part / 255 for part in class_colour(label)) if named else "0.8"
+        name = f"{score.name} {score.ap50:.3f}" if named else None
+        axes.plot(recalls, curve, style if named else "-", color=colour, linewidth=1.2, label=_plain(name))
+    if evaluation.ap50 is not None:
+        axes.plot(recalls, evaluation.curve, color="black", linewidth=2.2, label=f"all classes {evaluation.ap50:.3f}")
+        figure.legend(loc="outside right upper", title="AP at IoU 0.5", frameon=False)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="precision and recall at IoU 0.5")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _styles() -> Iterator[str]:
+    return cycle(("-", "--", "-.", ":"))
+
+
+def _plain(name: str | None) -> str | None:
+    """Return a name that matplotlib writes as it is: "$" would begin a formula, "_" at the start hides a line."""
+    return name and ("\u200b" + name if name.startswith("_") else name).replace("$", r"\$")
+
+
+@lru_cache
+def _letters(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(findfont("DejaVu Sans"), size)
+
+
+def _frame(draw: ImageDraw.ImageDraw, box: np.ndarray, colour: Colour, width: int) -> None:
+    """Draw a rectangle with a thin dark edge on either side, so that it shows on its own colour, too."""
+    x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+    corners = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    thin = max(1, width // 3)
+    draw.rectangle(corners, outline=(0, 0, 0), width=width + 2 * thin)
+    inner = (corners[0] + thin, corners[1] + thin, corners[2] - thin, corners[3] - thin)
+    if inner[0] <= inner[2] and inner[1] <= inner[3]:
+        draw.rectangle(inner, outline=colour, width=width)
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    box: np.ndarray,
+    text: str,
+    colour: Colour,
+    letters: ImageFont.FreeTypeFont,
+    taken: Sequence[Area],
+) -> Area:
+    """Write a name by its box, within the image, if possible on no other name; return where."""
+    pad = max(1, round(letters.size / 6))
+    text = _shortened(text, letters, size[0] - 2 * pad)
+    sides = (letters.getlength(text) + 2 * pad, sum(letters.getmetrics()) + 2 * pad)
+    places = list(_places(size, box, sides))
+    area = next((place for place in places if not any(_touch(place, other) for other in taken)), places[0])
+    draw.rectangle(area, fill=colour)
+    red, green, blue = colour
+    light = 0.299 * red + 0.587 * green + 0.114 * blue > 140
+    draw.text((area[0] + pad, area[1] + pad), text, font=letters, fill="black" if light else "white")
+    return area
+
+
+def _places(size: tuple[int, int], box: np.ndarray, sides: tuple[float, float]) -> Iterator[Area]:
+    """Yield where a name may stand, moved into the image: above the box, in it, below it; left, then right."""
+    x1, y1, x2, y2 = box.tolist()
+    width, height = sides
+    rows = (y1 - height, y1, y2 - height, y2) if y1 >= height else (y1, y2 - height, y2)
+    for left in (x1, x2 - width):
+        for top in rows:
+            x = min(max(0.0, left), max(0.0, size[0] - width))
+            y = min(max(0.0, top), max(0.0, size[1] - height))
+            yield x, y, x + width, y + height
+
+
+def _touch(one: Area, other: Area) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _shortened(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
+    if letters.getlength(text) <= room:
+        return text
+    while text and letters.getlength(text + "…") > room:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,153 @@
+"""Which answer found which box: the score above which answers are best believed, and what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.ops import box_area, box_iou
+
+from featherbone.data.boxes.truths import Truth
+
+_SAME = 0.5  # IoU from which an answer and a box are the same thing
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a detector found in an image.
+
+    Attributes:
+        boxes: ``(K, 4)`` x1 y1 x2 y2 in pixels of the upright image.
+        scores: ``(K,)`` 0 to 1.
+        labels: ``(K,)`` class numbers.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def in_order(self) -> Found:
+        """Return the same, the surest first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return Found(self.boxes[order], self.scores[order], self.labels[order])
+
+    def above(self, score: float) -> Found:
+        """Return what is at least so sure."""
+        kept = self.scores >= score
+        return Found(self.boxes[kept], self.scores[kept], self.labels[kept])
+
+
+@dataclass(frozen=True)
+class WorkingPoint:
+    """How well a detector does where it is trusted from some score on, at IoU 0.5, over all classes together.
+
+    Attributes:
+        score: the least score that is believed.
+        precision: share of the answers that are right.
+        recall: share of the boxes that are found.
+        f1: harmonic mean of both.
+    """
+
+    score: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Which box each answer of an image found.
+
+    Attributes:
+        taken: ``(K,)`` place of the box, -1 where there is none.
+        excused: ``(K,)`` bool: found none, but lies in a crowd, where nobody counts.
+    """
+
+    taken: np.ndarray
+    excused: np.ndarray
+
+
+def match(found: Found, truth: Truth) -> Matching:
+    """Give every answer, one after the other, the free box of its class that it covers best, if it covers one."""
+    overlaps = _overlaps(found, truth)
+    same = found.labels[:, None] == truth.labels
+    taken = _greedy(np.where(same & ~truth.crowd, overlaps, 0))
+    in_crowd = (_inside(found, truth, overlaps) >= _SAME) & same & truth.crowd
+    return Matching(taken, (taken < 0) & in_crowd.any(1))
+
+
+def best_point(found: Sequence[Found], truths: Sequence[Truth], matchings: Sequence[Matching]) -> WorkingPoint:
+    """Return the highest score at which F1 is best.
+
+    What an answer finds does not depend on less certain ones: so one matching serves all scores.
+    """
+    boxes = sum(int((~truth.crowd).sum()) for truth in truths)
+    scores = np.concatenate([f.scores[~m.excused] for f, m in zip(found, matchings, strict=True)])
+    right = np.concatenate([m.taken[~m.excused] >= 0 for m in matchings])
+    if not len(scores):
+        return WorkingPoint(0.0, 0.0, 0.0, 0.0)
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], right[order].cumsum()
+    last = np.concatenate([scores[1:] != scores[:-1], [True]])  # equal scores stand and fall together
+    count, hits, scores = np.arange(1, len(scores) + 1)[last], hits[last], scores[last]
+    f1 = 2 * hits / (count + boxes)
+    best = int(f1.argmax())
+    return WorkingPoint(
+        float(scores[best]), float(hits[best] / count[best]), float(hits[best] / max(boxes, 1)), float(f1[best])
+    )
+
+
+def confusion(found: Sequence[Found], truths: Sequence[Truth], score: float, classes: int) -> np.ndarray:
+    """Return counts ``(classes + 1, classes + 1)``: row true, column predicted, last the background.
+
+    Answers first find boxes of their own class, so that the diagonal is what counts as right; those that are left may
+    then cover what is left of other classes.
+    """
+    counts = np.zeros((classes + 1, classes + 1), np.int64)
+    for one, truth in zip(found, truths, strict=True):
+        sure = one.above(score)
+        matching = match(sure, truth)
+        free = ~truth.crowd
+        free[matching.taken[matching.taken >= 0]] = False
+        left = (matching.taken < 0) & ~matching.excused
+        others = _greedy(np.where(left[:, None] & free, _overlaps(sure, truth), 0))
+        taken = np.where(matching.taken < 0, others, matching.taken)
+        hit = taken >= 0
+        np.add.at(counts, (truth.labels[taken[hit]], sure.labels[hit]), 1)
+        np.add.at(counts, (classes, sure.labels[~hit & ~matching.excused]), 1)
+        missed = ~truth.crowd
+        missed[taken[hit]] = False
+        np.add.at(counts, (truth.labels[missed], classes), 1)
+    return counts
+
+
+def _greedy(overlaps: np.ndarray) -> np.ndarray:
+    """Return for every row, in order, the free column of its largest value, -1 where none is large enough."""
+    free = overlaps.copy()
+    taken = np.full(len(free), -1)
+    if not free.size:
+        return taken
+    for row in np.flatnonzero(free.max(1) >= _SAME):
+        column = free[row].argmax()
+        if free[row, column] >= _SAME:
+            taken[row] = column
+            free[:, column] = 0
+    return taken
+
+
+def _overlaps(found: Found, truth: Truth) -> np.ndarray:
+    """Return IoU ``(K, N)``."""
+    return np.nan_to_num(box_iou(_tensor(found.boxes), _tensor(truth.boxes)).numpy())
+
+
+def _inside(found: Found, truth: Truth, overlaps: np.ndarray) -> np.ndarray:
+    """Return which share of every answer lies in every box, ``(K, N)``."""
+    answers, boxes = box_area(_tensor(found.boxes)).numpy(), box_area(_tensor(truth.boxes)).numpy()
+    both = overlaps * (answers[:, None] + boxes) / (1 + overlaps)
+    return both / np.maximum(answers[:, None], np.finfo(np.float64).tiny)
+
+
+def _tensor(boxes: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(boxes, np.float64).reshape(-1, 4))

@@ -1,0 +1,171 @@
+"""How good a detector is: COCO's average precision, and what people ask besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+
+from featherbone.data.boxes.truths import Truth
+from featherbone.data.sets import Skipped
+from featherbone.errors import InputError
+from featherbone.train.box_matching import Found, WorkingPoint, best_point, confusion, match
+
+
+@dataclass(frozen=True)
+class BoxClassScore:
+    """One class: in how many images it is, how many boxes it has, and how well they are found (0 to 1).
+
+    ``ap`` and ``ap50`` are as in ``BoxEvaluation``, ``None`` if it has no box.
+    """
+
+    name: str
+    images: int
+    boxes: int
+    ap: float | None
+    ap50: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class BoxEvaluation:
+    """A detector on a set of images with boxes, by COCO's rules.
+
+    At most 100 answers count for an image and class. Crowds are neither found nor missed. ``None`` stands where there
+    is no box to be found.
+
+    Attributes:
+        ap: average precision, the mean over classes and over IoU 0.50, 0.55 ... 0.95.
+        ap50: at IoU 0.5.
+        ap75: at IoU 0.75.
+        small: ``ap`` of boxes of less than 32 x 32 pixels; COCO's own uses the area of an outline, if it knows one.
+        medium: of those up to 96 x 96.
+        large: of the rest.
+        recall: share of boxes that are found, the mean over classes and the same IoU.
+        classes: scores per class, in label order.
+        curves: ``(classes, 101)`` precision at IoU 0.5 where recall is 0, 0.01 ... 1; NaN if a class has no box.
+        best: where F1 is best.
+        confusion: counts ``(classes + 1, classes + 1)`` from the score of ``best`` on, at IoU 0.5; row true, column
+            predicted. The last row is what is nothing, the last column what was not found.
+        images: how many there are.
+        skipped: files that could not be read.
+    """
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    small: float | None
+    medium: float | None
+    large: float | None
+    recall: float | None
+    classes: tuple[BoxClassScore, ...]
+    curves: np.ndarray
+    best: WorkingPoint
+    confusion: np.ndarray
+    images: int
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def curve(self) -> np.ndarray:
+        """The mean of the curves of all classes that have boxes, ``(101,)``."""
+        known = ~np.isnan(self.curves[:, 0])
+        return self.curves[known].mean(0) if known.any() else np.full(self.curves.shape[1], np.nan)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        numbers = ("ap", "ap50", "ap75", "small", "medium", "large", "recall", "images")
+        return {name: getattr(self, name) for name in numbers} | {
+            "classes": [vars(score) for score in self.classes],
+            "curves": [None if np.isnan(curve[0]) else curve.tolist() for curve in self.curves],
+            "best": vars(self.best),
+            "confusion": self.confusion.tolist(),
+            "skipped": [vars(file) for file in self.skipped],
+        }
+
+
+def score_boxes(
+    found: Sequence[Found], truths: Sequence[Truth], classes: Sequence[str], *, skipped: tuple[Skipped, ...] = ()
+) -> BoxEvaluation:
+    """Return how well the boxes of images were found.
+
+    Args:
+        found: what a detector says of every image.
+        truths: what is to be found in it, in the same pixels.
+        classes: names, in label order.
+        skipped: files that were left out before, to be carried into the result.
+
+    Raises:
+        InputError: if there is not one answer for each image, or no image at all.
+    """
+    if len(found) != len(truths) or not truths:
+        raise InputError(f"{len(found)} answers for {len(truths)} images are not allowed: one each, for one or more")
+    found = [one.in_order() for one in found]
+    precision, recall = _accumulated(found, truths, len(classes))
+    matchings = [match(one, truth) for one, truth in zip(found, truths, strict=True)]
+    best = best_point(found, truths, matchings)
+    counted = [truth.labels[~truth.crowd] for truth in truths]
+    boxes = np.bincount(np.concatenate(counted), minlength=len(classes))
+    images = np.bincount(np.concatenate([np.unique(labels) for labels in counted]), minlength=len(classes))
+    return BoxEvaluation(
+        ap=_mean(precision[..., 0]),
+        ap50=_mean(precision[0, ..., 0]),
+        ap75=_mean(precision[5, ..., 0]),
+        small=_mean(precision[..., 1]),
+        medium=_mean(precision[..., 2]),
+        large=_mean(precision[..., 3]),
+        recall=_mean(recall),
+        classes=tuple(
+            BoxClassScore(
+                name, int(images[k]), int(boxes[k]), _mean(precision[:, :, k, 0]), _mean(precision[0, :, k, 0])
+            )
+            for k, name in enumerate(classes)
+        ),
+        curves=np.where(precision[0, :, :, 0] < 0, np.nan, precision[0, :, :, 0]).T,
+        best=best,
+        confusion=confusion(found, truths, best.score, len(classes)),
+        images=len(truths),
+        skipped=skipped,
+    )
+
+
+def _accumulated(found: Sequence[Found], truths: Sequence[Truth], classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision (IoU 10, recall 101, class, area 4) and recall (IoU 10, class), -1 where there is no box."""
+    # their own COCO.loadRes fails where there is no answer: so answers become a data set, too
+    answers = _as_coco(
+        classes,
+        [(one.boxes, one.labels, [{"score": float(score)} for score in one.scores]) for one in found],
+    )
+    known = _as_coco(
+        classes,
+        [(truth.boxes, truth.labels, [{"iscrowd": int(crowd)} for crowd in truth.crowd]) for truth in truths],
+    )
+    rating = COCOeval_faster(known, answers, "bbox")
+    rating.evaluate()
+    rating.accumulate()
+    # the last of COCO's limits on answers: 100
+    return rating.eval["precision"][..., -1], rating.eval["recall"][:, :, 0, -1]
+
+
+def _as_coco(classes: int, images: Sequence[tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]]) -> COCO:
+    annotations: list[dict[str, Any]] = []
+    for place, (boxes, labels, more) in enumerate(images):
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+        sides = corners[:, 2:] - corners[:, :2]
+        rows = np.concatenate([corners[:, :2], sides], 1).tolist()
+        for box, label, known in zip(rows, labels.tolist(), more, strict=True):
+            row = {"id": len(annotations) + 1, "image_id": place + 1, "category_id": label + 1, "bbox": box}
+            annotations.append({"iscrowd": 0, **row, "area": box[2] * box[3], **known})
+    return COCO(
+        {
+            "images": [{"id": place + 1} for place in range(len(images))],
+            "annotations": annotations,
+            "categories": [{"id": label + 1, "name": str(label)} for label in range(classes)],
+        }
+    )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[values > -1]
+    return float(known.mean()) if known.size else None

@@ -1,0 +1,110 @@
+"""Detection: its loss, and what is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from featherbone.data import Preprocess
+from featherbone.data.boxes.augment import evaluation_boxes, training_boxes
+from featherbone.data.boxes.loading import BoxTargets, box_loader, drawn_side, rescaled
+from featherbone.data.boxes.truths import BoxData, BoxSet
+from featherbone.data.loading import EpochBatches
+from featherbone.detect.assignment import Truths
+from featherbone.detect.detector import Detector
+from featherbone.detect.losses import detection_loss
+from featherbone.train.box_watching import BoxWatch
+from featherbone.train.detections import found_in
+from featherbone.train.processes import Processes
+from featherbone.train.recipe import Recipe
+from featherbone.train.task import Job, Task
+
+Batch = tuple[Tensor, BoxTargets]  # images (B, C, size, size), what is in them
+
+
+class Detect(Task):
+    """Train a detector.
+
+    Args:
+        model: the detector.
+        recipe: all choices.
+        classes: names, in label order.
+        train: the images that are learned from.
+        batches: which of them each step reads.
+        val: the images that are held out.
+    """
+
+    scores: ClassVar[Mapping[str, str]] = {"ap": "val_ap", "ap50": "val_ap50", "ap75": "val_ap75"}
+    headline: ClassVar[str] = "AP"
+
+    def __init__(
+        self,
+        model: Detector,
+        recipe: Recipe,
+        classes: Sequence[str],
+        train: BoxSet,
+        batches: EpochBatches,
+        val: BoxSet,
+    ) -> None:
+        super().__init__(model, recipe, train, batches)
+        self._head = (model.head,)  # a tuple, so that its weights are not counted twice
+        self.watch = BoxWatch(val, classes)
+        self._raw: Callable[[Tensor], list[Tensor]] = torch.compile(model.raw) if recipe.compile else model.raw
+
+    def losses(self, batch: Batch, batch_idx: int) -> Tensor:
+        recipe = self.recipe
+        images, targets = batch
+        if recipe.multi_scale:
+            drawn = {"seed": recipe.seed, "epoch": self.current_epoch, "batch": batch_idx}
+            images, targets = rescaled(images, targets, drawn_side(recipe.size, recipe.multi_scale, **drawn))
+        return self._losses(self._raw(images.to(memory_format=self.order)), images, targets)
+
+    def on_validation_epoch_start(self) -> None:
+        self.watch.reset()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        images, targets = batch
+        result = self.result
+        assert isinstance(result, Detector)
+        raw = result.raw(images.to(memory_format=self.order))
+        losses = self._losses(raw, images, targets)
+        self.val_loss(losses.mean(), len(losses))
+        output = result.head.decode(raw, (images.shape[-2], images.shape[-1]))
+        self.watch.update(found_in(output, targets, images.shape[-1]), targets.places)
+        self.log("val_loss", self.val_loss, on_step=False, on_epoch=True, batch_size=len(images))
+
+    def on_validation_epoch_end(self) -> None:
+        reached = self.watch.compute()
+        self.log_dict({"val_ap": reached.ap or 0.0, "val_ap50": reached.ap50 or 0.0, "val_ap75": reached.ap75 or 0.0})
+
+    def _losses(self, raw: list[Tensor], images: Tensor, targets: BoxTargets) -> Tensor:
+        truths = Truths(*targets[:3])
+        size = (images.shape[-2], images.shape[-1])
+        return detection_loss(self._head[0], raw, truths, size, box_loss=self.recipe.box_loss)
+
+
+def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Recipe, team: Processes) -> Job:
+    """Return the task and the batches of a recipe, for this one of several processes."""
+    batches = partial(
+        box_loader,
+        channels=data.channels,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers or 0,
+        seed=recipe.seed,
+        rank=team.rank,
+        world=team.world,
+    )
+    augmented = training_boxes(
+        preprocess,
+        mosaic=recipe.mosaic,
+        scale=(1 - recipe.zoom, 1 + recipe.zoom),
+        flip=recipe.flip,
+        jitter=recipe.jitter,
+    )
+    train = batches(data.train, augmented, shuffle=True)
+    val = batches(data.val, evaluation_boxes(preprocess))
+    return Job(Detect(model, recipe, data.classes, data.train, train.order, data.val), train, val)

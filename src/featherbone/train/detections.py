@@ -1,0 +1,214 @@
+"""What a detector finds in images, in their own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from featherbone.data import Preprocess
+from featherbone.data.boxes.augment import evaluation_boxes, letterboxing
+from featherbone.data.boxes.loading import BoxTargets, box_loader
+from featherbone.data.boxes.truths import BoxSet
+from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data.letterbox import Placement
+from featherbone.data.loading import evaluation_transform
+from featherbone.data.looking import shown
+from featherbone.data.progress import watched
+from featherbone.data.reading import image_mode
+from featherbone.data.sets import Skipped, Source
+from featherbone.detect.answers import Boxes, answers
+from featherbone.train.box_matching import Found
+from featherbone.train.box_scores import BoxEvaluation, score_boxes
+
+SURE = 0.25  # score from which a box is shown to people
+ANY = 0.001  # from which it counts in average precision, which reads the doubtful ones, too
+IOU = 0.6  # of two boxes of a class that overlap more, the better one stays
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in an image, the surest first.
+
+    Attributes:
+        image: its path, or what else it is known by.
+        size: width and height of the upright image, in pixels.
+        found: boxes, scores and labels.
+        classes: names, in label order.
+    """
+
+    image: str
+    size: tuple[int, int]
+    found: Found
+    classes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; boxes are x1, y1, x2, y2 in pixels of the upright image."""
+        found = zip(self.found.boxes.tolist(), self.found.scores.tolist(), self.found.labels.tolist(), strict=True)
+        boxes = [
+            {"class": self.classes[label], "score": round(score, 6), "box": [round(edge, 2) for edge in box]}
+            for box, score, label in found
+        ]
+        return {"image": self.image, "width": self.size[0], "height": self.size[1], "boxes": boxes}
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorOutputs:
+    """What a detector says of every image of a set with boxes.
+
+    Attributes:
+        images: the set.
+        classes: names, in label order.
+        found: what it found in every image.
+    """
+
+    images: BoxSet
+    classes: tuple[str, ...]
+    found: tuple[Found, ...]
+
+    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> BoxEvaluation:
+        """Return the scores; ``skipped``, files that were left out before, is carried along."""
+        return score_boxes(self.found, self.images.truths, self.classes, skipped=skipped)
+
+
+@torch.inference_mode()
+def detector_outputs(
+    model: nn.Module,
+    images: BoxSet,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    score: float = ANY,
+    iou: float = IOU,
+    most: int = 100,
+    batch_size: int = 16,
+    quiet: bool = False,
+) -> DetectorOutputs:
+    """Return what a detector in evaluation mode finds in every image of a set.
+
+    Args:
+        model: ``(B, C, size, size)`` to ``(B, N, 4 + len(classes))``: boxes in pixels of the input, then probabilities.
+        images: labels index ``classes``.
+        preprocess: how an image becomes an input; its ``fit`` must be "letterbox".
+        classes: names in the order of the outputs.
+        score: the least that is kept.
+        iou: of two boxes of a class that overlap more, the better one is kept.
+        most: boxes per image that are kept.
+        batch_size: images at a time.
+        quiet: show no progress bar.
+
+    Raises:
+        InputError: if an image cannot be read, or ``preprocess`` crops.
+    """
+    model.eval()
+    transform = evaluation_boxes(preprocess)
+    batches = box_loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
+    found: list[Found] = []
+    with without_pillows_warnings():
+        for inputs, targets in watched(batches, "evaluating", total=len(batches), quiet=quiet):
+            found += found_in(model(inputs), targets, preprocess.size, score=score, iou=iou, most=most)
+    return DetectorOutputs(images, tuple(classes), tuple(found))
+
+
+@torch.inference_mode()
+def detect_images(
+    model: nn.Module,
+    sources: Iterable[Source],
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    score: float = SURE,
+    iou: float = IOU,
+    most: int = 100,
+    quiet: bool = False,
+) -> tuple[list[Detections], list[Skipped]]:
+    """Return what a detector finds in images, and the files that could not be read.
+
+    Args:
+        model: as for ``detector_outputs``.
+        sources: image files, or arrays ``(H, W)`` or ``(H, W, 3)`` of uint8.
+        preprocess: how an image becomes an input; its ``fit`` must be "letterbox".
+        classes: names in the order of the outputs.
+        score: the least that is shown.
+        iou: of two boxes of a class that overlap more, the better one is shown.
+        most: boxes per image that are shown.
+        quiet: show no progress bar.
+
+    Raises:
+        InputError: if ``preprocess`` crops.
+    """
+    letterboxing(preprocess)
+    detections: list[Detections] = []
+    skipped: list[Skipped] = []
+    images = list(sources)
+    for number, source in enumerate(watched(images, "detecting", total=len(images), quiet=quiet)):
+        name = str(source) if isinstance(source, Path) else shown(source, "", number)
+        try:
+            with without_pillows_warnings():
+                image = read_image(source, image_mode(preprocess.channels))
+        except UnreadableImageError as error:
+            skipped.append(Skipped(name, str(error)))
+            continue
+        detections.append(detect_image(model, image, preprocess, classes, name=name, score=score, iou=iou, most=most))
+    return detections, skipped
+
+
+@torch.inference_mode()
+def detect_image(
+    model: nn.Module,
+    image: Image.Image,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    *,
+    name: str = "",
+    score: float = SURE,
+    iou: float = IOU,
+    most: int = 100,
+) -> Detections:
+    """Return what a detector in evaluation mode finds in one image, such as a frame of a video.
+
+    Args:
+        model: as for ``detector_outputs``.
+        image: upright, of mode "L" or "RGB", as the network has one or three channels.
+        preprocess: as for ``detect_images``, and so are the rest.
+        classes: names in the order of the outputs.
+        name: what the image is known by.
+        score: the least that is shown.
+        iou: of two boxes of a class that overlap more, the better one is shown.
+        most: boxes that are shown.
+
+    Raises:
+        InputError: if ``preprocess`` crops.
+    """
+    model.eval()
+    inputs = evaluation_transform(letterboxing(preprocess))(image)[None]
+    best = answers(model(inputs), score=score, iou=iou, most=most)[0]
+    placement = Placement.letterbox(image.size, preprocess.size)
+    return Detections(name, image.size, _in_image(best, placement), tuple(classes))
+
+
+def found_in(
+    output: Tensor, targets: BoxTargets, side: int, *, score: float = ANY, iou: float = IOU, most: int = 100
+) -> list[Found]:
+    """Return what a detector found in each image of a letterboxed batch, in pixels of the upright image.
+
+    Args:
+        output: ``(B, N, 4 + classes)``.
+        targets: of the batch.
+        side: of the input, in pixels.
+        score: the least that is kept.
+        iou: of two boxes of a class that overlap more, the better one is kept.
+        most: boxes per image that are kept.
+    """
+    placements = [Placement.letterbox((width, height), side) for width, height in targets.sizes.tolist()]
+    best = answers(output, score=score, iou=iou, most=most)
+    return [_in_image(one, placement) for one, placement in zip(best, placements, strict=True)]
+
+
+def _in_image(best: Boxes, placement: Placement) -> Found:
+    return Found(placement.back(best.boxes.cpu().numpy()), best.scores.cpu().numpy(), best.labels.cpu().numpy())

@@ -1,0 +1,160 @@
+"""What all tasks share: seeds, freezing, averaged weights, the optimiser, the schedule, a loss that is watched."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics import MeanMetric
+
+from featherbone.data.loading import EpochBatches, Loader, mixed_seed
+from featherbone.data.looking import shown
+from featherbone.data.sets import Source
+from featherbone.errors import InputError, some
+from featherbone.train.compute import memory_format
+from featherbone.train.optimizer import optimizer_for, parts, share_of_lr, trunk
+from featherbone.train.recipe import Recipe
+
+
+class Learnt(Protocol):
+    """A set of images that is learned from."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The images."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task and its batches: to learn from, and held out."""
+
+    task: Task
+    train: Loader
+    val: Loader
+
+
+class Task(L.LightningModule):
+    """Train ``model`` on batches as the recipe says.
+
+    A step depends on the seed, its epoch and its number alone, and the sums of an epoch travel in the checkpoint: so a
+    run that is resumed anywhere ends as the undisturbed one.
+
+    Attributes:
+        scores: what is measured on the held-out images: names in a result, and in the history. The first one counts.
+        headline: what people call the first one.
+
+    Args:
+        model: the network.
+        recipe: all choices.
+        train: the images that are learned from.
+        batches: which of them each step reads.
+    """
+
+    scores: ClassVar[Mapping[str, str]]
+    headline: ClassVar[str]
+
+    def __init__(self, model: nn.Module, recipe: Recipe, train: Learnt, batches: EpochBatches) -> None:
+        super().__init__()
+        self.recipe, self.train_set, self.batches = recipe, train, batches
+        self.order = memory_format(bool(recipe.channels_last))
+        self.model = model.to(memory_format=self.order)
+        self.average = averaged(model, recipe.averaging) if recipe.averaging else None
+        self.train_loss, self.val_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
+        self.train_loss.persistent(True)  # noqa: FBT003 - torchmetrics' own signature
+        self._last: tuple[Tensor, int] | None = None
+
+    @abstractmethod
+    def losses(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return one loss an image, ``(B,)``."""
+
+    @property
+    def watched(self) -> str:
+        """The column of the history that says which epoch is the best."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that is evaluated and kept."""
+        return self.average.module if self.average is not None else self.model
+
+    def on_train_epoch_start(self) -> None:
+        self.train_loss.reset()  # its sums travel in the checkpoint of the epoch before
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(mixed_seed(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
+        self._freeze()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        losses = self.losses(batch, batch_idx)
+        self.check_finite()
+        self._last = (losses.detach(), batch_idx)
+        self.train_loss(losses.detach().mean(), len(losses))
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(losses))
+        # processes average their gradients: so every image of the whole batch weighs the same
+        return losses.sum() * (self.trainer.world_size / self.batches.size(batch_idx))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:  # here, since a checkpoint may follow
+            self.average.update_parameters(self.model)
+
+    def check_finite(self) -> None:
+        """Look at the step before, whose result a GPU has had time to give.
+
+        Raises:
+            InputError: if its loss is not finite.
+        """
+        if self._last is None:
+            return
+        losses, batch_idx = self._last
+        self._last = None
+        if not bool(losses.isfinite().all()):
+            # batch norm lets one image spoil all: the whole batch is named
+            read = [place for _, place in self.batches.places(batch_idx)]
+            names = [shown(self.train_set.sources[place], self.recipe.data, place) for place in read]
+            raise InputError(
+                f"the loss became {float(losses.sum())} in epoch {self.current_epoch + 1}, in batch {batch_idx + 1} "
+                f"({some(names, 3)}): look at these images, lower lr (now {self.recipe.lr:g}) or use precision f32"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        self.check_finite()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = optimizer_for(self.model, self.recipe)
+        # not Lightning's own count, which opens the loader before it knows where a checkpoint left it
+        steps = len(self.batches) * self.recipe.epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share_of_lr(self.recipe, step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _freeze(self) -> None:
+        """Let what is frozen in this epoch keep its weights and statistics."""
+        first = self.current_epoch < self.recipe.head_first
+        if not self.recipe.freeze and not self.recipe.head_first:
+            return
+        for part in trunk(self.model):
+            part.requires_grad_(not first).train(not first)
+        for part in parts(self.model, self.recipe.freeze):
+            part.requires_grad_(requires_grad=False).eval()
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a running average of a network's weights and statistics, which forgets its beginning faster at first."""
+
+    def update(averages: Any, current: Any, steps: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + float(steps)) / (10 + float(steps)))
+        for average, now in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(now.to(average.dtype), share)
+            else:
+                average.copy_(now)
+
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    return average.requires_grad_(requires_grad=False)

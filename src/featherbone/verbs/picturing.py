@@ -1,0 +1,19 @@
+"""An image of a data set as a small picture in a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data.sets import Source
+from featherbone.report.run_page import SIDE, thumbnail
+
+
+def picture(source: Source, side: int = SIDE) -> dict[str, Any]:
+    """Return an image as a ``data:`` address, ``side`` pixels wide or high, and its size; or why there is none."""
+    try:
+        with without_pillows_warnings():
+            image = read_image(source)
+    except UnreadableImageError as error:
+        return {"unreadable": str(error)}
+    return {"picture": thumbnail(image, side), "size": image.size}

@@ -1,0 +1,157 @@
+"""What the page of a detector's run says of the held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featherbone.data.boxes.truths import Truth
+from featherbone.data.looking import shown
+from featherbone.train.box_matching import Found, Matching, confusion, match
+from featherbone.train.box_scores import BoxEvaluation
+from featherbone.train.detections import DetectorOutputs
+from featherbone.verbs.picturing import picture
+
+_PICTURED = 24  # images with a picture
+_SIDE = 360  # its pixels: boxes are to be seen in it
+_NAMED = 2000  # images with a name
+_FULL = 100  # classes whose curves are kept in full
+_SCORES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall")
+
+
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """An image, what is trusted of what was found in it, and what that found.
+
+    Attributes:
+        place: in the set.
+        sure: what is trusted.
+        truth: what is there.
+        matching: of both.
+    """
+
+    place: int
+    sure: Found
+    truth: Truth
+    matching: Matching
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which of the trusted answers found a box, ``(K,)``."""
+        return self.matching.taken >= 0
+
+    @property
+    def false(self) -> np.ndarray:
+        """Which found none, ``(K,)``."""
+        return ~self.right & ~self.matching.excused
+
+    @property
+    def found(self) -> np.ndarray:
+        """Which of the boxes were found, ``(N,)``."""
+        found = np.zeros(len(self.truth.labels), bool)
+        found[self.matching.taken[self.right]] = True
+        return found
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Which should have been, ``(N,)``."""
+        return ~self.found & ~self.truth.crowd
+
+    @property
+    def faults(self) -> int:
+        """How many answers are false and boxes missed."""
+        return int(self.false.sum() + self.missed.sum())
+
+
+def boxes_seen(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
+    """Return plain values: scores, curves, confusion, the worst images; they are named relative to ``root``."""
+    evaluation = outputs.evaluation()
+    score, classes = evaluation.best.score, len(outputs.classes)
+    looked = [
+        _Looked(place, sure := found.in_order().above(score), truth, match(sure, truth))
+        for place, (found, truth) in enumerate(zip(outputs.found, outputs.images.truths, strict=True))
+    ]
+    worst = sorted((one for one in looked if one.faults), key=lambda one: -one.faults)
+    return {
+        "images": len(outputs.images),
+        "scores": {name: getattr(evaluation, name) for name in _SCORES},
+        "best": vars(evaluation.best),
+        "classes": [[s.images, s.boxes, s.ap, s.ap50] for s in evaluation.classes],
+        "confusion": _cells(evaluation.confusion),
+        "curves": _curves(evaluation),
+        "trusted": _trusted(outputs, score),
+        "faulty": len(worst),
+        "worst": [
+            _told(one, outputs, root, classes, pictured=number < _PICTURED) for number, one in enumerate(worst[:_NAMED])
+        ],
+    }
+
+
+def _cells(counts: np.ndarray) -> list[list[int]]:
+    """Return row, column and count of what is not zero."""
+    return [[*cell, int(counts[tuple(cell)])] for cell in np.argwhere(counts).tolist()]
+
+
+def _curves(evaluation: BoxEvaluation) -> dict[str, Any]:
+    """Return precision where recall is 0 ... 1, of every class and on average; of many classes at fewer places."""
+    step = 1 if len(evaluation.classes) <= _FULL else 10
+    recalls = np.linspace(0, 1, evaluation.curves.shape[1])[::step]
+    mean, *each = (
+        None if np.isnan(curve[0]) else curve[::step].round(4).tolist()
+        for curve in (evaluation.curve, *evaluation.curves)
+    )
+    return {"recalls": recalls.round(4).tolist(), "mean": mean, "curves": each}
+
+
+def _trusted(outputs: DetectorOutputs, best: float) -> dict[str, Any]:
+    """Return precision, recall and F1 of all classes together, for the scores from which answers are trusted."""
+    truths = outputs.images.truths
+    boxes = sum(int((~truth.crowd).sum()) for truth in truths)
+    found = [one.in_order() for one in outputs.found]
+    matchings = [match(one, truth) for one, truth in zip(found, truths, strict=True)]
+    said = np.concatenate([one.scores[~m.excused] for one, m in zip(found, matchings, strict=True)])
+    hits = np.concatenate([one.scores[m.taken >= 0] for one, m in zip(found, matchings, strict=True)])
+    scores = np.unique([*np.linspace(0, 1, 101).round(2), best])
+    answers, right = (len(values) - np.sort(values).searchsorted(scores) for values in (said, hits))
+    rows = [
+        [n / of if of else None for n, of in ((r, a), (r, boxes), (2 * r, a + boxes))]
+        for a, r in zip(answers.tolist(), right.tolist(), strict=True)
+    ]
+    return {"scores": scores.tolist(), "rows": rows}
+
+
+def _told(one: _Looked, outputs: DetectorOutputs, root: str, classes: int, *, pictured: bool) -> dict[str, Any]:
+    """Return what is said of an image, and with a picture its boxes, too."""
+    source = outputs.images.sources[one.place]
+    told = {
+        "image": shown(source, root, one.place),
+        "missed": int(one.missed.sum()),
+        "imagined": int(one.false.sum()),
+        "right": int(one.right.sum()),
+        "cells": [cell[:2] for cell in _cells(confusion([one.sure], [one.truth], 0.0, classes))],
+    }
+    if not pictured:
+        return told
+    return told | picture(source, _SIDE) | {"boxes": _boxes(one)}
+
+
+def _boxes(one: _Looked) -> list[list[Any]]:
+    """Return kind, label, score, left, top, width and height of every box."""
+    answers = (("right", one.right), ("false", one.false))
+    truths = (("missed", one.missed), ("true", one.found))
+    return [
+        *(
+            _row(kind, one.sure, i, float(one.sure.scores[i]))
+            for kind, those in answers
+            for i in np.flatnonzero(those).tolist()
+        ),
+        *(_row(kind, one.truth, i, None) for kind, those in truths for i in np.flatnonzero(those).tolist()),
+    ]
+
+
+def _row(kind: str, those: Found | Truth, i: int, score: float | None) -> list[Any]:
+    x1, y1, x2, y2 = (round(float(edge), 1) for edge in those.boxes[i])
+    sides = (round(x2 - x1, 1), round(y2 - y1, 1))
+    return [kind, int(those.labels[i]), score and round(score, 4), x1, y1, *sides]

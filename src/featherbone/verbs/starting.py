@@ -1,0 +1,245 @@
+"""The network that a run begins with: a row fitted to its data, fresh or from trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from featherbone.data import Preprocess
+from featherbone.detect.anchors import Anchors, cluster_anchors
+from featherbone.detect.detector import Detector, reset_classes, with_backbone
+from featherbone.detect.necks import NeckSpec, neck_spec
+from featherbone.detect.spec import DetectorSpec, Kind
+from featherbone.errors import InputError
+from featherbone.models import spec, stem_stride_for
+from featherbone.spec import Backbone, Spec, reset_head
+from featherbone.train import Recipe
+from featherbone.verbs.folder import START, AnyPath, describe
+from featherbone.weights import Network, load, load_any, read_header, row_from_dict
+
+if TYPE_CHECKING:
+    from featherbone.data.boxes.truths import BoxData
+    from featherbone.data.sets import ImageData
+
+DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
+DEFAULT_NECK = "efm"
+DEFAULT_HEAD: Kind = "anchors"
+GIVEN_TEACHER = "a module"  # in a recipe: the teacher has no name, and is given again to resume
+_PER_SCALE = 3  # anchors, as YOLOv3 has them
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What network was asked for.
+
+    Attributes:
+        model: a name or a row; ``None`` for that of ``weights``, or the default.
+        weights: a run or weight file to start from.
+        neck: of a detector: a name or a row; ``None`` for that of ``weights``, or the default.
+        head: of a detector, likewise.
+    """
+
+    model: str | Spec | None = None
+    weights: AnyPath | None = None
+    neck: str | NeckSpec | None = None
+    head: Kind | None = None
+
+    @property
+    def named(self) -> Spec | None:
+        """The row that was asked for by its name, or as it is.
+
+        Raises:
+            InputError: if there is no such network.
+        """
+        return spec(self.model) if isinstance(self.model, str) else self.model
+
+    @property
+    def wanted_neck(self) -> NeckSpec | None:
+        """The neck's row that was asked for.
+
+        Raises:
+            InputError: if there is no such neck.
+        """
+        return neck_spec(self.neck) if isinstance(self.neck, str) else self.neck
+
+    def check(self) -> None:
+        """Refuse what cannot be before the data is read.
+
+        Raises:
+            InputError: if there is no such network, neck, head or weight file.
+        """
+        _ = self.named, self.wanted_neck
+        if self.head not in (None, "anchors", "free"):
+            raise InputError(f"head={self.head!r} is not allowed: anchors or free")
+        if self.weights is not None:
+            read_header(self.weights)
+
+
+def classifier(asked: Asked, images: ImageData, size: int, seed: int) -> tuple[Spec, Backbone | None]:
+    """Return the row of a classifier for a data set, and the network if it starts from weights.
+
+    Raises:
+        InputError: if something was asked for that a classifier has not, or the weights are of another network.
+    """
+    if asked.neck is not None or asked.head is not None:
+        raise InputError(f"neck and head are those of a detector, but {images.name} has classes only: leave them out")
+    if asked.weights is None:
+        row = asked.named or spec(DEFAULT_MODEL)
+        # a row with another stem than the published one was made so on purpose
+        stride = stem_stride_for(size) if row.stem_stride == Spec.stem_stride else row.stem_stride
+        row = replace(row, num_classes=len(images.classes), in_chans=images.channels, stem_stride=stride)
+        return row, None
+    start = load(asked.weights)
+    _require_same(asked, start.spec)
+    torch.manual_seed(seed)
+    if read_header(asked.weights).classes != images.classes:
+        start = reset_head(start, len(images.classes))
+    return start.spec, start
+
+
+def detector(asked: Asked, images: BoxData, size: int, seed: int) -> tuple[DetectorSpec, Detector | None]:
+    """Return the row of a detector for a data set, and the network if it starts from weights: its own or a backbone's.
+
+    Raises:
+        InputError: if the weights are of another network.
+    """
+    start = load_any(asked.weights) if asked.weights is not None else None
+    torch.manual_seed(seed)
+    if isinstance(start, Detector):
+        _require_same(asked, start.spec.backbone)
+        if asked.wanted_neck not in (None, start.spec.neck) or asked.head not in (None, start.spec.head):
+            raise InputError(f"weights={asked.weights} are those of a detector with another neck or head: leave it out")
+        if read_header(asked.weights or "").classes != images.classes:
+            start = reset_classes(start, len(images.classes))
+        return start.spec, start
+    if start is None:
+        backbone = replace(asked.named or spec(DEFAULT_DETECTOR), in_chans=images.channels)
+    else:
+        backbone = _require_same(asked, start.spec)
+    neck = asked.wanted_neck or neck_spec(DEFAULT_NECK)
+    head = asked.head or DEFAULT_HEAD
+    row = DetectorSpec(
+        backbone=backbone,
+        neck=neck,
+        head=head,
+        num_classes=len(images.classes),
+        anchors=_anchors(images, size, len(neck.widths), seed) if head == "anchors" else (),
+    )
+    return row, with_backbone(row.build(), start) if start else None
+
+
+def _require_same(asked: Asked, own: Spec) -> Spec:
+    """Return the row of given weights.
+
+    Raises:
+        InputError: if another one was asked for.
+    """
+    if asked.named is not None:
+        same = replace(asked.named, num_classes=own.num_classes, in_chans=own.in_chans, stem_stride=own.stem_stride)
+        if same != own:
+            raise InputError(
+                f"weights={asked.weights} are those of another network than model={asked.model}: leave model out"
+            )
+    return own
+
+
+def _anchors(images: BoxData, size: int, scales: int, seed: int) -> Anchors:
+    """Return the anchors that suit the boxes to learn from, in pixels of an input of ``size``."""
+    from featherbone.data.boxes.fitting import seen_upright
+
+    sides = []
+    for source, truth in zip(images.train.sources, images.train.truths, strict=True):
+        seen = seen_upright(source)
+        corners = torch.from_numpy(truth.boxes[~truth.crowd])
+        sides.append((corners[:, 2:] - corners[:, :2]) * (size / max(seen.width, seen.height)))
+    return cluster_anchors(torch.cat(sides), scales, _PER_SCALE, seed)
+
+
+def build(recipe: Recipe) -> Network:
+    """Return the recipe's network, its weights decided by the seed.
+
+    Raises:
+        InputError: if the input is smaller than the network's stride, or no multiple of a detector's.
+    """
+    torch.manual_seed(recipe.seed)
+    return fitting(row_from_dict(recipe.model).build(), recipe.size)
+
+
+def fitting(model: Network, size: int) -> Network:
+    """Return a network once it is known to read inputs of ``size`` pixels.
+
+    Raises:
+        InputError: if the input is smaller than the network's stride, or no multiple of a detector's.
+    """
+    if isinstance(model, Detector):
+        if size % model.multiple:
+            raise InputError(f"size={size} is not allowed for this detector: a multiple of {model.multiple}")
+    elif size < model.strides[-1]:
+        raise InputError(f"size={size} is too small for this network: {model.strides[-1]} pixels or more")
+    return model
+
+
+def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Network, Preprocess]:
+    """Return the network as a run begins, and how its images are prepared."""
+    if not (folder / START).exists():
+        model = build(recipe)
+        usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop)
+        return model, letterboxed(usual) if isinstance(model, Detector) else usual
+    known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, channels)
+    start = load_any(folder / START).train()
+    return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop)
+
+
+def preprocess_of(weights: AnyPath, size: int, *, boxes: bool) -> Preprocess | None:
+    """Return how the inputs of given weights are prepared, for inputs of another size; ``None`` if it is not known."""
+    known = read_header(weights).preprocess
+    if known is None:
+        return None
+    return letterboxed(known.resized(size)) if boxes else known.resized(size)
+
+
+def letterboxed(preprocess: Preprocess) -> Preprocess:
+    """Return the same preprocessing for whole images, of which no box is cut off."""
+    return replace(preprocess, fit="letterbox", crop=1.0)
+
+
+def teacher_of(recipe: Recipe, given: nn.Module | None, images: ImageData, preprocess: Preprocess) -> nn.Module | None:
+    """Return the teacher, for inputs that are prepared as the student's.
+
+    Raises:
+        InputError: if it is missing, or knows other classes.
+    """
+    if given is not None or not recipe.teacher:
+        return given
+    if recipe.teacher == GIVEN_TEACHER:
+        raise InputError("this run learns from a teacher that was given as a module: give it again, teacher=...")
+    header, own = describe(recipe.teacher)
+    if header.classes != images.classes:
+        raise InputError(
+            f"teacher={recipe.teacher} knows other classes than the data: {', '.join(header.classes[:5])} ..."
+        )
+    if own.channels != preprocess.channels or own.bgr != preprocess.bgr:
+        raise InputError(f"teacher={recipe.teacher} reads images of other channels than the student")
+    return _Renormalised(load(recipe.teacher), preprocess, own)
+
+
+class _Renormalised(nn.Module):
+    """A network for inputs that were normalised for another one."""
+
+    def __init__(self, model: nn.Module, given: Preprocess, wanted: Preprocess) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = torch.tensor(given.mean), torch.tensor(given.std)
+        own_mean, own_std = torch.tensor(wanted.mean), torch.tensor(wanted.std)
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", (std / own_std).view(-1, 1, 1))
+        self.register_buffer("shift", ((mean - own_mean) / own_std).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.model(x * self.scale + self.shift)
+        return answers

@@ -1,0 +1,52 @@
+"""The folder of a run is named after its data, whatever that is called."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import featherbone as fb
+from featherbone.verbs.preparing import new_folder
+from featherbone.verbs.starting import Asked
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("digits", "digits"),
+        ("/somewhere/photos/", "photos"),
+        ("sets/../my photos (1)", "my-photos-1"),
+        ("labels.csv", "labels.csv"),
+        ("hf:someone/some-set", "some-set"),
+        ("shards/a.tar", "a"),
+        ("shards/train-{000..099}.tar", "train"),
+        ("shards/{000..099}.tar", "shards"),
+        ("https://host/set/{train-{000..099},val-{000..004}}.tar?key=secret", "train-val"),
+        ("https://host/set/s-{0..9}.tar", "s"),
+        ("s3://bucket/set/", "set"),
+        ("\u0444\u043e\u0442\u043e", "\u0444\u043e\u0442\u043e"),
+        ("-rf 'it'; echo $HOME & \udcff\n\0", "rf-it-echo-HOME"),
+        ("\U0001f600", Path.cwd().name),
+        ("x" * 300, "x" * 40),
+        ("/", "data"),
+    ],
+)
+def test_names(data: str, name: str) -> None:
+    assert new_folder(None, data, Asked("peleenet")) == Path("runs") / f"{name}-peleenet-1"
+
+
+@given(st.text(min_size=1), st.sampled_from(["", "https://host/", "hf:", "/a/"]))
+def test_any_name_is_short_and_plain(data: str, before: str) -> None:
+    folder = new_folder(None, before + data, Asked())
+    assert folder.parent == Path("runs")
+    assert re.fullmatch(r"\w[\w.-]*", folder.name)
+    assert len(folder.name.encode()) <= 255
+
+
+def test_names_are_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new_folder(None, "digits", Asked(fb.spec("peleenet"))).name == "digits-peleenet-1"
+    (tmp_path / "runs" / "digits-peleenet-1").mkdir(parents=True)
+    assert new_folder(None, "digits", Asked(fb.spec("peleenet"))).name == "digits-peleenet-2"

@@ -1,0 +1,288 @@
+"""A detector's run: it learns, survives interruption to the bit, and is asked by the same verbs as a classifier's."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from boxes import QUICK_BOXES, SHAPES, draw_boxes
+from conftest import QUICK, draw_classes
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import featherbone as fb
+from featherbone.cli.app import app
+from featherbone.train.callbacks import History
+
+MODEL = "shufflenet_v2_x0_5"
+SHORT = {**QUICK_BOXES, "epochs": 3}
+# all that draws at random, and everything that a checkpoint has to hold
+VARIED = {**SHORT, "mosaic": 0.5, "zoom": 0.4, "jitter": 0.2, "multi_scale": 0.5, "workers": 2}
+
+
+def weights(run: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    return load_file(run / name)
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open(encoding="utf-8") as stream:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_boxes(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="module")
+def finder(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
+    """A detector that has learned to find the rectangles."""
+    out = tmp_path_factory.mktemp("finder") / "run"
+    return fb.train(shapes, MODEL, head="free", out=out, changes=QUICK_BOXES, quiet=True)
+
+
+def test_a_detector_learns_and_describes_itself(finder: fb.Run, shapes: Path) -> None:
+    assert finder.scores["ap50"] > 0.6
+    assert finder.classes == SHAPES
+    assert {path.name for path in finder.folder.iterdir()} == {
+        *("recipe.json", "data.json", "history.csv", "checkpoints", "tensorboard", "model.safetensors", "result.json"),
+        "run.html",
+    }
+    header = fb.read_header(finder.folder)
+    assert isinstance(header.spec, fb.DetectorSpec)
+    assert (header.spec.neck, header.spec.head) == (fb.neck_spec("efm"), "free")
+    assert header.classes == finder.classes
+    assert header.preprocess
+    assert (header.preprocess.fit, header.preprocess.size) == ("letterbox", 64)
+    rows = history(finder.folder)
+    assert len(rows) == QUICK_BOXES["epochs"]
+    assert [float(rows[-1][f"val_{name}"]) for name in finder.scores] == pytest.approx(
+        list(finder.scores.values()), abs=1e-6
+    )
+    told = finder.to_dict()
+    assert (told["test_ap50"], told["test_images"]) == (finder.scores["ap50"], 8)
+    assert [Path(path).parent for path in told["examples"]] == [shapes / "images"] * 8
+    json.dumps(told)
+
+
+def test_what_was_recorded_is_what_is_measured(finder: fb.Run, shapes: Path) -> None:
+    for data in (None, shapes):
+        result: Any = fb.evaluate(finder.folder, data, quiet=True)
+        reached = {"ap": result.ap, "ap50": result.ap50, "ap75": result.ap75}
+        assert reached == pytest.approx(dict(finder.scores), abs=1e-4)
+        assert result.images == 8
+    test: Any = fb.evaluate(finder.folder, part="test", quiet=True)
+    assert (test.images, test.ap50 > 0.4) == (6, True)
+    alone: Any = fb.evaluate(finder.folder, shapes / "test.json", quiet=True)
+    assert alone.to_dict() == test.to_dict()
+    with pytest.raises(fb.InputError, match="part='all' is not there"):
+        fb.evaluate(finder.folder, part="all", quiet=True)
+
+
+def test_a_detector_is_asked_on_the_command_line(finder: fb.Run, shapes: Path, tmp_path: Path) -> None:
+    def asked(*words: object) -> dict[str, Any]:
+        done = CliRunner().invoke(app, [*map(str, words), "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    measured = asked("evaluate", finder.folder, "--part", "test", "--out", tmp_path / "curve.png")
+    assert measured["images"] == 6
+    assert (tmp_path / "curve.png").exists()
+    assert Path(measured["confusion_picture"]).exists()
+    (tmp_path / "broken.png").touch()
+    images = [shapes / "images" / f"test-{i:02}.png" for i in range(5)]
+    said = asked(
+        "predict", finder.folder, *images, tmp_path / "broken.png", "--score", 0.2, "--out", tmp_path / "drawn"
+    )
+    truths = json.loads((shapes / "test.json").read_text())["annotations"]
+    hits = 0
+    for i, (path, one) in enumerate(zip(images, said["predictions"], strict=True)):
+        assert one["image"] == str(path)
+        with Image.open(path) as image, Image.open(one["picture"]) as drawn:
+            assert drawn.size == image.size == (one["width"], one["height"])
+            far = np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(image.convert("RGB"), int)).max()
+            assert (far > 100) == bool(one["boxes"])
+        scores = [box["score"] for box in one["boxes"]]
+        assert scores == sorted(scores, reverse=True)
+        assert min(scores, default=1) >= 0.2
+        for truth in (t for t in truths if t["image_id"] == i):
+            x, y, w, h = truth["bbox"]
+            middle = (x + w / 2, y + h / 2)
+            named = [b["box"] for b in one["boxes"] if b["class"] == SHAPES[truth["category_id"] - 1]]
+            hits += any(a < middle[0] < c and b < middle[1] < d for a, b, c, d in named)
+    assert hits / sum(t["image_id"] < 5 for t in truths) > 0.6
+    assert said["skipped"] == [{"path": str(tmp_path / "broken.png"), "reason": "the file is empty"}]
+    table = CliRunner().invoke(app, ["predict", str(finder.folder), str(images[0]), "--out", str(tmp_path / "drawn")])
+    assert (table.exit_code, "drawn in" in table.output) == (0, True)
+
+
+def test_a_detector_is_trained_on_the_command_line(shapes: Path, tmp_path: Path) -> None:
+    words = ["train", shapes, "--model", MODEL, "--neck", "fpn", "--epochs", 1, "--size", 64, "--batch-size", 8]
+    words += ["--precision", "f32", "--workers", 0, "--set", "channels_last=true", "--out", tmp_path / "run", "--quiet"]
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+    assert "held-out AP" in done.output
+    row: Any = fb.read_header(tmp_path / "run").spec
+    assert (row.neck, row.head) == (fb.neck_spec("fpn"), "anchors")
+    areas = [w * h for scale in row.anchors for w, h in scale]
+    assert areas == sorted(areas)
+    assert 10 < areas[0] ** 0.5 < areas[-1] ** 0.5 < 64  # the rectangles', in pixels of the input
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    return fb.train(shapes, MODEL, out=out, changes=VARIED, quiet=True)
+
+
+@pytest.mark.parametrize("moment", ["after an epoch", "in the middle of one"])
+def test_a_run_that_is_interrupted_ends_as_the_undisturbed_one(
+    undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    hook = "on_train_epoch_end" if moment == "after an epoch" else "on_train_batch_end"
+    before = getattr(History, hook)
+
+    def interrupted(self: History, trainer, *rest) -> None:  # type: ignore[no-untyped-def]
+        before(self, trainer, *rest)
+        if trainer.global_step == (6 if moment == "after an epoch" else 9):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(fb.InterruptedRunError):
+        patch.setattr(History, hook, interrupted)
+        fb.train(undisturbed.recipe.data, MODEL, out=run, changes=VARIED, quiet=True)
+    resumed = fb.resume(run, quiet=True)
+    assert same_weights(undisturbed.folder, run)
+    assert history(undisturbed.folder) == history(run)
+    assert resumed.scores == undisturbed.scores
+
+
+def test_workers_and_seeds(undisturbed: fb.Run, tmp_path: Path) -> None:
+    alone = fb.train(undisturbed.recipe.data, recipe=undisturbed.recipe, model=MODEL,
+                     out=tmp_path / "alone", changes={"workers": 0}, quiet=True)  # fmt: skip
+    assert same_weights(undisturbed.folder, alone.folder)
+    other = fb.train(undisturbed.recipe.data, MODEL, out=tmp_path / "other",
+                     changes={**VARIED, "workers": 0, "epochs": 1, "seed": 1}, quiet=True)  # fmt: skip
+    again = fb.train(undisturbed.recipe.data, MODEL, out=tmp_path / "again",
+                     changes={**VARIED, "workers": 0, "epochs": 1}, quiet=True)  # fmt: skip
+    assert not same_weights(other.folder, again.folder)
+
+
+def test_starting_from_a_backbone(shapes: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    fb.save(fb.create_model(MODEL, num_classes=5), tmp_path / "backbone.safetensors")
+    changes = {**SHORT, "epochs": 1, "freeze": ["backbone"], "averaging": 0.0}
+    run = fb.train(shapes, weights=tmp_path / "backbone.safetensors", out=tmp_path / "run", changes=changes, quiet=True)
+    given, trained = weights(tmp_path, "backbone.safetensors"), weights(run.folder)
+    kept = [name for name in trained if name.startswith("backbone.")]
+    assert len(kept) > 100
+    for name in kept:
+        assert torch.equal(trained[name], given[name.removeprefix("backbone.")]), name
+    begun = weights(run.folder, "start.safetensors")
+    assert any(not torch.equal(trained[name], begun[name]) for name in trained if name.startswith("neck."))
+    with pytest.raises(fb.InputError, match="those of another network than model=vovnet39"):
+        fb.train(shapes, "vovnet39", weights=tmp_path / "backbone.safetensors", out=tmp_path / "a", quiet=True)
+
+
+def test_starting_from_a_detector(finder: fb.Run, shapes: Path, tmp_path: Path) -> None:
+    changes = {**SHORT, "epochs": 1, "lr": 1e-6, "averaging": 0.0}
+    same = fb.train(shapes, weights=finder.folder, out=tmp_path / "same", changes=changes, quiet=True)
+    assert same.scores["ap50"] == pytest.approx(finder.scores["ap50"], abs=0.15)
+    assert same.recipe.model == finder.recipe.model
+    others = draw_boxes(tmp_path / "others", (("train", 8), ("val", 4)), ("a", "b"))
+    fewer = fb.train(others, weights=finder.folder, out=tmp_path / "fewer", changes=changes, quiet=True)
+    assert fewer.classes == ("a", "b")
+    begun, known = weights(fewer.folder, "start.safetensors"), weights(finder.folder)
+    assert all(torch.equal(begun[name], known[name]) for name in known if not name.startswith("head."))
+    with pytest.raises(fb.InputError, match="another neck or head: leave it out"):
+        fb.train(shapes, weights=finder.folder, head="anchors", out=tmp_path / "a", changes=changes, quiet=True)
+    with pytest.raises(fb.InputError, match="another neck or head: leave it out"):
+        fb.train(shapes, weights=finder.folder, neck="fpn", out=tmp_path / "a", changes=changes, quiet=True)
+
+
+def test_the_head_learns_first(shapes: Path, tmp_path: Path) -> None:
+    changes = {**SHORT, "epochs": 2, "averaging": 0.0, "head_first": 1, "patience": 1}
+    run = fb.train(shapes, MODEL, neck="fpn", out=tmp_path / "run", changes=changes, quiet=True)
+    assert run.scores["ap"] == max(round(float(row["val_ap"]), 6) for row in history(run.folder))
+    first, _ = sorted((run.folder / "checkpoints").glob("[0-9]*.ckpt"))
+    state = torch.load(first, weights_only=True)["state_dict"]
+    torch.manual_seed(run.recipe.seed)
+    fresh = fb.read_header(run.folder).spec.build().state_dict()
+    moved = {name for name in fresh if not torch.equal(fresh[name], state[f"model.{name}"])}
+    assert not [name for name in moved if name.startswith("backbone.")]
+    assert [name for name in moved if name.startswith("neck.")]
+    assert [name for name in moved if name.startswith("head.")]
+
+
+def test_what_cannot_be_trained(shapes: Path, finder: fb.Run, tmp_path: Path) -> None:
+    def refuses(said: str, data: Path = shapes, **options: Any) -> None:
+        with pytest.raises(fb.InputError, match=said):
+            fb.train(data, out=tmp_path / "run", quiet=True, **options)
+        assert not (tmp_path / "run" / "recipe.json").exists()
+
+    colours = draw_classes(tmp_path / "colours", count=3)
+    refuses("neck and head are those of a detector, but .*colours has classes only", colours, neck="efm")
+    refuses("neck and head are those of a detector", colours, head="free")
+    refuses("mosaic=0.5 is for detectors, but the data has classes only", colours, changes={"mosaic": 0.5})
+    refuses("is a detector|holds a detector", colours, weights=finder.folder, changes=QUICK)
+    refuses("mixup=0.2 is for classifiers, but the data has boxes", changes={"mixup": 0.2})
+    refuses("teacher='.*' is for classifiers, but the data has boxes", teacher=finder.folder)
+    refuses("teacher='a module' is for classifiers", teacher=torch.nn.Identity())
+    refuses("neck 'emf' is unknown.*efm", neck="emf")
+    refuses("head='boxes' is not allowed: anchors or free", head="boxes")
+    refuses("size=72 is not allowed for this detector: a multiple of 32", changes={**SHORT, "size": 72})
+    refuses("size=72 is not allowed for this detector", weights=finder.folder, changes={**SHORT, "size": 72})
+    refuses("freeze='backbon' is not allowed", changes={**SHORT, "freeze": ["backbon"]})
+    refuses("box_loss='ious' is not allowed", changes={"box_loss": "ious"})
+
+
+def test_what_a_detector_cannot_be_asked(finder: fb.Run, shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(fb.InputError, match="is no detection data set"):
+        fb.evaluate(finder.folder, draw_classes(tmp_path / "colours", count=2), quiet=True)
+    others = draw_boxes(tmp_path / "others", (("val", 2),), ("red", "x", "y"))
+    with pytest.raises(fb.InputError, match="is none of the known classes: blue, green, red"):
+        fb.evaluate(finder.folder, others, quiet=True)
+    with pytest.raises(fb.InputError, match=r"score=1.5 is not allowed: from 0 to 1"):
+        fb.predict(finder.folder, [shapes], score=1.5)
+    with pytest.raises(fb.InputError, match="holds a detector, not a classifier"):
+        fb.load(finder.folder)
+
+
+def test_other_boxes_are_other_data(shapes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "shapes"
+    shutil.copytree(shapes, data)
+    run = fb.train(data, MODEL, out=tmp_path / "run", changes={**SHORT, "epochs": 1}, quiet=True)
+    (run.folder / "result.json").unlink()
+    assert fb.resume(run.folder, quiet=True).scores == run.scores
+    (run.folder / "result.json").unlink()
+    content = json.loads((data / "train.json").read_text())
+    content["annotations"][0]["bbox"][2] += 1
+    (data / "train.json").write_text(json.dumps(content))
+    with pytest.raises(fb.InputError, match="not those that the run"):
+        fb.resume(run.folder, quiet=True)
+
+
+def test_a_handful_of_grey_images_is_enough(tmp_path: Path) -> None:
+    data = draw_boxes(tmp_path / "shapes", (("all", 4),), ("thing",))
+    for path in (data / "images").iterdir():
+        with Image.open(path) as image:
+            image.convert("L").save(path)
+    run = fb.train(data / "all.json", MODEL, out=tmp_path / "run", changes={**SHORT, "epochs": 1}, quiet=True)
+    assert fb.read_header(run.folder).spec.in_chans == 1
+    assert run.test_images == 1
+    found, _ = fb.predict(run.folder, run.examples, score=0.0, quiet=True)
+    assert np.isfinite(found[0].found.boxes).all()  # type: ignore[union-attr]
+    result: Any = fb.evaluate(run.folder, quiet=True)
+    assert (result.images, 0 <= result.ap <= 1) == (1, True)
