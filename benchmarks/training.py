@@ -1,7 +1,8 @@
 """Training steps as featherbone takes them by default beside the peers' defaults: ``python benchmarks/training.py``.
 
 For one network of each family: the peer's model (torchvision, timm, pytorchcv) trained as its own reference script does
-unasked, which is float32 with channels first; and ours, computed as a short measurement chose. Steps (forward, loss,
+unasked, which is float32 with channels first and plain SGD; and ours, computed as a short measurement chose, with the
+optimiser that ``train`` makes. Steps (forward, loss,
 backward, update) are taken in turns in one run; printed are medians, images a second, and times as fast.
 
     --networks   some of the names below, by comma; default: all
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 import featherbone as fb
 from featherbone.train.compute import CANDIDATES, Compute, fastest, memory_format
+from featherbone.train.optimizer import optimizer_for
 
 PAIRS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
     "densenet121": ("torchvision", torchvision.models.densenet121),
@@ -40,12 +42,13 @@ PAIRS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
 }
 
 
-def stepper(model: nn.Module, compute: Compute, images: Tensor, labels: Tensor) -> Callable[[], float]:
+def stepper(
+    model: nn.Module, compute: Compute, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer
+) -> Callable[[], float]:
     """Return a function that takes one training step and returns its seconds."""
     precision, channels_last = compute
     order = memory_format(channels_last)
     model.to(memory_format=order).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     device = images.device.type
 
     def step() -> float:
@@ -71,8 +74,10 @@ def compared(name: str, batch: int, size: int, steps: int, device: torch.device)
     torch.manual_seed(0)
     ours = fb.create_model(name).to(device)
     choice = fastest(ours, (batch, 3, size, size), CANDIDATES, device)
-    first = stepper(make().to(device), ("f32", False), images, labels)
-    second = stepper(ours, choice, images, labels)
+    theirs_model = make().to(device)
+    plain = torch.optim.SGD(theirs_model.parameters(), lr=0.01, momentum=0.9)
+    first = stepper(theirs_model, ("f32", False), images, labels, plain)
+    second = stepper(ours, choice, images, labels, optimizer_for(ours, fb.Recipe(lr=0.01)))
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(steps + 1):
         for seconds, step in zip(times, (first, second), strict=True):
