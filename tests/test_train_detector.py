@@ -286,3 +286,21 @@ def test_a_handful_of_grey_images_is_enough(tmp_path: Path) -> None:
     assert np.isfinite(found[0].found.boxes).all()  # type: ignore[union-attr]
     result: Any = fb.evaluate(run.folder, quiet=True)
     assert (result.images, 0 <= result.ap <= 1) == (1, True)
+
+
+def test_two_processes_give_what_one_gives(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With batch norms frozen, which would have statistics of their own in every process."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    network = fb.DetectorSpec(backbone=fb.spec(MODEL), neck=fb.neck_spec("fpn"), head="free", num_classes=3).build()
+    norms = [name for name, part in network.named_modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    changes = {**SHORT, "epochs": 2, "batch_size": 8, "lr": 1e-3, "freeze": norms}
+    one, two = (
+        fb.train(shapes, MODEL, neck="fpn", head="free", out=tmp_path / str(devices), changes=changes,
+                 devices=devices, quiet=True)
+        for devices in (1, 2)
+    )  # fmt: skip
+    for ours, theirs in zip(history(one.folder), history(two.folder), strict=True):
+        assert [float(value) for value in ours.values()] == pytest.approx(list(map(float, theirs.values())), rel=1e-3)
+    alone = weights(one.folder)
+    for name, tensor in weights(two.folder).items():
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-2, atol=1e-4)

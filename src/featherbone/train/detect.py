@@ -79,7 +79,8 @@ class Detect(Task):
 
     def on_validation_epoch_end(self) -> None:
         reached = self.watch.compute()
-        self.log_dict({"val_ap": reached.ap or 0.0, "val_ap50": reached.ap50 or 0.0, "val_ap75": reached.ap75 or 0.0})
+        scores = {"val_ap": reached.ap or 0.0, "val_ap50": reached.ap50 or 0.0, "val_ap75": reached.ap75 or 0.0}
+        self.log_dict(scores, sync_dist=True)  # they are the same in every process: said so that nobody warns
 
     def _losses(self, raw: list[Tensor], images: Tensor, targets: BoxTargets) -> Tensor:
         truths = Truths(*targets[:3])
