@@ -529,9 +529,9 @@ def test_the_command_line_knows_detectors(tmp_path: Path) -> None:
     file = str(saved(tmp_path / "m.safetensors", "free"))
     ask = partial(CliRunner().invoke, app, catch_exceptions=False)
     shown = ask(["cost", file, "--json"])
-    assert json.loads(shown.output)["params"] == sum(p.numel() for p in planted("free").parameters())
+    assert json.loads(shown.stdout)["params"] == sum(p.numel() for p in planted("free").parameters())
     compared_here = ask(["compare", file, "--rounds", "1", "--threads", "1", "--json"])
-    assert json.loads(compared_here.output)["groups"][0]["setting"]["size"] == [416, 416]
+    assert json.loads(compared_here.stdout)["groups"][0]["setting"]["size"] == [416, 416]
     out = ask(["export", file, "--out", str(tmp_path / "m.xml"), "--score", "0.5", "--most", "9"])
-    assert "at most 9 boxes, score 0.5 or more" in " ".join(out.output.split())
+    assert "at most 9 boxes, score 0.5 or more" in " ".join(out.stdout.split())
     assert (tmp_path / "m.xml").exists()
