@@ -16,6 +16,11 @@ from featherbone.cost.measured.latency import timing
 from featherbone.deploy import search
 from featherbone.deploy.engines import Runner
 
+# processes share processors, but each takes a GPU of its own
+two_processes = pytest.mark.skipif(
+    torch.accelerator.is_available() and torch.accelerator.device_count() < 2, reason="this machine has one GPU only"
+)
+
 HOSTILE = ("<b>blue<!--<script>", "green\" onload='alert(1)", "red &amp; \u202eder")
 HOSTILE_FILE = "<img src=x onerror=alert(1)>.png"
 

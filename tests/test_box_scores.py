@@ -158,6 +158,26 @@ def test_a_thousand_boxes_in_an_image() -> None:
     assert_sound(ours, truths)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.25, 1.0, 8.0]), crowds=st.sampled_from([0.0, 0.3]))
+def test_mirrored_or_resized_images_have_the_same_scores(seed: int, scale: float, crowds: float) -> None:
+    """All but those by area, which are in pixels. The side is one that binary numbers take exactly."""
+    answers, truths = scene(seed, 3, 8, 3, crowds, ties=False)
+
+    def moved(boxes: np.ndarray) -> np.ndarray:
+        return scale * np.stack((1024 - boxes[:, 2], boxes[:, 1], 1024 - boxes[:, 0], boxes[:, 3]), 1)
+
+    before = score_boxes(answers, truths, NAMES)
+    after = score_boxes(
+        [Found(moved(one.boxes), one.scores, one.labels) for one in answers],
+        [Truth(moved(one.boxes), one.labels, one.crowd) for one in truths],
+        NAMES,
+    )
+    for name in ("ap", "ap50", "ap75", "recall"):
+        assert getattr(after, name) == pytest.approx(getattr(before, name))
+    assert np.array_equal(after.confusion, before.confusion)
+
+
 BOX = (10.0, 10.0, 50.0, 50.0)
 
 

@@ -206,6 +206,53 @@ def test_every_image_has_its_own_loss(head: BoxHead, kind: BoxLoss) -> None:
         assert torch.allclose(one, loss[image], rtol=1e-12)
 
 
+def mirrored(head: BoxHead, raw: list[Tensor]) -> list[Tensor]:
+    """Predictions for the mirrored images: cells change places, and what points to the left points to the right."""
+    turned = []
+    for x, stride in zip(raw, head.strides, strict=True):
+        grid = x.detach().reshape(len(x), SIZE[0] // stride, SIZE[1] // stride, head.per_cell, -1)
+        grid = grid.flip(2).reshape(x.shape)
+        left, top, right, bottom, rest = grid.tensor_split((1, 2, 3, 4), -1)
+        sides = (right, top, left) if isinstance(head, FreeHead) else (-left, top, right)  # or an offset in the cell
+        turned.append(torch.cat((*sides, bottom, rest), -1))
+    return turned
+
+
+@ALL
+@KINDS
+def test_mirrored_images_cost_the_same(head: BoxHead, kind: BoxLoss) -> None:
+    raw, truths = predictions(head), some_truths()
+    x1, y1, x2, y2 = truths.boxes.unbind(1)
+    turned = Truths(torch.stack((SIZE[1] - x2, y1, SIZE[1] - x1, y2), 1), truths.labels, truths.images)
+    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    assert torch.allclose(detection_loss(head, mirrored(head, raw), turned, SIZE, box_loss=kind), loss, rtol=1e-5)
+
+
+@ALL
+def test_mirrored_predictions_are_mirrored_boxes(head: BoxHead) -> None:
+    raw = predictions(head)
+    boxes, turned = head.decode(raw, SIZE), head.decode(mirrored(head, raw), SIZE)
+    there = torch.cat((SIZE[1] - turned[..., [2]], turned[..., [1]], SIZE[1] - turned[..., [0]], turned[..., 3:]), -1)
+    for image, mirror in zip(boxes, there, strict=True):
+        assert torch.allclose(image[image[:, 4].argsort()], mirror[mirror[:, 4].argsort()], rtol=1e-9)
+
+
+@ALL
+@KINDS
+def test_twice_as_large_costs_the_same(head: BoxHead, kind: BoxLoss) -> None:
+    """Images, boxes, strides and anchors together: nothing is measured in pixels."""
+    double: BoxHead = FreeHead((8, 8), (16, 32), CLASSES)
+    if isinstance(head, AnchoredHead):
+        double = AnchoredHead((8, 8), (16, 32), CLASSES, [[(2 * w, 2 * h) for w, h in scale] for scale in ANCHORS])
+    raw, truths = predictions(head), some_truths()
+    larger = Truths(2 * truths.boxes, truths.labels, truths.images)
+    size = (2 * SIZE[0], 2 * SIZE[1])
+    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    assert torch.allclose(detection_loss(double, raw, larger, size, box_loss=kind), loss, rtol=1e-6)
+    boxes = head.decode(raw, SIZE)
+    assert torch.allclose(double.decode(raw, size)[..., :4], 2 * boxes[..., :4], rtol=1e-9)
+
+
 def one_truth(head: BoxHead) -> tuple[Truths, Tensor, Tensor]:
     """A box, and numbers that answer with it for all predictions that could."""
     truth = Truths(torch.tensor([[21.0, 13.0, 50.0, 47.0]]), torch.tensor([1]), torch.tensor([0]))

@@ -119,6 +119,56 @@ def test_curves_are_those_of_the_evaluation(opened: Opens, tmp_path: Path) -> No
         assert page.locator("#of").is_hidden()
 
 
+def pointed_at(page: Page, spot: Locator, x: float = 0.5, y: float = 0.5) -> str:
+    """What the page says of a place, in shares of its width and height; a page that scrolls says nothing."""
+    spot.scroll_into_view_if_needed()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    room = spot.bounding_box()
+    assert room is not None
+    page.mouse.move(0, 0)
+    page.mouse.move(room["x"] + x * room["width"], room["y"] + y * room["height"])
+    tip = page.locator("#tip")
+    return tip.inner_text() if tip.is_visible() else ""
+
+
+def test_boxes_say_what_they_are(one_of_each: DetectorOutputs, opened: Opens, tmp_path: Path) -> None:
+    with opened(page_of(invented(tmp_path, one_of_each), one_of_each)) as page:
+        shot = page.locator("#worst .shot")  # of three images, one has faults
+        assert shot.inner_text().startswith("2 missed, 2 false, 1 found")
+        assert kinds(shot) == {"right": 1, "false": 2, "missed": 2, "true": 1}
+        picture = shot.locator("svg")
+        there = {"found": (0.2, 0.25), "both": (0.65, 0.3), "false": (0.9, 0.125), "missed": (0.15, 0.75)}
+        said = {name: pointed_at(page, picture, *place) for name, place in there.items()}
+        assert said == {
+            "found": "found: cat 90 %",
+            "both": "missed: dog\nfalse: cat 80 %",
+            "false": "false: dog 70 %",
+            "missed": "missed: cat",
+        }
+        assert pointed_at(page, picture, 0.45, 0.95) == ""
+        page.locator("#show-false").uncheck()
+        assert shot.locator("g.false").first.is_hidden()
+        assert pointed_at(page, picture, *there["false"]) == ""
+        assert pointed_at(page, picture, *there["both"]) == "missed: dog"
+
+
+def test_cells_of_the_confusion_say_and_show_what_they_count(
+    one_of_each: DetectorOutputs, opened: Opens, tmp_path: Path
+) -> None:
+    with opened(page_of(invented(tmp_path, one_of_each), one_of_each)) as page:
+        cell = page.locator("#matrix [data-cell='1,0']")
+        assert pointed_at(page, cell) == "true: dog\nsaid: cat\n1 box, 50.0 % of the true class"
+        imagined = page.locator("#matrix [data-cell='2,1']")
+        assert pointed_at(page, imagined) == "true: nothing\nsaid: dog\n1 box, 100.0 % of what is nothing"
+        cell.click()
+        told = page.locator("#pairs")
+        assert "1 box of dog taken for cat, 50.0 % of the class." in told.inner_text()
+        shot = told.locator(".shot")
+        assert kinds(shot) == {"right": 1, "false": 2, "missed": 2, "true": 1}
+        looked_for = [shot.locator(f"g.{kind}:not(.faint)").count() for kind in KINDS]
+        assert looked_for == [0, 1, 1, 0], "the box of the dog, and the cat that was said"
+
+
 def test_classes_are_sorted_and_each_has_its_curve(opened: Opens, tmp_path: Path) -> None:
     outputs = many_outputs(80, images=120)
     written = page_of(invented(tmp_path, outputs), outputs)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK
+from conftest import QUICK, two_processes
 from safetensors.torch import load_file
 
 import featherbone as fb
@@ -107,6 +107,7 @@ def kill_one() -> list[int]:
     return found
 
 
+@two_processes
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in Linux's /proc")
 def test_two_processes_of_which_one_dies_give_what_one_gives(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,6 +134,11 @@ def test_what_several_processes_cannot_do(colours: Path, tmp_path: Path, monkeyp
         fb.train(colours, TINY, out=tmp_path / "run", devices=0, quiet=True)
     with pytest.raises(fb.InputError, match="a teacher that is a module"):
         fb.train(colours, TINY, out=tmp_path / "run", devices=2, teacher=torch.nn.Identity(), quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.accelerator, "is_available", lambda: True)
+        patch.setattr(torch.accelerator, "device_count", lambda: 2)
+        with pytest.raises(fb.InputError, match="devices=3 is not allowed: 1 to 2, one for each accelerator"):
+            fb.train(colours, TINY, out=tmp_path / "run", devices=3, quiet=True)
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     with pytest.raises(fb.InputError, match="2 processes share the run's folder"):

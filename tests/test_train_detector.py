@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from boxes import QUICK_BOXES, SHAPES, draw_boxes
-from conftest import QUICK, draw_classes
+from conftest import QUICK, draw_classes, two_processes
 from PIL import Image
 from safetensors.torch import load_file
+from torchvision.ops import box_iou
 from typer.testing import CliRunner
 
 import featherbone as fb
@@ -75,6 +76,31 @@ def test_a_detector_learns_and_describes_itself(finder: fb.Run, shapes: Path) ->
     assert (told["test_ap50"], told["test_images"]) == (finder.scores["ap50"], 8)
     assert [Path(path).parent for path in told["examples"]] == [shapes / "images"] * 8
     json.dumps(told)
+
+
+def test_mirrored_and_resized_images_have_mirrored_and_resized_boxes(
+    finder: fb.Run, shapes: Path, tmp_path: Path
+) -> None:
+    """It has learned from mirrored ones; a letterbox makes all sizes one."""
+    compared = 0
+    for path in sorted((shapes / "images").glob("test-*.png")):
+        with Image.open(path) as image:
+            width, height = image.size
+            larger = image.resize((3 * width, 3 * height), Image.Resampling.BILINEAR)
+            mirror = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            files = [tmp_path / f"{i}-{path.name}" for i in range(3)]
+            for file, one in zip(files, (image, larger, mirror), strict=True):
+                one.save(file)
+        found, _ = fb.predict(finder.folder, files, score=0.5, quiet=True)
+        whole, large, turned = (torch.from_numpy(one.found.boxes) for one in found)  # type: ignore[union-attr]
+        if not len(whole):
+            continue
+        turned = torch.stack((width - turned[:, 2], turned[:, 1], width - turned[:, 0], turned[:, 3]), 1)
+        compared += len(whole)
+        assert len(large) == len(turned) == len(whole)
+        assert box_iou(whole, large / 3).amax(1).min() > 0.9
+        assert box_iou(whole, turned).amax(1).min() > 0.5  # its strides begin at the left, so it is not quite the same
+    assert compared > 5
 
 
 def test_what_was_recorded_is_what_is_measured(finder: fb.Run, shapes: Path) -> None:
@@ -217,7 +243,7 @@ def test_the_head_learns_first(shapes: Path, tmp_path: Path) -> None:
     run = fb.train(shapes, MODEL, neck="fpn", out=tmp_path / "run", changes=changes, quiet=True)
     assert run.scores["ap"] == max(round(float(row["val_ap"]), 6) for row in history(run.folder))
     first, _ = sorted((run.folder / "checkpoints").glob("[0-9]*.ckpt"))
-    state = torch.load(first, weights_only=True)["state_dict"]
+    state = torch.load(first, weights_only=True, map_location="cpu")["state_dict"]
     torch.manual_seed(run.recipe.seed)
     fresh = fb.read_header(run.folder).spec.build().state_dict()
     moved = {name for name in fresh if not torch.equal(fresh[name], state[f"model.{name}"])}
@@ -288,6 +314,7 @@ def test_a_handful_of_grey_images_is_enough(tmp_path: Path) -> None:
     assert (result.images, 0 <= result.ap <= 1) == (1, True)
 
 
+@two_processes
 def test_two_processes_give_what_one_gives(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norms frozen, which would have statistics of their own in every process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -32,7 +32,7 @@ def train(
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
     neck: Annotated[str | None, typer.Option(help=f"Of a detector: {', '.join(fb.NECKS)}; default efm.")] = None,
     head: Annotated[
-        Literal["anchors", "free"] | None, typer.Option(help="Of a detector: YOLOv3's, or one without anchors.")
+        Literal["anchors", "free"] | None, typer.Option(help="Of a detector: free of anchors (default), or YOLOv3's.")
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help=f"How to train: {', '.join(fb.RECIPES)}; default: what suits the data.")

@@ -27,6 +27,7 @@ from featherbone.verbs.starting import (
     detector,
     fitting,
     preprocess_of,
+    usual_preprocess,
 )
 from featherbone.weights import Network, Row, read_header, row_to_dict, save
 
@@ -63,7 +64,7 @@ def prepare(
     images = open_images(data, early, quiet=quiet)
     boxes = not isinstance(images, ImageData)
     size = early.size or _usual_size(asked, images)
-    settled = (recipe or recipe_for(images.name, size, boxes=boxes)).changed(changes)
+    settled = (recipe or recipe_for(images.name, size, boxes=boxes, trained=asked.weights is not None)).changed(changes)
     settled.check_for(boxes=boxes)
     row: Row
     start: Network | None
@@ -74,13 +75,15 @@ def prepare(
     settled = settled.changed({"model": row_to_dict(row), "data": images.name, "size": size})
     with needs("train", "training"):
         from featherbone.train.compute import settled as computed
+        from featherbone.train.norms import inputs_of, measured
         from featherbone.train.optimizer import parameter_groups
     network = fitting(start, size) if start else build(settled)
     parameter_groups(network, settled)  # refuses parts that there are not
     settled = computed(settled, network, replace(images, channels=row.in_chans))
     if start is not None and asked.weights is not None:
         preprocess = preprocess_of(asked.weights, size, boxes=boxes)
-        save(start, folder / START, classes=images.classes, preprocess=preprocess)
+        inputs = inputs_of(images.train.sources, preprocess or usual_preprocess(settled, row.in_chans, boxes=boxes))
+        save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
     say(", ".join(f"{name} {value}" for name, value in settled.to_dict().items() if name != "model"))
     write_json(folder / DATA, _facts(folder, images))
     write_json(folder / RECIPE, settled.to_dict())

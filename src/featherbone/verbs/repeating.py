@@ -41,10 +41,12 @@ def shown_name(row: Row) -> str:
 def command(folder: Path, recipe: Recipe) -> str | None:
     """Return the command that repeats a run; ``None`` if its network or teacher cannot be asked for in one."""
     row = row_from_dict(recipe.model)
-    network = ["--weights", str(folder.resolve() / START)] if (folder / START).exists() else _asked(row)
+    trained = (folder / START).exists()
+    network = ["--weights", str(folder.resolve() / START)] if trained else _asked(row)
     if network is None or recipe.teacher == GIVEN_TEACHER:
         return None
-    usual = recipe_for(recipe.data, recipe.size, boxes=isinstance(row, DetectorSpec)).to_dict()
+    boxes = isinstance(row, DetectorSpec)
+    usual = recipe_for(recipe.data, recipe.size, boxes=boxes, trained=trained).to_dict()
     words: list[str] = []
     for column, value in recipe.to_dict().items():
         if column in ("model", "data") or value == usual[column]:

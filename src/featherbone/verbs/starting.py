@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
 DEFAULT_NECK = "efm"
-DEFAULT_HEAD: Kind = "anchors"
+DEFAULT_HEAD: Kind = "free"
 GIVEN_TEACHER = "a module"  # in a recipe: the teacher has no name, and is given again to resume
 _PER_SCALE = 3  # anchors, as YOLOv3 has them
 
@@ -187,8 +187,7 @@ def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Network, Pre
     """Return the network as a run begins, and how its images are prepared."""
     if not (folder / START).exists():
         model = build(recipe)
-        usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop)
-        return model, letterboxed(usual) if isinstance(model, Detector) else usual
+        return model, usual_preprocess(recipe, channels, boxes=isinstance(model, Detector))
     known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, channels)
     start = load_any(folder / START).train()
     return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop)
@@ -200,6 +199,12 @@ def preprocess_of(weights: AnyPath, size: int, *, boxes: bool) -> Preprocess | N
     if known is None:
         return None
     return letterboxed(known.resized(size)) if boxes else known.resized(size)
+
+
+def usual_preprocess(recipe: Recipe, channels: int, *, boxes: bool) -> Preprocess:
+    """Return how the inputs of a network are prepared that comes from nowhere, or of which it is not known."""
+    usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop)
+    return letterboxed(usual) if boxes else usual
 
 
 def letterboxed(preprocess: Preprocess) -> Preprocess:

@@ -59,7 +59,7 @@ def train(
         weights: a run or weight file to start from, imported ones too; its classifier is new if the classes differ.
             Default: from scratch.
         neck: of a detector, where the data has boxes: "fpn", "pan", "gfm", "efm" ..., or a row; default "efm".
-        head: of a detector: "anchors" (YOLOv3's) or "free"; default "anchors".
+        head: of a detector: "free" of anchors, or "anchors" (YOLOv3's); default "free".
         recipe: how to train: a row or the name of one; default the one that suits the data.
         changes: columns of the recipe to change, for example ``{"epochs": 3}``.
         teacher: a run or weight file of the same classes, or any module of the same inputs and outputs, whose answers
@@ -90,9 +90,9 @@ def train(
             prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
         _await(folder / RECIPE)
         return _resumed(folder, module, quiet=quiet)
-    if devices < 1 or (devices > 1 and module is not None):
-        allowed = "1 or more" if devices < 1 else "1 with a teacher that is a module: several processes need a file"
-        raise InputError(f"devices={devices} is not allowed: {allowed}")
+    _check_devices(devices)
+    if devices > 1 and module is not None:
+        raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
     folder = new_folder(out, data, asked)
     images = prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
     if devices > 1:
@@ -118,8 +118,10 @@ def resume(folder: AnyPath, *, teacher: nn.Module | None = None, devices: int = 
         raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
     if (place / RESULT).exists():
         raise InputError(f"the run in {place} is finished; to train longer, start another one with more epochs")
-    if devices > 1 and processes().world == 1:
-        return _launched(place, devices, quiet=quiet)
+    if processes().world == 1:
+        _check_devices(devices)
+        if devices > 1:
+            return _launched(place, devices, quiet=quiet)
     return _resumed(place, teacher, quiet=quiet)
 
 
@@ -150,6 +152,18 @@ def _trained(
         run_page(folder, images=images.val, quiet=quiet)
     _await(folder / RESULT)
     return open_run(folder)
+
+
+def _check_devices(devices: int) -> None:
+    """Refuse more processes than this machine has use for.
+
+    Raises:
+        InputError: if there are fewer accelerators, of which each process takes one; any number may share processors.
+    """
+    here = torch.accelerator.device_count() if torch.accelerator.is_available() else None
+    if devices < 1 or (here is not None and devices > here):
+        allowed = "1 or more" if here is None else f"1 to {here}, one for each accelerator of this machine"
+        raise InputError(f"devices={devices} is not allowed: {allowed}")
 
 
 def _await(file: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from featherbone.errors import InputError, nearest
 from featherbone.train.recipe import Recipe
-from featherbone.train.recipes import cspnet, densenet, detection, digits, modern, photos, shufflenet, small
+from featherbone.train.recipes import cspnet, densenet, detection, digits, modern, photos, scratch, shufflenet, small
 
 RECIPES: Mapping[str, Recipe] = {
     "densenet": densenet.RECIPE,
@@ -17,6 +17,7 @@ RECIPES: Mapping[str, Recipe] = {
     "photos": photos.RECIPE,
     "digits": digits.RECIPE,
     "detection": detection.RECIPE,
+    "scratch": scratch.RECIPE,
 }
 
 
@@ -31,10 +32,17 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def recipe_for(data: str, size: int, *, boxes: bool = False) -> Recipe:
-    """Return the recipe we would start with for this data at this input size (pixels)."""
+def recipe_for(data: str, size: int, *, boxes: bool = False, trained: bool = False) -> Recipe:
+    """Return the recipe we would start with for this data at this input size (pixels).
+
+    Args:
+        data: what was given as the data set.
+        size: side of the input, in pixels.
+        boxes: whether it has boxes.
+        trained: whether the network starts from trained weights.
+    """
     if boxes:
-        return detection.RECIPE
+        return detection.RECIPE if trained else scratch.RECIPE
     if data == "digits":
         return digits.RECIPE
     return small.RECIPE if size <= 64 else photos.RECIPE

@@ -7,7 +7,7 @@ Hardware: two cores of a Xeon with AMX; not run to its end yet.
 from featherbone.train.recipe import Recipe
 
 RECIPE = Recipe(
-    epochs=100,
+    epochs=60,
     batch_size=16,
     optimizer="adamw",
     lr=1e-3,

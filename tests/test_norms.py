@@ -1,0 +1,130 @@
+"""Folded norms, measured before a network learns: the same function, and nearly the same with a batch's statistics."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUICK, draw_classes
+from torch import Tensor, nn
+
+import featherbone as fb
+from featherbone.layers import conv
+from featherbone.train.norms import inputs_of, measured, without_statistics
+
+EPS = 1e-5
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def folded(channels: int) -> nn.BatchNorm2d:
+    """A norm as the importer leaves it: it adds its bias."""
+    norm = nn.BatchNorm2d(channels, eps=EPS)
+    with torch.no_grad():
+        assert norm.running_var is not None
+        norm.running_var -= EPS
+        norm.bias.copy_(torch.randn(channels))
+    return norm
+
+
+def network(norm: type[nn.BatchNorm2d] | None = None) -> nn.Sequential:
+    """Convolutions of any size, as those of trained networks that took their norms up."""
+    torch.manual_seed(3)
+    layers: list[nn.Module] = []
+    for c_in, c_out in ((3, 8), (8, 8), (8, 16)):
+        block = conv(c_in, c_out, 3)
+        with torch.no_grad():
+            next(block.parameters()).mul_(torch.rand(c_out, 1, 1, 1) * 5)
+        block[1] = folded(c_out) if norm is None else norm(c_out)
+        layers.append(block)
+    return nn.Sequential(*layers)
+
+
+def batches() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randn(8, 3, 12, 12, generator=generator) * 2 + 1 for _ in range(2)]
+
+
+def test_it_computes_what_it_did_and_learns_from_there() -> None:
+    model = network().eval()
+    image = batches()[0]
+    before = model(image)
+    after = measured(model, batches())
+    assert not after.training
+    assert after is not model
+    assert len(without_statistics(model)) == 3, "the given one is as it was"
+    assert not without_statistics(after)
+    torch.testing.assert_close(after(image), before, rtol=1e-4, atol=1e-4)
+    seen = torch.cat(batches())
+    wanted = model(seen)
+    torch.testing.assert_close(after.train()(seen), wanted, rtol=1e-3, atol=1e-3)
+    assert (model.train()(seen) - wanted).abs().max() > 1, "unmeasured, training is another function"
+
+
+def test_statistics_are_those_of_what_the_norm_is_given() -> None:
+    model = measured(network(), batches())
+    first = model[0]
+    assert isinstance(first, nn.Sequential)
+    assert isinstance(first[1], nn.BatchNorm2d)
+    given = first[0](torch.cat(batches())).double()
+    assert first[1].running_mean is not None
+    assert first[1].running_var is not None
+    torch.testing.assert_close(first[1].running_mean.double(), given.mean((0, 2, 3)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        first[1].running_var.double(), given.var((0, 2, 3), unbiased=False), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_networks_with_norms_of_their_own_are_left_alone() -> None:
+    fresh = network(nn.BatchNorm2d)
+    assert measured(fresh, batches()) is fresh
+    trained = fresh.train()
+    trained(batches()[0])
+    assert measured(trained, batches()) is trained
+
+
+def test_a_channel_that_says_nothing_stays_finite() -> None:
+    model = network()
+    first = model[0]
+    assert isinstance(first, nn.Sequential)
+    with torch.no_grad():
+        next(first.parameters())[0] = 0
+    after = measured(model.eval(), batches())
+    torch.testing.assert_close(after(batches()[0]), model(batches()[0]), rtol=1e-4, atol=1e-4)
+    assert after.train()(batches()[0]).isfinite().all()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared weights are not here")
+def test_a_run_begins_as_published_weights_are(tmp_path: Path) -> None:
+    file = SHARED / "weights" / "nanodet_m_coco_bnfolded.safetensors"
+    model, report = fb.import_weights("shufflenet_v2_x1_0.nanodet", file)
+    preprocess = report.preprocess
+    assert preprocess is not None
+    sources = sorted((SHARED / "bccd" / "images").glob("*.jpg"))[:32]
+    after = fb.Pyramid(measured(model, inputs_of(sources, preprocess)), (2, 3))
+    before = fb.Pyramid(model, (2, 3))
+    images = torch.cat(list(inputs_of(sources[:8], preprocess)))
+    with torch.no_grad():
+        published = before.eval()(images)
+        for ours, theirs in zip(after.eval()(images), published, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+        learning = [alike(ours, theirs) for ours, theirs in zip(after.train()(images), published, strict=True)]
+        unmeasured = [alike(ours, theirs) for ours, theirs in zip(before.train()(images), published, strict=True)]
+    assert min(learning) > 0.95
+    assert max(unmeasured) < 0.8
+
+
+def alike(one: Tensor, other: Tensor) -> float:
+    """Correlation of the values of two maps."""
+    return float(torch.corrcoef(torch.stack((one.flatten(), other.flatten())))[0, 1])
+
+
+def test_training_starts_from_measured_norms(tmp_path: Path) -> None:
+    backbone = fb.create_model("shufflenet_v2_x0_5", num_classes=3)
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.load_state_dict({**part.state_dict(), "running_var": torch.full_like(part.bias, 1 - part.eps)})
+    fb.save(backbone, tmp_path / "folded.safetensors", classes=("blue", "green", "red"))
+    data = draw_classes(tmp_path / "colours")
+    changes = {**QUICK, "epochs": 1, "size": 32}
+    run = fb.train(data, weights=tmp_path / "folded.safetensors", out=tmp_path / "run", changes=changes, quiet=True)
+    assert without_statistics(backbone)
+    assert not without_statistics(fb.load(run.folder / "start.safetensors"))
