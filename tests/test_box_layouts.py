@@ -61,6 +61,10 @@ def layouts(root: Path) -> dict[str, Path]:
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASSES))
     (listed / "data.yaml").write_text(f"path: /elsewhere/coco\ntrain: train.txt\nval: [val.txt]\nnames:\n{names}")
     found["YOLO, classes.txt"] = write_yolo(root / "named", both, CLASSES, described=False)
+    for year, letters in (("VOC2007", "ab"), ("VOC2012", "ec")):
+        some = {part: [image for image in images if image.name[0] in letters] for part, images in both.items()}
+        write_voc(root / "years" / "VOCdevkit" / year, {part: images for part, images in some.items() if images})
+    found |= {"VOC, the folder above its years": root / "years", "VOC, years": root / "years" / "VOCdevkit"}
     trainval = found["VOC, trainval"] = write_voc(root / "trainval", both)
     lists = trainval / "ImageSets" / "Main"
     (lists / "train.txt").rename(lists / "trainval.txt")

@@ -62,7 +62,7 @@ def _evaluate_detector(run: str, data: str | None, part: str | None, picture: Pa
     result: Any = fb.evaluate(run, data, part=part)
     fb.precision_recall_picture(result, picture)
     names = [score.name for score in result.classes]
-    fb.confusion_picture(result.confusion, [*names, "nothing"], confused)
+    fb.confusion_picture(result.confusion, names, confused)
     if json:
         show_json({**result.to_dict(), "picture": str(picture), "confusion_picture": str(confused)})
         return

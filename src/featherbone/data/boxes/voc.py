@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -13,7 +13,16 @@ from xml.parsers import expat
 
 import numpy as np
 
-from featherbone.data.boxes.places import PICTURES, files_in, inside, named, number, part_folders, read_bounded
+from featherbone.data.boxes.places import (
+    PICTURES,
+    files_in,
+    folders_in,
+    inside,
+    named,
+    number,
+    part_folders,
+    read_bounded,
+)
 from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
 from featherbone.data.folders import walked
 from featherbone.data.found import counted
@@ -23,6 +32,7 @@ from featherbone.errors import InputError, first_line, some
 
 _MOST_BYTES = 1 << 24  # of one file
 _FIRST = 4096  # bytes in which the outermost element begins
+_YEAR = re.compile(r"VOC20\d\d", re.IGNORECASE)
 _ROOT = re.compile(rb"<annotation[\s>]")
 
 
@@ -30,26 +40,35 @@ def find_voc(path: Path) -> Callable[[], BoxListing] | None:
     """Return what reads a folder with annotations in XML; nothing of other paths.
 
     They lie in its ``Annotations``, the images in ``JPEGImages`` or ``images``; or both lie in one folder, be it this
-    one or that of each part.
+    one or that of each part. A folder of years, as the challenge's ``VOCdevkit``, is one set.
 
     Raises:
         InputError: when called, if no annotation names a class.
     """
     if not path.is_dir():
         return None
-    if (apart := named(path, "annotations")) and _has_annotations(apart):
-        pictures = named(path, "jpegimages", "images", "imgs", "img") or apart
-        return partial(_read, path, {ALL: _Place(apart, pictures)})
-    if _has_annotations(path):
-        return partial(_read, path, {ALL: _Place(path, path)})
-    parts = {part: _Place(here, here) for part, here in part_folders(path).items() if _has_annotations(here)}
-    return partial(_read, path, parts) if parts else None
+    years = [year for year in folders_in(named(path, "vocdevkit") or path) if _YEAR.fullmatch(year.name)]
+    places = _places(path) or [place for year in years for place in _places(year)]
+    return partial(_read, path, places) if places else None
 
 
 @dataclass(frozen=True)
 class _Place:
+    """Where annotations and pictures lie, of which part, and the folder in which lists may say more."""
+
+    part: str
+    root: Path
     annotations: Path
     pictures: Path
+
+
+def _places(path: Path) -> list[_Place]:
+    if (apart := named(path, "annotations")) and _has_annotations(apart):
+        pictures = named(path, "jpegimages", "images", "imgs", "img") or apart
+        return [_Place(ALL, path, apart, pictures)]
+    if _has_annotations(path):
+        return [_Place(ALL, path, path, path)]
+    return [_Place(part, path, here, here) for part, here in part_folders(path).items() if _has_annotations(here)]
 
 
 @dataclass(frozen=True)
@@ -73,27 +92,30 @@ def _has_annotations(folder: Path) -> bool:
     return False
 
 
-def _read(path: Path, places: Mapping[str, _Place]) -> BoxListing:
+def _read(path: Path, places: Sequence[_Place]) -> BoxListing:
     skipped: list[Skipped] = []
-    found: dict[str, dict[str, _Annotated]] = {}
-    for part, place in places.items():
+    found: dict[str, list[_Annotated]] = {}
+    for place in places:
         pictures = _by_stem(place.pictures)
-        found[part] = {}
+        known: dict[str, _Annotated] = {}
         for file in files_in(place.annotations, [".xml"]):
             try:
-                found[part][file.stem] = _annotated(file, place.pictures, pictures)
+                known[file.stem] = _annotated(file, place.pictures, pictures)
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(file, path))), str(error)))
-    if ALL in found:
-        found, missing = _listed(path, found[ALL])
+        parts, missing = _listed(place.root, path, known) if place.part == ALL else ({place.part: known}, [])
         skipped += missing
-    objects = [one.name for part in found.values() for image in part.values() for one in image.objects]
+        for part, images in parts.items():
+            found.setdefault(part, []).extend(images.values())
+    if len(found) > 1 and ALL in found:  # of a year that has no lists
+        found.setdefault(TRAIN, []).extend(found.pop(ALL))
+    objects = [one.name for part in found.values() for image in part for one in image.objects]
     names = sorted(set(objects) - {""})
     if not names:
         first = f" (the first left out, {skipped[0].path}: {skipped[0].reason})" if skipped else ""
         raise InputError(f"{path} names no class: no object has a name{first}")
     labels = {name: label for label, name in enumerate(names)}
-    items = {part: [_item(image, labels) for image in images.values()] for part, images in found.items()}
+    items = {part: [_item(image, labels) for image in images] for part, images in found.items()}
     unknown = {"an object without a name": objects.count("")} if "" in objects else {}
     return BoxListing(str(path), path, "Pascal VOC", in_parts(items), tuple(labels), tuple(skipped), unknown)
 
@@ -106,9 +128,11 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     }
 
 
-def _listed(path: Path, everything: dict[str, _Annotated]) -> tuple[dict[str, dict[str, _Annotated]], list[Skipped]]:
-    """Return the images of each part that ``ImageSets/Main`` lists; if it lists none, all as one."""
-    lists = {file.stem: file for file in files_in(path / "ImageSets" / "Main", [".txt"])}
+def _listed(
+    folder: Path, path: Path, everything: dict[str, _Annotated]
+) -> tuple[dict[str, dict[str, _Annotated]], list[Skipped]]:
+    """Return the images of each part that a folder's ``ImageSets/Main`` lists; if it lists none, all as one."""
+    lists = {file.stem: file for file in files_in(folder / "ImageSets" / "Main", [".txt"])}
     wanted = {part: part for part in (TRAIN, VAL, TEST)}
     if TRAIN not in lists and "trainval" in lists:
         wanted = {TRAIN if TEST in lists else ALL: "trainval", TEST: TEST}
@@ -120,7 +144,7 @@ def _listed(path: Path, everything: dict[str, _Annotated]) -> tuple[dict[str, di
             parts[part] = {name: everything[name] for name in names if name in everything}
             if missing := [printable(name)[:60] for name in names if name not in everything]:
                 reason = f"{counted(len(missing), 'image')} without a usable annotation: {some(missing)}"
-                skipped.append(Skipped(f"ImageSets/Main/{stem}.txt", reason))
+                skipped.append(Skipped(relative(lists[stem], path).as_posix(), reason))
     return (parts, skipped) if any(parts.values()) else ({ALL: everything}, skipped)
 
 

@@ -1,8 +1,8 @@
-"""For boxes, without trained weights: the recipe "detection" with three times the learning rate, longer, more mosaics.
+"""For boxes, without trained weights: the recipe "detection" with three times the learning rate and more mosaics.
 
 DSOD (arXiv 1708.01241) showed that a detector can learn from nothing, if it proposes nothing, predicts densely at all
-scales, and every layer is near the loss: so do ours. What a backbone would have brought along takes larger steps,
-and more of them. The numbers are ours.
+scales, and every layer is near the loss: so do ours. What a backbone would have brought along takes larger steps
+than what it has. The numbers are ours.
 
 Command:  ``featherbone train DATA``
 Hardware: TODO
@@ -12,4 +12,4 @@ from dataclasses import replace
 
 from featherbone.train.recipes import detection
 
-RECIPE = replace(detection.RECIPE, epochs=100, lr=3e-3, mosaic=0.8)
+RECIPE = replace(detection.RECIPE, lr=3e-3, mosaic=0.8)
