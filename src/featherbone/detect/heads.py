@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featherbone.layers import Parallel, conv, depthwise, initialise, leaky_relu
 
 _SIDE = math.log(100)  # the exponentials stay between 1/100 and 100: no overflow, no box without area
-_RARE = -math.log(99)  # a sigmoid of 0.01: nearly everything is background
+_RARE = 0.01  # of what the predictions see at first; many classes make it no likelier
 _ACT = leaky_relu(0.1)
 
 
@@ -149,7 +149,7 @@ class AnchoredHead(BoxHead):
 
     @staticmethod
     def _biases(num_classes: int, per_cell: int) -> list[float]:
-        return [0.0, 0.0, 0.0, 0.0, _RARE, *(-math.log(num_classes) for _ in range(num_classes))] * per_cell
+        return [0.0, 0.0, 0.0, 0.0, _logit(_RARE), *(-math.log(num_classes) for _ in range(num_classes))] * per_cell
 
 
 class FreeHead(BoxHead):
@@ -166,7 +166,7 @@ class FreeHead(BoxHead):
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], num_classes: int) -> None:
         sides = [math.log(3)] * 4  # at first, boxes of six cells' width
-        scores = [_RARE] * num_classes
+        scores = self._scores(num_classes)
         levels = [
             nn.Sequential(
                 _separable(c),
@@ -184,7 +184,7 @@ class FreeHead(BoxHead):
             assert isinstance(level, nn.Sequential)
             answering = level[-1]
             assert isinstance(answering, Parallel)
-            _replaced(answering.branches[1], [_RARE] * num_classes)
+            _replaced(answering.branches[1], self._scores(num_classes))
         self.num_classes = num_classes
 
     def places(self, size: tuple[int, int], like: Tensor) -> Tensor:
@@ -209,6 +209,10 @@ class FreeHead(BoxHead):
     def probabilities(self, predicted: Tensor) -> Tensor:
         return predicted[..., 4:].sigmoid()
 
+    @staticmethod
+    def _scores(num_classes: int) -> list[float]:
+        return [_logit(_RARE / num_classes)] * num_classes
+
 
 def joined(raw: Sequence[Tensor]) -> Tensor:
     """Return the predictions of all scales, ``(B, N, outputs)``, in float32 or better: bfloat16 is too coarse."""
@@ -222,6 +226,10 @@ def _cells(size: tuple[int, int], stride: int, like: Tensor) -> Tensor:
     rows, columns = (torch.arange(side // stride, dtype=like.dtype, device=like.device) for side in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack((x, y), -1).reshape(-1, 2)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def _block(module: nn.Module) -> nn.Module:
