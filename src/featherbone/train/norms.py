@@ -8,7 +8,7 @@ gain and bias adapted, it computes what it did before *and* nearly that with the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.data.images import without_pillows_warnings
-from featherbone.data.loading import evaluation_transform
+from featherbone.data.loading import Grouped, evaluation_transform
 from featherbone.data.reading import image_mode, read_again
-from featherbone.data.sets import Source
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -56,10 +55,14 @@ def measured(model: Network, batches: Iterable[Tensor]) -> Network:
     return result.train(training)
 
 
-def inputs_of(sources: Sequence[Source], preprocess: Preprocess) -> Iterator[Tensor]:
-    """Yield some of the images that are learned from, spread over all, as batches that a network is evaluated with."""
+def inputs_of(images: Grouped, preprocess: Preprocess) -> Iterator[Tensor]:
+    """Yield some of the images that are learned from, as batches that a network is evaluated with.
+
+    They are spread over all, or the first ones where images are fetched together.
+    """
     transform, mode = evaluation_transform(preprocess), image_mode(preprocess.channels)
-    some = sources[:: max(1, len(sources) // _IMAGES)][:_IMAGES]
+    step = 1 if images.groups else max(1, len(images) // _IMAGES)
+    some = images.sources[::step][:_IMAGES]
     with without_pillows_warnings():
         for start in range(0, len(some), _BATCH):
             yield torch.stack([transform(read_again(source, mode)) for source in some[start : start + _BATCH]])

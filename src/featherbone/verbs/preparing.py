@@ -82,7 +82,7 @@ def prepare(
     settled = computed(settled, network, replace(images, channels=row.in_chans))
     if start is not None and asked.weights is not None:
         preprocess = preprocess_of(asked.weights, size, boxes=boxes)
-        inputs = inputs_of(images.train.sources, preprocess or usual_preprocess(settled, row.in_chans, boxes=boxes))
+        inputs = inputs_of(images.train, preprocess or usual_preprocess(settled, row.in_chans, boxes=boxes))
         save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
     say(", ".join(f"{name} {value}" for name, value in settled.to_dict().items() if name != "model"))
     write_json(folder / DATA, _facts(folder, images))
