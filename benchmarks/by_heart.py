@@ -1,15 +1,15 @@
 """A detector learns a few images by heart: ``python benchmarks/by_heart.py DATA``.
 
-All images of ``DATA`` (a COCO file with boxes, its images beside it) are learned from *and* held out, nothing is
-varied, and the boxes that the detector then finds in them are scored: a check that data, assignment, loss, optimiser,
-decoding and scores fit each other to the end. It says nothing of images that were not learned.
+All images of ``DATA`` (a COCO file with boxes, its images beside it) are learned from, nothing is varied, and the boxes
+that the detector then finds in them are scored: a check that data, assignment, loss, optimiser, decoding and scores fit
+each other to the end. It says nothing of images that were not learned. While it learns, the first few are looked at.
 
     --weights   a weight file of the backbone to start from; default: from scratch
     --model     the backbone, if there are no weights; default shufflenet_v2_x1_0
     --neck      default efm
     --head      free (default) or anchors
     --size      default 512
-    --epochs    default 120
+    --epochs    default 100
     --batch     default 8
     --seed      default 0
     --out       where the run is kept; default: nowhere
@@ -26,14 +26,23 @@ from typing import Any
 
 import featherbone as fb
 
-EXACT = {"mosaic": 0.0, "zoom": 0.0, "jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "averaging": 0.99}
+LOOKED_AT = 8
+# steps as large as from nothing: what is to be learned is new
+EXACT = {"mosaic": 0.0, "zoom": 0.0, "jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "averaging": 0.99, "lr": 4e-3}
 
 
-def twice(annotations: Path, folder: Path) -> Path:
-    """Write a data set whose parts to learn from and to hold out are the same images."""
-    for part in ("train", "val"):
-        shutil.copyfile(annotations, folder / f"{part}.json")
-    for image in json.loads(annotations.read_text(encoding="utf-8"))["images"]:
+def learned(annotations: Path, folder: Path) -> Path:
+    """Write a data set that has all images to learn from, and the first few of them to look at meanwhile."""
+    everything = json.loads(annotations.read_text(encoding="utf-8"))
+    few = everything["images"][:LOOKED_AT]
+    looked_at = {
+        **everything,
+        "images": few,
+        "annotations": [a for a in everything["annotations"] if a["image_id"] in {image["id"] for image in few}],
+    }
+    for part, content in (("train", everything), ("val", looked_at)):
+        (folder / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    for image in everything["images"]:
         place = folder / image["file_name"]
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(annotations.parent / image["file_name"], place)
@@ -49,13 +58,13 @@ def main() -> None:
     parser.add_argument("--neck", default="efm")
     parser.add_argument("--head", choices=("anchors", "free"), default="free")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        data = twice(given.data, Path(place))
+        data = learned(given.data, Path(place))
         changes = {"epochs": given.epochs, "size": given.size, "batch_size": given.batch, "seed": given.seed, **EXACT}
         run = fb.train(
             data,
@@ -66,7 +75,7 @@ def main() -> None:
             changes=changes,
             out=given.out or Path(place) / "run",
         )
-        result: Any = fb.evaluate(run.folder, data, quiet=True)
+        result: Any = fb.evaluate(run.folder, data, part="train", quiet=True)
     boxes = sum(one.boxes for one in result.classes)
     print(
         f"{result.images} images, {boxes} boxes, {len(result.classes)} classes; {run.train_seconds:.0f} s of training"
