@@ -38,11 +38,11 @@ def main() -> None:
         print(f"| {neck} | {paper} | {operations:.3f} | {params:.3f} |")
     print("\nCSPPeleeNet with EFM (SAM)\n")
     print("| backbone | input | paper: M params, billion operations | ours |\n|---|---:|---:|---:|")
-    for backbone in ("csppeleenet", "csppeleenet_first"):
+    for name in ("csppeleenet", "csppeleenet_first"):
         for size, (params, operations) in WHOLE.items():
-            whole, _ = cost("efm_sam", backbone, size)
+            whole, _ = cost("efm_sam", name, size)
             ours = f"{whole.params / 1e6:.3f}, {whole.flops / 1e9:.3f}"
-            print(f"| {backbone} | {size} | {params:.2f}, {operations:.2f} | {ours} |")
+            print(f"| {name} | {size} | {params:.2f}, {operations:.2f} | {ours} |")
 
 
 if __name__ == "__main__":
