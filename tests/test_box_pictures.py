@@ -1,8 +1,10 @@
 """Boxes drawn on images and in videos, and precision against recall."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data.bundled import photographs
-from featherbone.data.video import reading, writing
+from featherbone.data.video import Frame, reading, writing
 from featherbone.report.boxes import class_colour, draw_boxes, draw_precision_recall
 from featherbone.train.box_matching import Found, WorkingPoint
 from featherbone.train.box_scores import BoxClassScore, BoxEvaluation
@@ -119,7 +121,7 @@ def clip(path: Path, count: int = 7, rate: Fraction = Fraction(30000, 1001)) -> 
     photo = Image.fromarray(photographs()[1])
     with writing(path, rate) as append:
         for i in range(count):
-            append(photo.crop((10 * i, 0, 10 * i + 161, 121)))
+            append(Frame(photo.crop((10 * i, 0, 10 * i + 161, 121)), i / rate))
     return path
 
 
@@ -129,14 +131,15 @@ def test_a_video_is_read_drawn_on_and_written_with_its_rate(tmp_path: Path) -> N
     with reading(path) as video, writing(tmp_path / "drawn.mp4", video.rate) as append:
         assert (video.rate, video.count) == (Fraction(30000, 1001), 7)
         for i, frame in enumerate(video.frames):
-            assert frame.size == (160, 120)
-            assert abs(np.asarray(frame) - photo[:120, 10 * i : 10 * i + 160]).mean() < 12
-            append(draw_boxes(frame, found((40, 40, 120, 100, 0.9, 0)), NAMES))
+            assert frame.image.size == (160, 120)
+            assert frame.at == i / video.rate
+            assert abs(np.asarray(frame.image) - photo[:120, 10 * i : 10 * i + 160]).mean() < 12
+            append(replace(frame, image=draw_boxes(frame.image, found((40, 40, 120, 100, 0.9, 0)), NAMES)))
     assert i == 6
     with reading(tmp_path / "drawn.mp4") as video, reading(path) as before:
         assert (video.rate, video.count) == (Fraction(30000, 1001), 7)
         for frame, plain in zip(video.frames, before.frames, strict=True):
-            apart = abs(np.asarray(frame).astype(np.int64) - np.asarray(plain)).mean(-1)
+            apart = abs(np.asarray(frame.image).astype(np.int64) - np.asarray(plain.image)).mean(-1)
             assert apart[40:100, 40].mean() > 3 * apart[50:90, 60:100].mean()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["clip.mp4", "drawn.mp4"]
 
@@ -151,8 +154,39 @@ def test_a_video_of_a_telephone_held_upright_is_turned(tmp_path: Path) -> None:
     (tmp_path / "turned.mp4").write_bytes(head + turned + tail)
     with reading(tmp_path / "turned.mp4") as video, reading(tmp_path / "clip.mp4") as before:
         for frame, plain in zip(video.frames, before.frames, strict=True):
-            assert frame.size == (120, 160)
-            assert np.array_equal(np.asarray(frame), np.rot90(np.asarray(plain), -1))
+            assert frame.image.size == (120, 160)
+            assert np.array_equal(np.asarray(frame.image), np.rot90(np.asarray(plain.image), -1))
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.mp4"])
+def test_frames_are_shown_when_they_were_shown(tmp_path: Path, name: str) -> None:
+    """A browser's or a telephone's film has no steady rate; that of Matroska may be said to be 1000."""
+    times = [Fraction(ms, 1000) for ms in (0, 33, 66, 1066, 1100, 3000, 3033)]
+    with writing(tmp_path / name, Fraction(1000)) as append:
+        for i, at in enumerate(times):
+            append(Frame(Image.new("RGB", (64, 48), (30 * i, 0, 0)), at))
+    with reading(tmp_path / name) as video, writing(tmp_path / f"again-{name}", video.rate) as append:
+        for frame in video.frames:
+            append(frame)
+    for written in (name, f"again-{name}"):
+        with reading(tmp_path / written) as video:
+            shown = [frame.at for frame in video.frames]
+        assert [float(at) for at in shown] == pytest.approx([float(at) for at in times], abs=2e-3)
+
+
+def test_words_in_another_encoding_do_not_matter(tmp_path: Path) -> None:
+    with av.open(tmp_path / "film.mkv", "w") as container:
+        container.metadata["title"] = "Groessen"
+        stream = container.add_stream("mpeg4", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        black = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(black))
+        container.mux(stream.encode())
+    content = (tmp_path / "film.mkv").read_bytes()
+    assert content.count(b"Groessen") == 1
+    (tmp_path / "film.mkv").write_bytes(content.replace(b"Groessen", b"Gr\xf6\xdfen \xff"))
+    with reading(tmp_path / "film.mkv") as video:
+        assert len(list(video.frames)) == 1
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
@@ -168,7 +202,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match=r"\.mp4"), writing(tmp_path / "a.gif", Fraction(25)):
         pass
     with pytest.raises(RuntimeError), writing(tmp_path / "half.mp4", Fraction(25)) as append:
-        append(Image.new("RGB", (64, 64)))
+        append(Frame(Image.new("RGB", (64, 64)), Fraction(0)))
         raise RuntimeError
     assert not (tmp_path / "half.mp4").exists()
     with pytest.raises(fb.InputError, match=r"no frame"), writing(tmp_path / "none.mp4", Fraction(25)):

@@ -20,24 +20,26 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data.boxes.opening import boxed_images, list_boxes, open_boxes
+from featherbone.data.sets import Looked
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("upright", [True, False])
-def test_boxes_lie_on_what_they_were_drawn_round(orientation: int, upright: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["a.png", "a.tif"])
+def test_boxes_lie_on_what_they_were_drawn_round(orientation: int, upright: bool, file: str, tmp_path: Path) -> None:
     """A white rectangle on black, in an image that EXIF turns, annotated before or after turning."""
     stored = np.zeros((40, 64), np.uint8)
     stored[4:12, 8:40] = 255
     exif = Image.Exif()
     exif[0x0112] = orientation
     (tmp_path / "images").mkdir()
-    Image.fromarray(stored).save(tmp_path / "images" / "a.png", exif=exif)
-    pixels = np.asarray(fb_read(tmp_path / "images" / "a.png"))
+    Image.fromarray(stored).save(tmp_path / "images" / file, exif=exif)
+    pixels = np.asarray(fb_read(tmp_path / "images" / file))
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     seen = [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
     x1, y1, x2, y2 = seen if upright else (8, 4, 40, 12)
     width, height = pixels.shape[::-1] if upright else (64, 40)
-    image = {"id": 1, "file_name": "a.png", "width": width, "height": height}
+    image = {"id": 1, "file_name": file, "width": width, "height": height}
     box = {"image_id": 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
     content = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "white"}]}
     (tmp_path / "all.json").write_text(json.dumps(content))
@@ -45,6 +47,56 @@ def test_boxes_lie_on_what_they_were_drawn_round(orientation: int, upright: bool
     # where width and height do not change, nobody can tell: the box is taken to be upright
     expected = seen if orientation > 4 or upright else [8, 4, 40, 12]
     assert found.truths[0].boxes.tolist() == [expected]
+
+
+@pytest.mark.parametrize("file", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_second_look_sees_what_the_first_saw(orientation: int, file: str, tmp_path: Path) -> None:
+    """Without decoding: shares of the sides become pixels of the upright image."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for part in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / part).mkdir(parents=True)
+        Image.new("L", (100, 40)).save(tmp_path / "images" / part / f"a.{file}", exif=exif)
+        (tmp_path / "labels" / part / "a.txt").write_text("0 0.5 0.4 0.2 0.2")
+    first = open_boxes(tmp_path, quiet=True)
+    again = open_boxes(tmp_path, looked=Looked((), first.channels == 1), quiet=True)
+    assert first.fingerprint == again.fingerprint
+    assert first.train.truths[0].boxes.tolist() == again.train.truths[0].boxes.tolist()
+    side = 40 if orientation == 6 else 100
+    assert first.train.truths[0].boxes[0].tolist() == pytest.approx(
+        [0.4 * side, 0.3 * (140 - side), 0.6 * side, 0.5 * (140 - side)]
+    )
+
+
+def test_lists_may_not_lead_out_of_the_data_set_and_say_so(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / part).mkdir(parents=True)
+        for name in "ab":
+            Image.new("L", (20, 20)).save(tmp_path / "images" / part / f"{name}.png")
+            (tmp_path / "labels" / part / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    outside = ["/data/coco/images/c.png", "../more/d.png"]
+    (tmp_path / "train.txt").write_text("\n".join(["images/train/a.png", *outside, "", "./images/train/b.png"]))
+    (tmp_path / "data.yaml").write_text("train: train.txt\nval: images/val\nnames: [thing]\n")
+    data = open_boxes(tmp_path, quiet=True)
+    assert len(data.train) == 2
+    assert [(file.path, file.reason) for file in data.skipped] == [
+        (line, "not inside the data set") for line in outside
+    ]
+
+
+def test_a_description_of_what_is_held_out_alone_can_be_measured_on(tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+    Image.new("L", (20, 20)).save(tmp_path / "images" / "val" / "a.png")
+    (tmp_path / "labels" / "val" / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (tmp_path / "data.yaml").write_text("val: images/val\nnames: [thing]\n")
+    images, _ = boxed_images(tmp_path, ("thing",), quiet=True)
+    assert len(images) == 1
+    with pytest.raises(fb.InputError, match="has no images to learn from: only the part val"):
+        open_boxes(tmp_path, quiet=True)
 
 
 def fb_read(path: Path) -> Image.Image:

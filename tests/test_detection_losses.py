@@ -194,6 +194,16 @@ def test_order_does_not_matter(head: BoxHead, kind: BoxLoss) -> None:
 
 
 @ALL
+def test_boxes_are_compared_few_at_a_time(head: BoxHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few: 64 images of 1,000 boxes each would else take gigabytes."""
+    raw, truths = predictions(head), some_truths(each=40)
+    wanted = detection_loss(head, raw, truths, SIZE)
+    for pairs in (1, 500):
+        monkeypatch.setattr(assignment, "_PAIRS", pairs)
+        assert torch.equal(detection_loss(head, raw, truths, SIZE), wanted)
+
+
+@ALL
 @KINDS
 def test_every_image_has_its_own_loss(head: BoxHead, kind: BoxLoss) -> None:
     """So that processes that share a batch, however they share it, sum to the same."""

@@ -208,10 +208,21 @@ def test_a_trained_backbone_can_take_its_place(row: DetectorSpec) -> None:
         for ours, theirs, before in zip(fitted.backbone(x), wanted, detector.backbone(x), strict=True):
             assert torch.equal(ours, theirs)
             assert not torch.equal(ours, before)
+    small = replace(row.backbone, stem_stride=2)
+    with torch.no_grad():
+        taken = with_backbone(detector, randomise(small.build(), seed=1)).backbone(x)
+    assert [m.shape for m in taken] == [m.shape for m in wanted]
     with pytest.raises(fb.InputError, match="in_chans=1"):
         with_backbone(detector, replace(row.backbone, in_chans=1).build())
     with pytest.raises(fb.InputError, match="channels=.116, 232, 464.*, but the detector's is"):
         with_backbone(detector, fb.create_model("shufflenet_v2_x1_0"))
+
+
+def test_a_stem_for_small_images_may_fit_no_other() -> None:
+    row = replace(ROWS["free"], backbone=fb.spec("densenet121"))
+    small = replace(row.backbone, stem_stride=1)
+    with pytest.raises(fb.InputError, match=r"stem for small images \(stem_stride=1\), whose weights fit no other"):
+        with_backbone(row.build(), small.build())
 
 
 @EACH
@@ -236,7 +247,7 @@ def test_frozen_stages_do_not_learn(row: DetectorSpec) -> None:
 @EACH
 def test_a_file_needs_nothing_else(row: DetectorSpec, tmp_path: Path) -> None:
     detector, file = made(row), tmp_path / "model.safetensors"
-    preprocess = fb.Preprocess(size=64, mean=(0.5,) * 3, std=(0.25,) * 3)
+    preprocess = fb.Preprocess(size=64, mean=(0.5,) * 3, std=(0.25,) * 3, fit="letterbox")
     fb.save(detector, file, classes=("a", "b", "ü"), preprocess=preprocess)
     assert fb.read_header(tmp_path) == Header(row, ("a", "b", "ü"), preprocess)
     again = fb.load(file, Detector, num_classes=3)
@@ -249,6 +260,12 @@ def test_a_file_needs_nothing_else(row: DetectorSpec, tmp_path: Path) -> None:
         fb.save(detector, file, classes=("a", "b"))
     with pytest.raises(fb.InputError, match="num_classes=4"):
         fb.load(file, Detector, num_classes=4)
+
+
+def test_a_detector_sees_whole_images(tmp_path: Path) -> None:
+    with pytest.raises(fb.InputError, match="fit='crop' is not allowed for a detector"):
+        fb.save(ROWS["free"].build(), tmp_path / "m.safetensors", preprocess=fb.Preprocess.usual(64, 3))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_classifier_is_no_detector(tmp_path: Path) -> None:

@@ -203,6 +203,13 @@ def test_the_best_of_a_class_that_overlap_is_the_answer() -> None:
     assert len(found) == 3
 
 
+def test_what_sticks_out_is_kept_apart_from_other_classes() -> None:
+    """Classes are told apart by moving their boxes: one far beyond the top left must not come to lie on another."""
+    whole, beyond = [0.0, 0, 416, 416], [-417.0, -417, 4, 4]
+    (found,) = answers(output((whole, [0.9, 0.0]), (beyond, [0.0, 0.8])), iou=0.5)
+    assert found.boxes.tolist() == [whole, beyond]
+
+
 def test_answers_are_at_most_so_many_and_may_be_none() -> None:
     torch.manual_seed(0)
     corners = torch.rand(3, 4000, 2) * 400

@@ -240,7 +240,8 @@ def test_the_confusion_matrix_is_a_picture(finished: fb.Run, tmp_path: Path) -> 
     fb.confusion_picture(many, [f"class {i}" for i in range(40)], tmp_path / "many.png")
     result = evaluated(finished.folder)
     fb.confusion_picture(result.confusion, finished.classes, tmp_path / "few.png")
-    for name in ("many", "few"):
+    fb.confusion_picture(np.eye(3, dtype=np.int64), ["$_$", "cost $5 to $10"], tmp_path / "odd.png")
+    for name in ("many", "few", "odd"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 300
             assert len(image.convert("RGB").getcolors(1 << 24) or ()) > 20

@@ -76,7 +76,9 @@ from featherbone.verbs.comparison import Comparison as Comparison
 from featherbone.verbs.comparison import ComparisonGroup as ComparisonGroup
 from featherbone.verbs.drawing import confusion_picture as confusion_picture
 from featherbone.verbs.drawing import detect_video as detect_video
+from featherbone.verbs.drawing import detect_videos as detect_videos
 from featherbone.verbs.drawing import draw_detections as draw_detections
+from featherbone.verbs.drawing import images_and_videos as images_and_videos
 from featherbone.verbs.drawing import precision_recall_picture as precision_recall_picture
 from featherbone.verbs.folder import open_network as open_network
 from featherbone.verbs.inference import SURE as SURE

@@ -12,8 +12,6 @@ import featherbone as fb
 from featherbone.cli.options import Debug, Json, RunArgument
 from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
 
-_VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
-
 
 def evaluate(
     run: RunArgument,
@@ -26,8 +24,8 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The confusion matrix (of a detector: precision and recall) as .png, .svg or .pdf; "
-            "default RUN/confusion.png (RUN/precision-recall.png)."
+            help="The confusion matrix as .png, .svg or .pdf; default RUN/confusion.png. Of a detector: precision and "
+            "recall, default RUN/precision-recall.png, and beside it the confusion matrix as NAME-confusion."
         ),
     ] = None,
     json: Json = False,
@@ -37,7 +35,9 @@ def evaluate(
     folder = _folder(run)
     fb.check_output("--out", out or folder / "confusion.png", fb.PICTURES)
     if _detects(run):
-        _evaluate_detector(run, data, part, out or folder / "precision-recall.png", json=json)
+        curve = out or folder / "precision-recall.png"
+        confused = out.with_stem(f"{out.stem}-confusion") if out else folder / "confusion.png"
+        _evaluate_detector(run, data, part, curve, confused, json=json)
         return
     picture = out or folder / "confusion.png"
     result: Any = fb.evaluate(run, data, part=part)
@@ -57,8 +57,9 @@ def evaluate(
     next_steps(["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")], ["cost", run])
 
 
-def _evaluate_detector(run: str, data: str | None, part: str | None, picture: Path, *, json: bool) -> None:
-    confused = picture.with_name(f"confusion{picture.suffix}")
+def _evaluate_detector(
+    run: str, data: str | None, part: str | None, picture: Path, confused: Path, *, json: bool
+) -> None:
     result: Any = fb.evaluate(run, data, part=part)
     fb.precision_recall_picture(result, picture)
     names = [score.name for score in result.classes]
@@ -122,25 +123,21 @@ def predict(
 
 
 def _find(run: str, given: Sequence[str], score: float, out: Path, *, json: bool) -> None:
-    videos = [Path(one) for one in given if Path(one).suffix.lower() in _VIDEOS]
-    images = [one for one in given if Path(one) not in videos]
+    images, videos = fb.images_and_videos(given)
     found: Any
     found, skipped = fb.predict(run, images, score=score) if images else ([], [])
     drawn = fb.draw_detections(found, out)
-    frames: dict[Path, Any] = {}
-    for video in videos:
-        written = out / f"{video.stem}.mp4"
-        frames[written] = fb.detect_video(run, video, written, score=score)
+    films = fb.detect_videos(run, videos, out, score=score)
     if json:
         pictures = [{**one.to_dict(), "picture": str(path)} for one, path in zip(found, drawn, strict=True)]
-        films = [
+        moving = [
             {"video": str(video), "frames": [one.to_dict() for one in ones], "picture": str(path)}
-            for video, (path, ones) in zip(videos, frames.items(), strict=True)
+            for video, (path, ones) in zip(videos, films, strict=True)
         ]
-        show_json({"predictions": pictures, "videos": films, "skipped": _plain(skipped)})
+        show_json({"predictions": pictures, "videos": moving, "skipped": _plain(skipped)})
         return
     rows = [(one.image, _counted(one)) for one in found]
-    rows += [(str(video), f"{len(ones)} frames") for video, ones in zip(videos, frames.values(), strict=True)]
+    rows += [(str(video), f"{len(ones)} frames") for video, (_, ones) in zip(videos, films, strict=True)]
     show_table(("image", "found"), rows, left=2)
     say(f"\ndrawn in {out}")
     show_skipped(skipped)

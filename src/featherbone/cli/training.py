@@ -18,11 +18,16 @@ def train(
         str | None,
         typer.Argument(
             help="'digits' (the default), a folder of class folders or one with them in train/ and val/, a table "
-            "(.csv, .tsv, .parquet), the files of CIFAR or MNIST, shards (.tar, also at URLs), or hf:NAME."
+            "(.csv, .tsv, .parquet), the files of CIFAR or MNIST, shards (.tar, also at URLs), or hf:NAME; or images "
+            "with boxes: COCO's .json, folders of Pascal VOC or YOLO."
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help=f"A network's name; 'featherbone list' shows all. Default {fb.DEFAULT_MODEL}.")
+        str | None,
+        typer.Option(
+            help=f"A network's name; 'featherbone list' shows all. Default {fb.DEFAULT_MODEL}, "
+            f"for boxes {fb.DEFAULT_DETECTOR}."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
     resume: Annotated[
@@ -77,7 +82,7 @@ def train(
         tell(f"preparing to resume {resume} ...")
         run = fb.resume(resume, devices=devices, quiet=quiet)
     else:
-        tell(f"preparing to train {model or weights or fb.DEFAULT_MODEL} on {data or 'digits'} ...")
+        tell(f"preparing to train {model or weights or 'a network'} on {data or 'digits'} ...")
         run = fb.train(
             data or "digits",
             model,

@@ -10,6 +10,8 @@ from featherbone.data.names import ALL, SPLIT_WORDS, TRAIN, printable
 from featherbone.data.sets import Item, Listing, Skipped, relative
 from featherbone.errors import InputError, first_line
 
+_VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg".split())
+
 
 def list_folder(root: Path) -> Listing:
     """Return the images of a folder of class folders, or of the ``train``, ``val`` and ``test`` folders of it.
@@ -29,6 +31,18 @@ def list_folder(root: Path) -> Listing:
             parts[part] += [Item(path, printable(class_folder.name)) for path in files]
             skipped += [Skipped(printable(str(relative(path, root))), reason) for path, reason in odd]
     return Listing(str(root), parts, classes, tuple(skipped), kind="class folder")
+
+
+def images_and_videos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """Return the files that ``paths`` name, as ``find_images`` does, with the videos, by their suffixes, apart.
+
+    Raises:
+        InputError: if a path names nothing.
+    """
+    found = find_images(paths)
+    return [one for one in found if one.suffix.lower() not in _VIDEOS], [
+        one for one in found if one.suffix.lower() in _VIDEOS
+    ]
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -120,13 +120,14 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
     Image.init()
     formats = [name for name in Image.ID if name not in _PROGRAMS]
     try:
-        opened = check_file(content) if isinstance(content, Path) else content
+        # a stream, not a path: Pillow maps uncompressed TIFF files into memory, and those that EXIF turns wrongly
+        opened = held.enter_context(check_file(content).open("rb")) if isinstance(content, Path) else content
         stored = held.enter_context(Image.open(opened, formats=formats))
         if _pixels_at_once(stored) > _LARGE:
             held.enter_context(_one_large)
         mode, animated = stored.mode, _has_further_frames(stored)
+        turned = orientation_of(stored) in range(2, 9)
         stored.load()
-        turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
         ImageOps.exif_transpose(stored, in_place=True)
         image = _eight_bits(stored)
     except UnreadableImageError:
@@ -139,6 +140,11 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
         said = isinstance(error, OSError) and error.strerror  # without errno and path
         raise UnreadableImageError(said or f"damaged: {printable(first_line(error))}".removesuffix(".")) from error
     return image, Seen(image.width, image.height, mode, turned=turned, animated=animated)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return how EXIF says that an image is to be turned; asked before it is loaded, since TIFF forgets it then."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _pixels_at_once(image: Image.Image) -> int:

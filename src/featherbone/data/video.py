@@ -17,9 +17,22 @@ from featherbone.data.images import UnreadableImageError, check_file
 from featherbone.errors import InputError, first_line
 from featherbone.files import check_output, replacing
 
-VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg")
 _WRITTEN = (".mp4", ".mkv", ".mov")
+_TICKS = 90_000  # a second: divides the usual rates, 30000/1001 among them
 _CODECS = ("libx264", "mpeg4")  # the first that this build of FFmpeg has
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video.
+
+    Attributes:
+        image: upright, RGB.
+        at: seconds from the beginning of the film.
+    """
+
+    image: Image.Image
+    at: Fraction
 
 
 @dataclass(frozen=True)
@@ -29,12 +42,12 @@ class Video:
     Attributes:
         rate: frames per second, on average.
         count: how many frames its file says it has, 0 if it does not say.
-        frames: its frames, in order, upright, RGB; they can be read once.
+        frames: its frames, in order; they can be read once.
     """
 
     rate: Fraction
     count: int
-    frames: Iterator[Image.Image]
+    frames: Iterator[Frame]
 
 
 @contextmanager
@@ -45,7 +58,7 @@ def reading(path: Path) -> Iterator[Video]:
         InputError: if it is no video, or broken where it is read.
     """
     try:
-        container = av.open(check_file(path))
+        container = av.open(check_file(path), metadata_errors="replace")
     except (UnreadableImageError, OSError, FFmpegError) as error:
         raise InputError(f"{path} cannot be read as a video: {_said(error)}") from error
     with container:
@@ -54,25 +67,27 @@ def reading(path: Path) -> Iterator[Video]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        yield Video(rate, stream.frames, _frames(path, container))
+        yield Video(rate, stream.frames, _frames(path, container, rate))
 
 
-def _frames(path: Path, container: av.container.InputContainer) -> Iterator[Image.Image]:
+def _frames(path: Path, container: av.container.InputContainer, rate: Fraction) -> Iterator[Frame]:
     try:
-        for frame in container.decode(video=0):
+        for number, frame in enumerate(container.decode(video=0)):
             image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-            yield image.rotate(frame.rotation, expand=True) if frame.rotation else image
+            ticks, tick = frame.pts, frame.time_base
+            at = number / rate if ticks is None or tick is None else ticks * Fraction(tick)
+            yield Frame(image.rotate(frame.rotation, expand=True) if frame.rotation else image, at)
     except FFmpegError as error:
         raise InputError(f"{path} is damaged: {_said(error)}") from error
 
 
 @contextmanager
-def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Image.Image], None]]:
+def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Frame], None]]:
     """Yield a function that appends a frame, of the first one's size; the file is there when all are written.
 
     Args:
         path: .mp4, .mkv or .mov.
-        rate: frames per second.
+        rate: frames per second, as the file says it; when each is shown, it says itself.
 
     Raises:
         InputError: if it cannot be written, or no frame is given.
@@ -83,13 +98,20 @@ def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Image.Image], None
         stream = container.add_stream(codec, rate)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        last = -1
 
-        def append(image: Image.Image) -> None:
+        def append(frame: Frame) -> None:
+            nonlocal last
             # this format has one colour for four pixels: odd sides lose a row
-            even = image.convert("RGB").crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
+            image = frame.image.convert("RGB")
+            even = image.crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
             if not stream.codec_context.is_open:
                 stream.width, stream.height = even.size
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(even), format="rgb24")))
+            drawn = av.VideoFrame.from_ndarray(np.asarray(even), format="rgb24")
+            last = max(last + 1, round(frame.at * _TICKS))  # two at one time would be refused
+            drawn.pts, drawn.time_base = last, Fraction(1, _TICKS)
+            container.mux(stream.encode(drawn))
 
         yield append
         if not stream.codec_context.is_open:

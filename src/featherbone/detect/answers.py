@@ -54,5 +54,7 @@ def _answer(rows: Tensor, score: float, iou: float, most: int) -> Boxes:
     scores, order = rows[place, 4 + label].sort(descending=True, stable=True)
     scores, order = scores[:_CANDIDATES], order[:_CANDIDATES]
     boxes, labels = rows[place[order], :4], label[order]
-    kept = batched_nms(boxes, scores, labels, iou)[:most]
+    # it takes classes apart by moving them further than the largest coordinate: none may be below zero
+    beyond = boxes.amin().clamp(max=0) if len(boxes) else 0
+    kept = batched_nms(boxes - beyond, scores, labels, iou)[:most]
     return Boxes(boxes[kept], scores[kept], labels[kept])

@@ -18,6 +18,7 @@ from featherbone.errors import InputError
 
 IGNORED_IOU = 0.7  # YOLOv3's code: a prediction that fits so well is not taught that it sees background
 ALPHA, BETA, MOST = 1.0, 6.0, 13  # TOOD (arXiv 2108.07755 sec. 4.1)
+_PAIRS = 1 << 22  # that are looked at at once: memory must not grow with the boxes of a batch times its places
 _LEAST_WEIGHT = 0.5  # ours: a box that nothing meets yet is learned all the same, or small ones come late
 
 
@@ -132,10 +133,16 @@ def align(head: FreeHead, predicted: Tensor, truths: Truths, size: tuple[int, in
 
 def _touching(boxes: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return the pairs of boxes ``(T, 4)`` and rectangles with corners ``(N, 2)`` that touch."""
-    near = torch.ones(len(boxes), len(low), dtype=torch.bool, device=boxes.device)
-    for axis in (0, 1):
-        near &= (low[:, axis] <= boxes[:, 2 + axis, None]) & (high[:, axis] >= boxes[:, axis, None])
-    truth, where = near.nonzero(as_tuple=True)
+
+    def near(some: Tensor) -> Tensor:
+        found = torch.ones(len(some), len(low), dtype=torch.bool, device=boxes.device)
+        for axis in (0, 1):
+            found &= (low[:, axis] <= some[:, 2 + axis, None]) & (high[:, axis] >= some[:, axis, None])
+        return found.nonzero()
+
+    step = _at_once(len(low))
+    pairs = [near(boxes[i : i + step]) + boxes.new_tensor((i, 0), dtype=torch.long) for i in _starts(boxes, step)]
+    truth, where = torch.cat(pairs).unbind(1)
     return truth, where
 
 
@@ -143,9 +150,18 @@ def _claims(boxes: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return pairs of boxes and centres inside; for a box without one, its nearest."""
     truth, where = _touching(boxes, centres, centres)
     bare = (truth.bincount(minlength=len(boxes)) == 0).nonzero().flatten()
-    middles = (boxes[bare, :2] + boxes[bare, 2:]) / 2
-    nearest = (middles[:, None] - centres).square().sum(-1).argmin(1)
-    return torch.cat((truth, bare)), torch.cat((where, nearest))
+    middles, step = (boxes[bare, :2] + boxes[bare, 2:]) / 2, _at_once(len(centres))
+    nearest = [(middles[i : i + step, None] - centres).square().sum(-1).argmin(1) for i in _starts(middles, step)]
+    return torch.cat((truth, bare)), torch.cat((where, *nearest))
+
+
+def _at_once(count: int) -> int:
+    """Return how many boxes are compared with so many places at a time."""
+    return max(1, _PAIRS // max(1, count))
+
+
+def _starts(boxes: Tensor, step: int) -> range:
+    return range(0, max(1, len(boxes)), step)
 
 
 def _best(alignment: Tensor, truth: Tensor, count: int) -> Tensor:

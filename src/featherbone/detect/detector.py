@@ -95,17 +95,26 @@ def with_backbone(detector: Detector, backbone: Backbone) -> Detector:
 
     Args:
         detector: any.
-        backbone: a network of the row of the detector's backbone; classifier and ``drop_path`` may be others.
+        backbone: a network of the row of the detector's backbone; classifier and ``drop_path`` may be others, and the
+            stride of the stem if its weights are the same for both.
 
     Raises:
         InputError: if the rows differ otherwise.
     """
-    wanted = detector.spec.backbone
-    given = replace(backbone.spec, num_classes=wanted.num_classes, drop_path=wanted.drop_path)
+    wanted, own = detector.spec.backbone, backbone.spec
+    given = replace(own, num_classes=wanted.num_classes, drop_path=wanted.drop_path, stem_stride=wanted.stem_stride)
     if given != wanted:
         raise InputError(f"backbone is {given}, but the detector's is {wanted}")
     copied = copy.deepcopy(detector)
-    copied.backbone.stem.load_state_dict(backbone.stem.state_dict())
+    stem = backbone.stem.state_dict()
+    if {name: x.shape for name, x in stem.items()} != {
+        k: x.shape for k, x in copied.backbone.stem.state_dict().items()
+    }:
+        raise InputError(
+            f"backbone has a stem for small images (stem_stride={own.stem_stride}), whose weights fit no other "
+            f"(the detector's: {wanted.stem_stride}): ask for it on purpose, by a row with its stem_stride"
+        )
+    copied.backbone.stem.load_state_dict(stem)
     for ours, trained in zip(copied.backbone.stages, backbone.stages, strict=False):
         ours.load_state_dict(trained.state_dict())
     return copied

@@ -15,6 +15,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from featherbone.files import PICTURES, check_output, replacing
+from featherbone.report.lettering import written
 
 _MOST_NAMED = 10  # classes whose curves have a colour and a name: more could not be told apart
 # colours that people of any colour vision tell apart (Okabe and Ito 2008)
@@ -104,7 +105,7 @@ def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str]) 
         named = len(evaluation.classes) <= _MOST_NAMED
         colour = tuple(part / 255 for part in class_colour(label)) if named else "0.8"
         name = f"{score.name} {score.ap50:.3f}" if named else None
-        axes.plot(recalls, curve, style if named else "-", color=colour, linewidth=1.2, label=_plain(name))
+        axes.plot(recalls, curve, style if named else "-", color=colour, linewidth=1.2, label=name and written(name))
     if evaluation.ap50 is not None:
         axes.plot(recalls, evaluation.curve, color="black", linewidth=2.2, label=f"all classes {evaluation.ap50:.3f}")
         figure.legend(loc="outside right upper", title="AP at IoU 0.5", frameon=False)
@@ -117,11 +118,6 @@ def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str]) 
 
 def _styles() -> Iterator[str]:
     return cycle(("-", "--", "-.", ":"))
-
-
-def _plain(name: str | None) -> str | None:
-    """Return a name that matplotlib writes as it is: "$" would begin a formula, "_" at the start hides a line."""
-    return name and ("\u200b" + name if name.startswith("_") else name).replace("$", r"\$")
 
 
 @lru_cache

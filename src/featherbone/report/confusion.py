@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from featherbone.files import PICTURES, check_output, replacing
+from featherbone.report.lettering import written
 
 _MOST_NUMBERED = 30  # with more classes the numbers would not be readable
 
@@ -37,8 +38,9 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
     axes.set(xlabel="predicted", ylabel="true", title=said)
     if count <= 2 * _MOST_NUMBERED:
         slanted = max(map(len, classes)) > 3
-        axes.set_xticks(range(count), classes, rotation=45 if slanted else 0, ha="right" if slanted else "center")
-        axes.set_yticks(range(count), classes)
+        names = [written(name) for name in classes]
+        axes.set_xticks(range(count), names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+        axes.set_yticks(range(count), names)
     if count <= _MOST_NUMBERED:
         for true, predicted in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[true, predicted] > 0.5 else "black"

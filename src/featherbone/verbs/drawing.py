@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError, needs
 from featherbone.files import replacing
 from featherbone.verbs.folder import AnyPath, describe
-from featherbone.verbs.inference import SURE
+from featherbone.verbs.inference import SURE, check_score
 from featherbone.weights import load
 
 if TYPE_CHECKING:
@@ -44,38 +45,75 @@ def precision_recall_picture(evaluation: BoxEvaluation, path: AnyPath) -> None:
     draw_precision_recall(evaluation, path)
 
 
+def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]:
+    """Return the files that are named, by themselves, by folders or shell patterns: images, and videos by their suffix.
+
+    Raises:
+        InputError: if a path names nothing.
+    """
+    with needs("train", "reading images"):
+        from featherbone.data.folders import images_and_videos as apart
+    return apart(paths)
+
+
 def draw_detections(found: Sequence[Detections], folder: AnyPath) -> list[Path]:
     """Write images with the boxes that were found in them to a folder, as JPEG files of the same names.
 
     Args:
         found: what ``predict`` returned; the images must still be where they were.
-        folder: made if it is not there; files of the same names are replaced.
+        folder: made if it is not there; other files of the same names are replaced.
 
     Returns:
         The files, one for each image.
 
     Raises:
-        InputError: if an image can no longer be read, or a file cannot be written.
+        InputError: if an image would be replaced by its own drawing or can no longer be read, or a file cannot be
+            written.
     """
     with needs("train", "drawing"):
         from featherbone.data.images import read_image, without_pillows_warnings
         from featherbone.report.boxes import draw_boxes
-    written: list[Path] = []
-    for one in found:
-        source = Path(one.image)
-        path = _free(Path(folder), source.stem, written)
+    sources = [Path(one.image) for one in found]
+    places = _places(sources, Path(folder), ".jpg")
+    for one, source, path in zip(found, sources, places, strict=True):
         with without_pillows_warnings():
             drawn = draw_boxes(read_image(source), one.found, one.classes)
         with replacing(path) as temporary, temporary.open("wb") as stream:
             drawn.save(stream, "JPEG", quality=92)
-        written.append(path)
-    return written
+    return places
+
+
+def detect_videos(
+    run: AnyPath, videos: Sequence[AnyPath], folder: AnyPath, *, score: float = SURE, quiet: bool = False
+) -> list[tuple[Path, list[Detections]]]:
+    """Write videos with the boxes that are found in them to a folder, as .mp4 files of the same names.
+
+    Args:
+        run: of a detector.
+        videos: files that FFmpeg reads.
+        folder: made if it is not there; other files of the same names are replaced.
+        score: as for ``detect_video``.
+        quiet: no progress on the error stream.
+
+    Returns:
+        For each video the file, and what was found in its frames.
+
+    Raises:
+        InputError: as ``detect_video``, before anything is written if a video would be replaced by its own drawing.
+    """
+    places = _places([Path(video) for video in videos], Path(folder), ".mp4")
+    return [
+        (path, detect_video(run, video, path, score=score, quiet=quiet))
+        for path, video in zip(places, videos, strict=True)
+    ]
 
 
 def detect_video(
     run: AnyPath, video: AnyPath, out: AnyPath, *, score: float = SURE, quiet: bool = False
 ) -> list[Detections]:
-    """Find boxes in every frame of a video and write it with the boxes drawn, at the same rate, without its sound.
+    """Find boxes in every frame of a video and write it with the boxes drawn, without its sound.
+
+    Every frame is shown when it was shown.
 
     Args:
         run: of a detector.
@@ -88,32 +126,50 @@ def detect_video(
         What was found in each frame.
 
     Raises:
-        InputError: if the run is not that of a detector, or a file cannot be read or written.
+        InputError: if the run is not that of a detector, a file cannot be read or written, or both are one.
     """
     header, preprocess = describe(run)
     if not isinstance(header.spec, DetectorSpec):
         raise InputError(f"{run} is a classifier: it finds no boxes in a video")
+    check_score(score)
+    _require_apart([Path(out)], [Path(video)])
     with needs("video", "reading videos"):
         from featherbone.data.video import reading, writing
     with needs("train", "predicting"):
         from featherbone.data.progress import watched
+        from featherbone.data.reading import image_mode
         from featherbone.report.boxes import draw_boxes
-        from featherbone.train.detections import detect_images
-    model = load(run, Detector)
+        from featherbone.train.detections import detect_image
+    model, mode = load(run, Detector), image_mode(preprocess.channels)
     found: list[Detections] = []
     with reading(Path(video)) as opened, writing(Path(out), opened.rate) as append:
         for frame in watched(opened.frames, "detecting", total=opened.count, quiet=quiet):
-            one = detect_images(model, [np.asarray(frame)], preprocess, header.classes, score=score, quiet=True)[0]
-            append(draw_boxes(frame, one[0].found, header.classes))
-            found += one
+            image, name = frame.image.convert(mode), f"frame {len(found) + 1}"
+            found.append(detect_image(model, image, preprocess, header.classes, name=name, score=score))
+            append(replace(frame, image=draw_boxes(frame.image, found[-1].found, header.classes)))
     if not found:
         raise InputError(f"{video} has no frame")
     return found
 
 
-def _free(folder: Path, stem: str, taken: Sequence[Path]) -> Path:
-    """Return a file's name that no other image of this call has."""
-    path = folder / f"{stem}.jpg"
-    return (
-        next(other for i in count(2) if (other := folder / f"{stem}-{i}.jpg") not in taken) if path in taken else path
-    )
+def _places(sources: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+    """Return where the drawing of each goes, named like it, each at a place of its own.
+
+    Raises:
+        InputError: if it would replace one of them.
+    """
+    places: list[Path] = []
+    for source in sources:
+        names = (f"{source.stem}{f'-{i}' if i > 1 else ''}{suffix}" for i in count(1))
+        places.append(next(path for name in names if (path := folder / name) not in places))
+    _require_apart(places, sources)
+    return places
+
+
+def _require_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
+    def files(paths: Sequence[Path]) -> dict[tuple[int, int], Path]:
+        return {(path.stat().st_dev, path.stat().st_ino): path for path in paths if path.exists()}
+
+    known, lost = files(read), files(written)
+    if both := known.keys() & lost.keys():
+        raise InputError(f"{lost[both.pop()]} would be replaced by its own drawing: write to another place")

@@ -107,8 +107,7 @@ def predict(
     header, preprocess = describe(run)
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
-    if not 0 <= score <= 1:
-        raise InputError(f"score={score} is not allowed: from 0 to 1")
+    check_score(score)
     with needs("train", "predicting"):
         from featherbone.data.folders import find_images
         from featherbone.train.detections import detect_images
@@ -126,3 +125,13 @@ def predict(
             else "no image to predict on was named"
         )
     return found, skipped
+
+
+def check_score(score: float) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        InputError: then.
+    """
+    if not 0 <= score <= 1:
+        raise InputError(f"score={score} is not allowed: from 0 to 1")

@@ -120,6 +120,8 @@ def detector(asked: Asked, images: BoxData, size: int, seed: int) -> tuple[Detec
         backbone = replace(asked.named or spec(DEFAULT_DETECTOR), in_chans=images.channels)
     else:
         backbone = _require_same(asked, start.spec)
+        if not isinstance(asked.model, Spec):  # a classifier of small images has a stem that hardly shrinks them
+            backbone = replace(backbone, stem_stride=Spec.stem_stride)
     neck = asked.wanted_neck or neck_spec(DEFAULT_NECK)
     head = asked.head or DEFAULT_HEAD
     row = DetectorSpec(
@@ -188,8 +190,8 @@ def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Network, Pre
     if not (folder / START).exists():
         model = build(recipe)
         return model, usual_preprocess(recipe, channels, boxes=isinstance(model, Detector))
-    known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, channels)
     start = load_any(folder / START).train()
+    known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, start.spec.in_chans)
     return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop)
 
 

@@ -54,7 +54,7 @@ def train(
             and labels; the published files of CIFAR or MNIST; shards, here or at URLs; ``"hf:NAME"`` or a saved Hugging
             Face data set. docs/data.md says what each must look like.
         model: a name, or a row of your own; classes, channels and stem are fitted to the data. Default: that of
-            ``weights``, else ``shufflenet_v2_x0_5``.
+            ``weights``, else ``shufflenet_v2_x0_5``, for boxes ``shufflenet_v2_x1_0``.
         out: a folder that holds no run yet; default ``runs/DATA-MODEL-1`` and so on.
         weights: a run or weight file to start from, imported ones too; its classifier is new if the classes differ.
             Default: from scratch.

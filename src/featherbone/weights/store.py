@@ -93,9 +93,12 @@ def save(
     """Write weights, spec, class names and preprocessing to one safetensors file, whole or not at all.
 
     Raises:
-        InputError: if the number of class names is not the number of outputs, or the file cannot be written.
+        InputError: if the number of class names is not the number of outputs, a detector's images would be cropped, or
+            the file cannot be written.
     """
     outputs = model.spec.num_classes
+    if isinstance(model, Detector) and preprocess is not None and preprocess.fit != "letterbox":
+        raise InputError(f"fit={preprocess.fit!r} is not allowed for a detector, which sees whole images: 'letterbox'")
     if classes and len(classes) != outputs:
         raise InputError(f"classes has {len(classes)} names, but the network has {outputs} outputs")
     header = Header(model.spec, tuple(classes), preprocess)

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, TiffImagePlugin
 
 from featherbone.data.boxes.faults import LEFT_OUT, Fault, corners
 from featherbone.data.boxes.truths import BoxItem, Truth
-from featherbone.data.images import UnreadableImageError, check_file, without_pillows_warnings
+from featherbone.data.images import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
 from featherbone.data.sets import Seen, Source
 from featherbone.errors import first_line
 
 _BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
+
+_TIFF_SIZE = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
 
 # the EXIF orientations that exchange x and y (the others cannot be told from the sizes), and whether the new x and the
 # new y count from the other side
@@ -49,10 +51,13 @@ def glance(source: Source) -> tuple[int, int, int]:
     assert isinstance(source, Path), "annotation files name files"
     try:
         with without_pillows_warnings(), Image.open(check_file(source)) as image:
-            return image.width, image.height, image.getexif().get(ExifTags.Base.Orientation, 1)
+            orientation, (width, height) = orientation_of(image), image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the upright one already
+                width, height = (int(image.tag_v2[tag]) for tag in _TIFF_SIZE)
+            return width, height, orientation
     except UnreadableImageError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, LookupError) as error:
         raise UnreadableImageError(first_line(error)) from error
 
 

@@ -31,7 +31,7 @@ _MOST_BRACKETS = 1000  # in it: the reader's time grows with the square of their
 _MOST_LABELS = 1 << 24  # bytes
 _MOST_UNNAMED = 1000  # classes, where nobody has named them: a larger number is a mistake
 _NAMES = re.compile(rb"^names\s*:", re.MULTILINE)
-_PARTS = re.compile(rb"^(train|val)\s*:", re.MULTILINE)
+_PARTS = re.compile(rb"^(train|val|test)\s*:", re.MULTILINE)
 _TRIED = 200  # images by which labels are known to be theirs
 _LABELS = {"images": "labels", "Images": "Labels"}
 _NO_LABELS = {"classes.txt", "readme.txt"}
@@ -81,9 +81,10 @@ def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
     skipped = []
     for part in (TRAIN, VAL, TEST):
         try:
-            places[part] = _said(content.get(part), bases)
+            places[part], refused = _said(content.get(part), bases)
+            skipped += [Skipped(printable(line)[:200], "not inside the data set") for line in refused]
         except InputError as error:
-            if part == TRAIN:
+            if part == TRAIN and content.get(part):
                 raise InputError(f"{described}: {part} {error}") from error
             if content.get(part):  # some exporters name parts that they did not fill
                 skipped.append(Skipped(printable(str(relative(described, root))), f"{part} {error}"))
@@ -98,13 +99,16 @@ def _classes(path: Path, names: object) -> dict[int, str]:
     return {int(number(key)): printable(name) for key, name in sorted(pairs, key=lambda pair: number(pair[0]))}
 
 
-def _said(written: object, bases: Sequence[Path]) -> list[Path]:
-    """Return the images of a part that is given as a folder, a list of images in a text file, or several of these.
+def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the images of a part, given as a folder, a list of images in a text file, or several of these.
+
+    And the lines of lists that lead out of the data set.
 
     Raises:
         InputError: if one of them is not there; without the name of the part.
     """
     found: list[Path] = []
+    refused: list[str] = []
     for one in written if isinstance(written, list) else [written]:
         # some exporters count from a folder that is not there: "../train/images" lies beside the description
         name = inside(re.sub(r"^(\.\./)+", "", one.replace("\\", "/"))) if isinstance(one, str) else None
@@ -112,14 +116,16 @@ def _said(written: object, bases: Sequence[Path]) -> list[Path]:
         if place is None:
             shown = printable(one)[:100] if isinstance(one, str) else type(one).__name__
             raise InputError(f"is {shown}, which must be a folder of images, or a list of them, inside {bases[-1]}")
-        found += _pictures(place) if place.is_dir() else _list(place, bases)
-    return found
-
-
-def _list(file: Path, bases: Sequence[Path]) -> list[Path]:
-    lines = read_bounded(file, 64 * _MOST_LABELS).decode(errors="replace").splitlines()
-    names = [name for line in lines if (name := inside(line.strip()))]
-    return [next((base / n for base in (file.parent, *bases) if (base / n).exists()), file.parent / n) for n in names]
+        if place.is_dir():
+            found += _pictures(place)
+            continue
+        for line in read_bounded(place, 64 * _MOST_LABELS).decode(errors="replace").splitlines():
+            if image := inside(line.strip()):
+                near = (base / image for base in (place.parent, *bases))
+                found.append(next((path for path in near if path.exists()), place.parent / image))
+            elif line.strip():
+                refused.append(line.strip())
+    return found, refused
 
 
 def _pictures(folder: Path) -> list[Path]:
