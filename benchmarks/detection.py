@@ -30,13 +30,13 @@ from typing import Any
 
 import torch
 import torchvision
-from deploy import lively
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
 from featherbone.cost.measured import Timing, machine, usable_cores
 from featherbone.cost.measured.race import race
+from featherbone.data.bundled import photographs
 from featherbone.deploy.engines import eager, onnxruntime, openvino
 
 SCORE = 0.25
@@ -95,6 +95,25 @@ class Way:
     run: Callable[[], object]
 
 
+def some_images(size: int) -> Tensor:
+    """Return noise and photographs, ``(4, 3, size, size)``, from 0 to 1: norms are to know both."""
+    photos = [torch.from_numpy(photo).permute(2, 0, 1)[None] / 255 for photo in photographs()]
+    return torch.cat((torch.rand(2, 3, size, size), *(nn.functional.interpolate(x, (size, size)) for x in photos)))
+
+
+def settled(module: nn.Module, call: Callable[[], object]) -> nn.Module:
+    """Let every batch norm know the statistics of what a call gives it, as after training; in evaluation mode."""
+    module.eval()
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the statistics of the call, whole
+        norm.train()
+    with torch.inference_mode():
+        call()
+    return module.eval()
+
+
 def counted(module: nn.Module, call: Callable[[], object]) -> tuple[int, int]:
     """Return parameters, and the multiply-accumulates of a call."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -112,7 +131,8 @@ def our_ways(name: str, size: int, threads: int, place: Path, *, optimize: bool)
         num_classes=CLASSES,
         anchors=ANCHORS if head == "anchors" else (),
     )
-    module = lively(spec.build())
+    module = spec.build()
+    settled(module, lambda: module((some_images(size) - 0.45) / 0.226))
     image = torch.randn(1, 3, size, size)
     facts = counted(module, lambda: module(image))
     network = eager.start(module, image, "f32", threads)
@@ -130,7 +150,8 @@ def our_ways(name: str, size: int, threads: int, place: Path, *, optimize: bool)
 
 def peer_ways(name: str, threads: int, place: Path) -> Iterator[Way]:
     """Yield one of torchvision's detectors in PyTorch, and on the engines that take what PyTorch exports of it."""
-    module = lively(PEERS[name]()).to(memory_format=torch.channels_last)
+    module = PEERS[name]().to(memory_format=torch.channels_last)
+    settled(module, lambda: module(list(some_images(_PEER_SIZE))))
     image = torch.rand(3, _PEER_SIZE, _PEER_SIZE)
     facts = counted(module, lambda: module([image]))
 
@@ -190,7 +211,7 @@ def ultralytics_ways(name: str, sizes: list[int], threads: int, place: Path) -> 
 
     for size in sizes:
         model = YOLO(f"{name}.yaml")
-        lively(model.model)
+        settled(model.model, lambda: model.model(some_images(size)))  # noqa: B023 - it is called at once
         image = torch.rand(1, 3, size, size)
         facts = counted(model.model, lambda: model.model(image))  # noqa: B023 - it is called at once
         made = Path(model.export(format="onnx", imgsz=size, nms=True, conf=SCORE, verbose=False))
