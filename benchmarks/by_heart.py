@@ -4,13 +4,14 @@ All images of ``DATA`` (a COCO file with boxes, its images beside it) are learne
 that the detector then finds in them are scored: a check that data, assignment, loss, optimiser, decoding and scores fit
 each other to the end. It says nothing of images that were not learned. While it learns, the first few are looked at.
 
-    --weights   a weight file of the backbone to start from; default: from scratch
+    --weights   a weight file of the backbone to start from, or a run of this benchmark to go on from; default: scratch
     --model     the backbone, if there are no weights; default shufflenet_v2_x1_0
     --neck      default efm
     --head      free (default) or anchors
     --size      default 512
     --epochs    default 100
     --batch     default 8
+    --lr        default 4e-3: as large as from nothing, since what is to be learned is new
     --seed      default 0
     --out       where the run is kept; default: nowhere
 """
@@ -27,8 +28,7 @@ from typing import Any
 import featherbone as fb
 
 LOOKED_AT = 8
-# steps as large as from nothing: what is to be learned is new
-EXACT = {"mosaic": 0.0, "zoom": 0.0, "jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "averaging": 0.99, "lr": 4e-3}
+EXACT = {"mosaic": 0.0, "zoom": 0.0, "jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "averaging": 0.99}
 
 
 def learned(annotations: Path, folder: Path) -> Path:
@@ -60,19 +60,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         data = learned(given.data, Path(place))
-        changes = {"epochs": given.epochs, "size": given.size, "batch_size": given.batch, "seed": given.seed, **EXACT}
+        changes = {"epochs": given.epochs, "size": given.size, "batch_size": given.batch, "lr": given.lr, **EXACT}
         run = fb.train(
             data,
             None if given.weights else given.model,
             weights=given.weights,
             neck=given.neck,
             head=given.head,
-            changes=changes,
+            changes={**changes, "seed": given.seed},
             out=given.out or Path(place) / "run",
         )
         result: Any = fb.evaluate(run.folder, data, part="train", quiet=True)
