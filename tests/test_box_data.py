@@ -133,6 +133,18 @@ def test_a_set_is_what_it_is_made_of() -> None:
     assert data.fingerprint != replace(data, classes=("b",)).fingerprint
 
 
+def test_boxes_of_an_image_are_counted_without_crowds() -> None:
+    truths = [
+        Truth(np.zeros((len(crowd), 4), np.float32), np.zeros(len(crowd), np.int64), np.array(crowd, bool))
+        for crowd in ([False, True, False], [], [False, False, False])
+    ]
+    images = BoxSet.of((Path(f"{i}.png"), truth) for i, truth in enumerate(truths))
+    assert images.boxes_per_image == pytest.approx(5 / 3)
+    assert images.pick([0]).boxes_per_image == 2
+    assert images.pick([1]).boxes_per_image == 1  # by which losses are divided
+    assert BoxSet((), ()).boxes_per_image == 1
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here")
 def test_blood_cells() -> None:
     root = SHARED / "bccd"

@@ -99,7 +99,7 @@ def yolov3(head: AnchoredHead, raw: list[Tensor], truths: Truths) -> list[float]
                 total = total - F.logsigmoid(score)
             elif not fine[place]:
                 total = total - F.logsigmoid(-score)
-        losses.append(total.item() / max(len(mine), 1))
+        losses.append(total.item())
     return losses
 
 
@@ -116,7 +116,10 @@ def test_the_anchored_loss_is_yolov3s(seed: int) -> None:
         torch.cat((truths.labels, torch.tensor([1]))),
         torch.cat((truths.images, torch.tensor([0]))),
     )
-    assert detection_loss(head, raw, good, SIZE, box_loss="mse").tolist() == pytest.approx(yolov3(head, raw, good))
+    wanted = yolov3(head, raw, good)
+    assert detection_loss(head, raw, good, SIZE, box_loss="mse").tolist() == pytest.approx(wanted)
+    divided = detection_loss(head, raw, good, SIZE, box_loss="mse", boxes_per_image=3.5)
+    assert divided.tolist() == pytest.approx([loss / 3.5 for loss in wanted])
 
 
 def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int, int, float]]:
@@ -124,6 +127,7 @@ def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int,
     decoded, flat = head.decode(raw, SIZE), joined(raw)
     places = head.places(SIZE, flat)
     claims: dict[tuple[int, int], list[tuple[float, int, float]]] = {}
+    best: dict[int, int] = {}
     for i, (x1, y1, x2, y2) in enumerate(truths.boxes.tolist()):
         image = int(truths.images[i])
         inside = [p for p, (x, y, _) in enumerate(places.tolist()) if x1 <= x <= x2 and y1 <= y <= y2]
@@ -134,6 +138,9 @@ def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int,
             found.append((decoded[image, p, 4 + truths.labels[i]].item() * max(overlap, 1e-6) ** 6, p, overlap))
         for measure, p, overlap in sorted(found, reverse=True)[: assignment.MOST]:
             claims.setdefault((image, p), []).append((measure, i, overlap))
+        best[i] = max(found)[1]
+    for (_, p), claimed in claims.items():
+        claimed[:] = [claim for claim in claimed if best[claim[1]] == p] or claimed
     won = {place: max(claimed) for place, claimed in claims.items()}
     pairs = set()
     for (_, p), (measure, i, _) in won.items():
@@ -214,6 +221,33 @@ def test_every_image_has_its_own_loss(head: BoxHead, kind: BoxLoss) -> None:
         alone = Truths(truths.boxes[mine], truths.labels[mine], truths.images[mine] * 0)
         one = detection_loss(head, [x[image : image + 1] for x in raw], alone, SIZE, box_loss=kind)
         assert torch.allclose(one, loss[image], rtol=1e-12)
+
+
+@ALL
+@pytest.mark.parametrize("kind", BOX_LOSSES[1:])  # squared errors also weigh by the box's share of the image
+def test_a_box_weighs_the_same_among_many(head: BoxHead, kind: BoxLoss) -> None:
+    """What is seen twice in one image costs as much as in two images, and so does background."""
+    raw, wide = predictions(head, batch=2), (SIZE[0], 2 * SIZE[1])
+    boxes = torch.tensor([[10.0, 8, 34, 40], [20.0, 10, 70, 60], [60.0, 30, 90, 62]])
+    truths = Truths(boxes, torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long))
+    once = detection_loss(head, raw, truths, SIZE, box_loss=kind, boxes_per_image=3.0)
+    twice = Truths(
+        torch.cat((boxes, boxes + torch.tensor([SIZE[1], 0, SIZE[1], 0]))),
+        truths.labels.repeat(2),
+        truths.images.repeat(2),
+    )
+    grids = zip(raw, head.strides, strict=True)
+    rows = [x.reshape(len(x), SIZE[0] // stride, -1, x.shape[-1]) for x, stride in grids]
+    beside = [torch.cat((x, x), 2).flatten(1, 2) for x in rows]
+    both = detection_loss(head, beside, twice, wide, box_loss=kind, boxes_per_image=3.0)
+    assert torch.allclose(both, 2 * once, rtol=1e-6)
+
+
+@ALL
+@pytest.mark.parametrize("count", [0.0, -1.0, math.nan])
+def test_a_number_of_boxes_must_be_positive(head: BoxHead, count: float) -> None:
+    with pytest.raises(fb.InputError, match=r"boxes_per_image=.* is not allowed: a number above 0"):
+        detection_loss(head, predictions(head), NONE, SIZE, boxes_per_image=count)
 
 
 def mirrored(head: BoxHead, raw: list[Tensor]) -> list[Tensor]:
@@ -392,3 +426,20 @@ def test_a_box_between_all_centres_is_learned_by_the_nearest() -> None:
     found = align(head, flat, truth.like(flat), SIZE)
     assert found.predictions.tolist() == [1 * 12 + 1]  # centre (12, 12)
     assert found.weights.item() >= 0.5
+
+
+def test_a_box_inside_another_keeps_the_cell_that_sees_it_best() -> None:
+    """Though the larger one claims every cell that it has, and fits better in each."""
+    head = HEADS["free"]
+    assert isinstance(head, FreeHead)
+    boxes = torch.tensor([[9.0, 9, 31, 31], [10.0, 10, 22, 22]])
+    truths = Truths(boxes, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long))
+    flat = torch.zeros_like(joined(predictions(head, batch=1))).detach()
+    places = head.places(SIZE, flat)
+    flat[0, :, :4] = head.targets(boxes[:1].expand(len(places), 4).to(flat), places)
+    centres = [tuple(place) for place in places[:, :2].tolist()]
+    flat[0, centres.index((28.0, 28.0)), 4] = 1
+    flat[0, centres.index((20.0, 20.0)), 5] = 1
+    found = align(head, flat, truths.like(flat), SIZE)
+    assert [centres[place] for place in found.predictions[found.truths == 1]] == [(20.0, 20.0)]
+    assert len(found.predictions[found.truths == 0]) == 9

@@ -21,7 +21,12 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
+from featherbone.data.boxes.augment import evaluation_boxes
+from featherbone.data.boxes.loading import box_loader
+from featherbone.data.boxes.opening import open_boxes
 from featherbone.data.video import Frame, writing
+from featherbone.detect.assignment import Truths
+from featherbone.detect.losses import detection_loss
 from featherbone.train.callbacks import History
 
 MODEL = "shufflenet_v2_x0_5"
@@ -117,6 +122,22 @@ def test_what_was_recorded_is_what_is_measured(finder: fb.Run, shapes: Path) -> 
     assert alone.to_dict() == test.to_dict()
     with pytest.raises(fb.InputError, match="part='all' is not there"):
         fb.evaluate(finder.folder, part="all", quiet=True)
+
+
+def test_the_loss_is_divided_by_how_many_boxes_an_image_has(finder: fb.Run, shapes: Path) -> None:
+    """The same number for images that are learned from and for those that are held out."""
+    data = open_boxes(shapes, quiet=True)
+    boxes = [len(truth.boxes) for truth in data.train.truths]
+    detector, preprocess = fb.load(finder.folder, fb.Detector), fb.read_header(finder.folder).preprocess
+    assert preprocess is not None
+    losses = []
+    for images, targets in box_loader(data.val, evaluation_boxes(preprocess), channels=3, batch_size=8, workers=0):
+        with torch.no_grad():
+            raw = detector.raw(images)
+        truths = Truths(*targets[:3])
+        losses += detection_loss(detector.head, raw, truths, (64, 64), boxes_per_image=sum(boxes) / 24).tolist()
+    best = max(history(finder.folder), key=lambda row: float(row["val_ap"]))
+    assert float(best["val_loss"]) == pytest.approx(sum(losses) / 8, rel=1e-4)
 
 
 def test_a_detector_is_asked_on_the_command_line(finder: fb.Run, shapes: Path, tmp_path: Path) -> None:

@@ -111,9 +111,11 @@ def well_fitting(head: AnchoredHead, predicted: Tensor, truths: Truths, size: tu
 def align(head: FreeHead, predicted: Tensor, truths: Truths, size: tuple[int, int]) -> Matches:
     """Return for every true box the predictions, of cells with their centre in it, that score its class and fit best.
 
-    *Alignment* is score^ALPHA * IoU^BETA. A box claims the MOST that are aligned best; what several claim goes to the
-    one it is aligned with best. A box that contains no centre claims the nearest. A weight is the alignment, as a share
-    of its box's highest, times the box's highest IoU, 1/2 at least (TOOD, arXiv 2108.07755 sec. 3.2).
+    *Alignment* is score^ALPHA * IoU^BETA. A box claims the MOST that are aligned best; what several claim goes to one
+    whose best it is, if there is one, and then to the one it is aligned with best. A box that contains no centre claims
+    the nearest. A weight is the alignment, as a share of its box's highest, times the box's highest IoU, 1/2 at least
+    (TOOD, arXiv 2108.07755 sec. 3.2; that a box's best is not taken by others is ours: small boxes in large ones would
+    be left with nothing).
     """
     places = head.places(size, predicted)
     truth, where = _claims(truths.boxes, places[:, :2])
@@ -123,7 +125,11 @@ def align(head: FreeHead, predicted: Tensor, truths: Truths, size: tuple[int, in
     alignment = ALPHA * score + BETA * overlap.clamp(min=1e-6).log()  # a logarithm: IoU^6 would soon be zero
     kept = _best(alignment, truth, len(truths.boxes))
     cell = image * predicted.shape[1] + where
-    highest = _highest(alignment[kept], cell[kept], predicted.shape[0] * predicted.shape[1])
+    first = alignment[kept] == _highest(alignment, truth, len(truths.boxes))[truth[kept]]
+    reserved = torch.zeros(predicted.shape[0] * predicted.shape[1], dtype=torch.bool, device=cell.device)
+    reserved[cell[kept[first]]] = True
+    kept = kept[first | ~reserved[cell[kept]]]
+    highest = _highest(alignment[kept], cell[kept], len(reserved))
     kept = kept[alignment[kept] == highest[cell[kept]]]
     truth, where, alignment, overlap = truth[kept], where[kept], alignment[kept], overlap[kept]
     share = (alignment - _highest(alignment, truth, len(truths.boxes))[truth]).exp()

@@ -1,8 +1,9 @@
 """What a detector is to learn: boxes, objectness and classes, as one number an image.
 
-Every part is a sum over the predictions for an image, divided by what its own true boxes weigh: their number for an
-anchored head, their alignment for a free one, and 1 at least. No image has a say in another's loss: so the sum over
-images is the same however a batch is shared by processes.
+Every part is a sum over the predictions for an image, divided by what its true boxes weigh on average (1 for an
+anchored head, their alignment for a free one), and by how many boxes an image of the data has, a constant. So a box
+weighs the same alone as among many, and no image has a say in another's loss: the sum over images is the same however
+a batch is shared by processes.
 """
 
 from __future__ import annotations
@@ -32,14 +33,27 @@ _OVERLAP_GAIN = 5.0  # beside sums of cross entropies; the squared errors of YOL
 
 
 def detection_loss(
-    head: BoxHead, raw: Sequence[Tensor], truths: Truths, size: tuple[int, int], *, box_loss: BoxLoss = "ciou"
+    head: BoxHead,
+    raw: Sequence[Tensor],
+    truths: Truths,
+    size: tuple[int, int],
+    *,
+    box_loss: BoxLoss = "ciou",
+    boxes_per_image: float = 1.0,
 ) -> Tensor:
     """Return the loss of every image, ``(B,)``: the sum of ``detection_parts``."""
-    return torch.stack(tuple(detection_parts(head, raw, truths, size, box_loss=box_loss).values())).sum(0)
+    parts = detection_parts(head, raw, truths, size, box_loss=box_loss, boxes_per_image=boxes_per_image)
+    return torch.stack(tuple(parts.values())).sum(0)
 
 
 def detection_parts(
-    head: BoxHead, raw: Sequence[Tensor], truths: Truths, size: tuple[int, int], *, box_loss: BoxLoss = "ciou"
+    head: BoxHead,
+    raw: Sequence[Tensor],
+    truths: Truths,
+    size: tuple[int, int],
+    *,
+    box_loss: BoxLoss = "ciou",
+    boxes_per_image: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the parts of the loss of every image, each ``(B,)``, in float32 or better: box, objectness, class.
 
@@ -51,17 +65,21 @@ def detection_parts(
         truths: the true boxes; one narrower than a pixel counts as a pixel wide.
         size: height and width of the input in pixels.
         box_loss: "mse" in the head's own coordinates, small boxes weighing more (YOLOv3); or 1 - IoU, GIoU, DIoU, CIoU.
+        boxes_per_image: how many boxes an image has on average: a constant of the data, by which every loss is divided.
 
     Raises:
-        InputError: if there is no such loss.
+        InputError: if there is no such loss, or no positive number of boxes.
     """
     if box_loss not in BOX_LOSSES:
         raise InputError(
             f"box_loss={box_loss!r} is not allowed{nearest(box_loss, BOX_LOSSES)}: one of {', '.join(BOX_LOSSES)}"
         )
+    if not boxes_per_image > 0:
+        raise InputError(f"boxes_per_image={boxes_per_image!r} is not allowed: a number above 0")
     with torch.autocast(raw[0].device.type, enabled=False):
         predicted = joined(raw)
-        return _parts(head, predicted, truths.like(predicted), size, box_loss)
+        parts = _parts(head, predicted, truths.like(predicted), size, box_loss)
+        return {name: part / boxes_per_image for name, part in parts.items()}
 
 
 def _parts(
@@ -77,8 +95,9 @@ def _parts(
         rest = _free(predicted, truths, matches)
     images = truths.images[matches.truths]
     box = _per_image(matches.weights * _box(head, predicted, truths, matches, size, box_loss), images, predicted)
-    weight = _per_image(matches.weights, images, predicted).clamp(min=1)
-    return {name: part / weight for name, part in {"box": box, **rest}.items()}
+    weights = _per_image(matches.weights, images, predicted).clamp(min=1)
+    boxes = _per_image(torch.ones_like(truths.boxes[:, 0]), truths.images, predicted).clamp(min=1)
+    return {name: part * (boxes / weights) for name, part in {"box": box, **rest}.items()}
 
 
 def _box(

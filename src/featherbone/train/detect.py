@@ -52,6 +52,7 @@ class Detect(Task):
     ) -> None:
         super().__init__(model, recipe, train, batches)
         self._head = (model.head,)  # a tuple, so that its weights are not counted twice
+        self._boxes_per_image = train.boxes_per_image
         self.watch = BoxWatch(val, classes)
         self._raw: Callable[[Tensor], list[Tensor]] = torch.compile(model.raw) if recipe.compile else model.raw
 
@@ -84,8 +85,14 @@ class Detect(Task):
 
     def _losses(self, raw: list[Tensor], images: Tensor, targets: BoxTargets) -> Tensor:
         truths = Truths(*targets[:3])
-        size = (images.shape[-2], images.shape[-1])
-        return detection_loss(self._head[0], raw, truths, size, box_loss=self.recipe.box_loss)
+        return detection_loss(
+            self._head[0],
+            raw,
+            truths,
+            (images.shape[-2], images.shape[-1]),
+            box_loss=self.recipe.box_loss,
+            boxes_per_image=self._boxes_per_image,
+        )
 
 
 def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Recipe, team: Processes) -> Job:

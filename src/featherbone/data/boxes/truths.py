@@ -105,6 +105,11 @@ class BoxSet:
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def boxes_per_image(self) -> float:
+        """How many boxes an image has on average, without crowds, and 1 at least."""
+        return max(1.0, sum(int((~truth.crowd).sum()) for truth in self.truths) / max(1, len(self)))
+
     @classmethod
     def of(cls, items: Iterable[tuple[Source, Truth]]) -> BoxSet:
         """Return the set of (image, truth) pairs."""
