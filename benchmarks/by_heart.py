@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    if not given.data.is_file():
+        parser.error(f"DATA={given.data} is not allowed: a COCO file, such as instances.json")
     with tempfile.TemporaryDirectory() as place:
         data = learned(given.data, Path(place))
         changes = {"epochs": given.epochs, "size": given.size, "batch_size": given.batch, "lr": given.lr, **EXACT}

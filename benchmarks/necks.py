@@ -123,6 +123,8 @@ def main() -> None:
     parser.add_argument("--no-costs", action="store_true")
     parser.add_argument("--classes", type=int, default=3)
     given = parser.parse_args()
+    if given.seeds and not given.data.exists():
+        parser.error(f"DATA={given.data} is not there: a data set with boxes in the parts train, val and test")
     reached: dict[str, list[list[float]]] = {name: [] for name in ROWS}
     with tempfile.TemporaryDirectory() as place:
         for name, seed, scores in all_trained(given, given.out or Path(place)):

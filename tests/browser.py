@@ -40,7 +40,7 @@ def opened() -> Iterator[Opens]:
             tab.wait_for_selector(shows)
             yield tab
             tab.context.close()
-            assert said == []
+            assert not said, said
 
         yield opening
         browser.close()
