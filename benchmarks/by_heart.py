@@ -9,7 +9,7 @@ each other to the end. It says nothing of images that were not learned. While it
     --neck      default efm
     --head      free (default) or anchors
     --size      default 512
-    --epochs    default 100
+    --epochs    default 180
     --batch     default 8
     --lr        default 4e-3: as large as from nothing, since what is to be learned is new
     --seed      default 0
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--neck", default="efm")
     parser.add_argument("--head", choices=("anchors", "free"), default="free")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=180)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
