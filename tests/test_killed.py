@@ -75,9 +75,9 @@ def test_kills_change_nothing(processes: int, kills: int, longest: float, undist
         for other in team[1:]:
             other.terminate()
         ended(team, 20)
-        assert team[0].exitcode == -signal.SIGKILL
+        assert team[0].exitcode in (0, -signal.SIGKILL)
         assert None not in {other.exitcode for other in team}
-        hit += 1
+        hit += team[0].exitcode != 0  # or it had just finished when the signal came
     assert (run / "result.json").exists() or ended(resumed(run, processes), 100)
     assert same(whole, run)
     assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
