@@ -28,14 +28,14 @@ from pytorchcv.model_provider import get_model
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.cost.measured import Timing, machine, rates, usable_cores
-from featherbone.cost.measured.race import race
-from featherbone.cost.measured.setting import Precision, Setting
+from featherbone.cost.measurement import Timing, machine, rates, usable_cores
+from featherbone.cost.measurement.race import race
+from featherbone.cost.measurement.setting import Precision, Setting
 from featherbone.deploy import OptimizeReport
 from featherbone.deploy.engines import ENGINES, QUICK
 from featherbone.deploy.engines.openvino import core
-from featherbone.deploy.forms import PLAIN
 from featherbone.deploy.search import Search, Subject
+from featherbone.deploy.variants import PLAIN
 
 PEERS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
     "ShuffleNet V1 g3": ("pytorchcv", lambda: get_model("shufflenet_g3_w1")),

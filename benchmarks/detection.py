@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
-from featherbone.cost.measured import Timing, machine, usable_cores
-from featherbone.cost.measured.race import race
-from featherbone.data.bundled import photographs
+from featherbone.cost.measurement import Timing, machine, usable_cores
+from featherbone.cost.measurement.race import race
+from featherbone.data.sources.scikit_learn import photographs
 from featherbone.deploy.engines import eager, onnxruntime, openvino
 
 SCORE = 0.25

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x1_0
 
 import featherbone as fb
-from featherbone.cost.measured.race import race
+from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import Runner
 from featherbone.deploy.engines import openvino as engine
-from featherbone.deploy.forms import PLAIN, Form
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import quantised
+from featherbone.deploy.quantize import quantised
+from featherbone.deploy.variants import PLAIN, Form
 
 CALIBRATION = 300
 

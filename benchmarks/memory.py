@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 import featherbone as fb
-from featherbone.cost.measured import machine, measured_peak, usable_cores
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import machine, measured_peak, usable_cores
+from featherbone.cost.measurement.setting import Setting
 
 Step = Callable[[], None]
 

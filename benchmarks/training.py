@@ -26,8 +26,8 @@ from pytorchcv.model_provider import get_model
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.train.compute import CANDIDATES, Compute, fastest, memory_format
-from featherbone.train.optimizer import optimizer_for
+from featherbone.training.autotune import CANDIDATES, Compute, fastest, memory_format
+from featherbone.training.optimizer import optimizer_for
 
 PAIRS: Mapping[str, tuple[str, Callable[[], nn.Module]]] = {
     "densenet121": ("torchvision", torchvision.models.densenet121),

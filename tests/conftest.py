@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import opened  # noqa: F401 - a fixture
+from helpers.browser import opened  # noqa: F401 - a fixture
 from PIL import Image
 from torch import Tensor
 
 import featherbone as fb
-from featherbone.cost.measured import Timing
-from featherbone.cost.measured.latency import timing
+from featherbone.cost.measurement import Timing
+from featherbone.cost.measurement.latency import timing
 from featherbone.deploy import search
 from featherbone.deploy.engines import Runner
 

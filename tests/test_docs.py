@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 import featherbone as fb
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

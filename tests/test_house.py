@@ -25,9 +25,14 @@ ALLOWED = {
     "cost": {"graph"},
     "deploy": {"graph", "cost"},
     "analysis": {"layers", "graph", "cost"},
-    "train": {"data", "detect"},
+    "evaluation": {"data", "detect"},
+    "training": {"data", "detect", "evaluation"},
     "report": set(),
-    "verbs": {"graph", "pyramid", "models", "spec", "detect", "weights", "data", "train", "cost", "deploy", "report"},
+    "runs": {"spec", "models", "detect", "weights", "data", "evaluation", "training", "report"},
+    "verbs": {
+        *("graph", "pyramid", "models", "spec", "detect", "weights", "data", "cost", "deploy", "report"),
+        *("evaluation", "training", "runs"),
+    },
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 

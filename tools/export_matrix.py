@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.bundled import photographs
-from featherbone.data.loading import training_transform
+from featherbone.data.loader import training_transform
+from featherbone.data.sources.scikit_learn import photographs
 from featherbone.deploy.engines import eager, openvino
 from featherbone.deploy.formats import FORMATS, Format
-from featherbone.deploy.forms import PLAIN, Form
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.search import BOUNDS
+from featherbone.deploy.variants import PLAIN, Form
 from featherbone.errors import InputError, first_line
 
 TARGET = Path(__file__).parents[1] / "docs" / "export.md"

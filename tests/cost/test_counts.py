@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import featherbone as fb
 from featherbone.cost.macs import FORMULAS
-from featherbone.cost.measured import Rates
+from featherbone.cost.measurement import Rates
 from featherbone.graph import trace
 
 

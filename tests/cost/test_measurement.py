@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import featherbone as fb
-from featherbone.cost.measured import energy, machine, measure, rank_correlation, rates
-from featherbone.cost.measured.race import race
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import energy, machine, measure, rank_correlation, rates
+from featherbone.cost.measurement.race import race
+from featherbone.cost.measurement.setting import Setting
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=12))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.cost.measured import measured_peak
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import measured_peak
+from featherbone.cost.measurement.setting import Setting
 
 # one of every family; with channels last, and maps that are not tiny, the engine needs no copies of its own
 PEAKS = (

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
 import featherbone as fb
-from featherbone.data.boxes.augment import evaluation_boxes, training_boxes
-from featherbone.data.boxes.loading import BoxTargets, box_loader, drawn_side, rescaled
-from featherbone.data.boxes.truths import BoxSet, Truth
+from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
+from featherbone.data.box_transforms import evaluation_boxes, training_boxes
 from featherbone.data.letterbox import FILL, Placement
-from featherbone.data.loading import evaluation_transform
+from featherbone.data.loader import evaluation_transform
 
 PLAIN = fb.Preprocess(size=64, mean=(0.0,) * 3, std=(1 / 255,) * 3, fit="letterbox")  # inputs are pixel values
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boxing import (
+from helpers.annotation_formats import (
     CLASSES,
     PARTS,
     Drawn,
@@ -19,8 +19,8 @@ from boxing import (
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.boxes.opening import boxed_images, list_boxes, open_boxes
-from featherbone.data.sets import Looked
+from featherbone.data._box_open import boxed_images, list_boxes, open_boxes
+from featherbone.data.dataset import Looked
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -100,7 +100,7 @@ def test_a_description_of_what_is_held_out_alone_can_be_measured_on(tmp_path: Pa
 
 
 def fb_read(path: Path) -> Image.Image:
-    from featherbone.data.images import read_image
+    from featherbone.data.image import read_image
 
     return read_image(path, "L")
 

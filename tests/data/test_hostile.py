@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data import images
-from featherbone.data.folders import find_images
-from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
-from featherbone.data.looking import look_at
+from featherbone.data import image as images
+from featherbone.data.dataset import Source
+from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
 from featherbone.data.names import printable
-from featherbone.data.opening import open_data
-from featherbone.data.sets import Source
+from featherbone.data.open import open_data
+from featherbone.data.scan import look_at
+from featherbone.data.sources.folder import find_images
 
 GOOD = 6
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and such names are other systems'")

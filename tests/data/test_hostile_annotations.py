@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from boxing import (
+from helpers.annotation_formats import (
     CLASSES,
     PARTS,
     WRITERS,
@@ -19,7 +19,7 @@ from boxing import (
 )
 
 import featherbone as fb
-from featherbone.data.boxes.opening import boxed_images, is_detection, list_boxes, open_boxes
+from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
 
 DEEP = "[" * 200_000
 BAD_JSON: dict[str, Callable[[str], str]] = {

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.folders import find_images
-from featherbone.data.images import UnreadableImageError, decoded, read_image
-from featherbone.data.loading import evaluation_transform, loader, training_transform
-from featherbone.data.opening import labelled_images, open_data
+from featherbone.data.image import UnreadableImageError, decoded, read_image
+from featherbone.data.loader import evaluation_transform, loader, training_transform
+from featherbone.data.open import labelled_images, open_data
+from featherbone.data.sources.folder import find_images
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 

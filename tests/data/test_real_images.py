@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asking import classified, evaluated
 from conftest import QUICK
+from helpers.cli import classified, evaluated
+from helpers.paths import SHARED
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.images import read_image
+from featherbone.data.image import read_image
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared images are not here")
 
 

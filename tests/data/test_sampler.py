@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featherbone.data.cache import Cache, RemoteFile
-from featherbone.data.loading import _MIXED as MIXED
-from featherbone.data.loading import EpochBatches
-from featherbone.data.remote import RemoteMember
-from featherbone.data.sets import ImageSet
+from featherbone.data.dataset import ImageSet
+from featherbone.data.loader import _MIXED as MIXED
+from featherbone.data.loader import EpochBatches
+from featherbone.data.sources.cache import Cache, RemoteFile
+from featherbone.data.sources.remote import RemoteMember
 from featherbone.errors import InputError
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from asking import classified
+from helpers.cli import classified
+from helpers.reference import randomise
 from PIL import Image
-from reference import randomise
 
 import featherbone as fb
 from featherbone.cli import main
-from featherbone.data.bundled import digits, photographs
-from featherbone.data.images import read_image
-from featherbone.data.loading import evaluation_transform
+from featherbone.data.image import read_image
+from featherbone.data.loader import evaluation_transform
+from featherbone.data.sources.scikit_learn import digits, photographs
 from featherbone.deploy import Contents
 from featherbone.deploy.formats import FORMATS
 

@@ -10,19 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from families import thin
-from reference import randomise
+from helpers.families import thin
+from helpers.paths import ROOT
+from helpers.reference import randomise
 from torch import Tensor, nn
 
 import featherbone as fb
 from featherbone.deploy.engines.openvino import core
 from featherbone.deploy.export import METADATA_KEY, Exported, export_network
 from featherbone.deploy.formats import FORMATS
-from featherbone.deploy.forms import PLAIN
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.rewrites.fold_norm import fold_norm
+from featherbone.deploy.variants import PLAIN
 
-MATRIX = Path(__file__).parents[1] / "docs" / "export.md"
+MATRIX = ROOT / "docs" / "export.md"
 
 
 def folded(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
@@ -260,7 +261,7 @@ def test_the_fastest_form_is_the_one_that_is_written(tmp_path: Path, monkeypatch
 def test_the_page_of_the_matrix_lists_every_family_and_format(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tool = Path(__file__).parents[1] / "tools" / "export_matrix.py"
+    tool = ROOT / "tools" / "export_matrix.py"
     monkeypatch.setattr(sys, "argv", [str(tool), "--check"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(tool), run_name="__main__")

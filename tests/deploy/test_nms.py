@@ -11,25 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.reference import randomise
 from PIL import Image
-from reference import randomise
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.data.bundled import photographs
+from featherbone.data.sources.scikit_learn import photographs
 from featherbone.deploy import search
-from featherbone.deploy.boxes import Ending, box_scale, compared
-from featherbone.deploy.engines import onnx_boxes, openvino_boxes
+from featherbone.deploy.engines import _onnx_boxes as onnx_boxes
+from featherbone.deploy.engines import _openvino_boxes as openvino_boxes
 from featherbone.deploy.engines.openvino import core, run_model
 from featherbone.deploy.export import METADATA_KEY, Exported
 from featherbone.deploy.formats import FORMATS
+from featherbone.deploy.nms import Ending, box_scale, compared
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.rewrites import rewrite
 from featherbone.deploy.search import Search, Subject
-from featherbone.detect.ending import IOU, MOST, SURE, table
-from featherbone.train import detections
+from featherbone.detect._ending import IOU, MOST, SURE, table
+from featherbone.evaluation import detection as detections
 
 SIDE = 96
 CLASSES = ("cell", "plate", "über")

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.deploy import choice, optimize, search
+from featherbone.deploy import optimize, optimize_report, search
 from featherbone.deploy.engines import ENGINES, QUICK, Engine
-from featherbone.deploy.forms import PLAIN, Form, further
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
+from featherbone.deploy.variants import PLAIN, Form, further
 
 pytestmark = pytest.mark.usefixtures("own_cache", "no_waiting")
 
@@ -158,11 +158,11 @@ def test_wrong_arguments_get_a_sentence(arguments: dict[str, object], sentence: 
 
 def test_what_is_kept_reads_back_as_it_was(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     report = optimize_network(network, samples(), engines=("eager",), precisions=("f32",), threads=1).report
-    assert choice.remember("question", report)
-    assert choice.recall("question") == report
-    assert choice.recall("another question") is None
-    monkeypatch.setattr(choice, "version", lambda package: f"{package} of tomorrow")
-    assert choice.recall("question") is None
+    assert optimize_report.remember("question", report)
+    assert optimize_report.recall("question") == report
+    assert optimize_report.recall("another question") is None
+    monkeypatch.setattr(optimize_report, "version", lambda package: f"{package} of tomorrow")
+    assert optimize_report.recall("question") is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import thin
+from helpers.families import thin
 from PIL import Image
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 import featherbone as fb
-from featherbone.data.bundled import digits, photographs
-from featherbone.data.sets import ImageSet
+from featherbone.data.dataset import ImageSet
+from featherbone.data.sources.scikit_learn import digits, photographs
 from featherbone.deploy import export
 from featherbone.deploy.engines import Runner
 from featherbone.deploy.engines.openvino import core
 from featherbone.deploy.formats import FORMATS
-from featherbone.deploy.forms import Form
-from featherbone.deploy.integers import concat_scales
+from featherbone.deploy.openvino_int8 import concat_scales
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import quantised
+from featherbone.deploy.quantize import quantised
 from featherbone.deploy.search import REAL_IMAGES
+from featherbone.deploy.variants import Form
 from featherbone.errors import InputError
 from featherbone.models.densenet import DenseNetSpec
-from featherbone.verbs.proof import inputs_of
+from featherbone.verbs.samples import inputs_of
 
 # PyTorch speaks of its own older interfaces where NNCF imports it
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -251,7 +251,7 @@ import torch
 from torch import nn
 from featherbone.deploy.engines import openvino
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import quantised
+from featherbone.deploy.quantize import quantised
 heard = []
 signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
 torch.manual_seed(0)

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import randomise
+from helpers.reference import randomise
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.ops import box_iou
 
 import featherbone as fb
-from featherbone.detect.answers import answers
+from featherbone.detect._spec import DetectorSpec, detector_from_dict, detector_to_dict
 from featherbone.detect.assignment import Truths
 from featherbone.detect.detector import Detector, reset_classes, with_backbone
 from featherbone.detect.losses import detection_loss
 from featherbone.detect.necks import NECKS, NeckSpec
-from featherbone.detect.spec import DetectorSpec, detector_from_dict, detector_to_dict
+from featherbone.detect.postprocess import answers
 from featherbone.models import spec_from_row
 from featherbone.spec import freeze
 from featherbone.weights import Header

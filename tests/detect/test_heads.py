@@ -2,23 +2,23 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.paths import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 import featherbone as fb
 from featherbone.detect.anchors import cluster_anchors, mean_best_iou, shape_iou
-from featherbone.detect.answers import answers
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead
+from featherbone.detect.postprocess import answers
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
 SIZE = (64, 96)
 YOLOV3 = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
-BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd" / "train.json"
+BCCD = SHARED / "bccd" / "train.json"
 
 
 def make(kind: str, num_classes: int = 3) -> BoxHead:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from families import thin
+from helpers.families import thin
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.segmentation import DeepLabV3

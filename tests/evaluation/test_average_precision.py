@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.paths import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,16 +17,16 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.boxes.augment import evaluation_boxes
-from featherbone.data.boxes.loading import box_loader
-from featherbone.data.boxes.opening import boxed_images
-from featherbone.data.boxes.truths import BoxSet, Truth
-from featherbone.train.box_matching import Found
-from featherbone.train.box_scores import BoxEvaluation, score_boxes
-from featherbone.train.box_watching import BoxWatch
-from featherbone.train.detections import detect_images, detector_outputs, found_in
+from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_loader import box_loader
+from featherbone.data._box_open import boxed_images
+from featherbone.data.box_transforms import evaluation_boxes
+from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.evaluation.detection import detect_images, detector_outputs, found_in
+from featherbone.evaluation.matching import Found
+from featherbone.training._box_watching import BoxWatch
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED
 NAMES = ("a", "b", "c")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featherbone.data.boxes.truths import BoxSet
+from featherbone.data._box_dataset import BoxSet
 
 Corners = tuple[float, float, float, float]
 

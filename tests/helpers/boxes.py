@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.boxes.truths import BoxSet, Truth
-from featherbone.detect.spec import detector_to_dict
-from featherbone.train import detections
-from featherbone.train.box_matching import Found
-from featherbone.train.detections import DetectorOutputs
+from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.detect._spec import detector_to_dict
+from featherbone.evaluation import detection as detections
+from featherbone.evaluation.detection import DetectorOutputs
+from featherbone.evaluation.matching import Found
 
 SHAPES = ("blue", "green", "red")
 _COLOURS = ((40, 60, 220), (40, 190, 70), (220, 50, 40))

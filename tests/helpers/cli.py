@@ -3,8 +3,8 @@
 from typing import Any
 
 import featherbone as fb
-from featherbone.data.sets import Skipped
-from featherbone.train.evaluate import Evaluation, Prediction
+from featherbone.data.dataset import Skipped
+from featherbone.evaluation.classification import Evaluation, Prediction
 
 
 def evaluated(*given: Any, **named: Any) -> Evaluation:

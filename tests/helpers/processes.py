@@ -13,7 +13,9 @@ import featherbone as fb
 from featherbone.cli import main
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["featherbone.cli.app", "featherbone.train.evaluate", "featherbone.train.loop"])
+_CONTEXT.set_forkserver_preload(
+    ["featherbone.cli.app", "featherbone.evaluation.classification", "featherbone.training.loop"]
+)
 
 
 def resumed(run: Path, processes: int = 1) -> list[BaseProcess]:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import featherbone as fb
-from featherbone.data.sets import ImageSet
+from featherbone.data.dataset import ImageSet
+from featherbone.evaluation import classification as evaluate
+from featherbone.evaluation.classification import Outputs
 from featherbone.spec import spec_to_dict
-from featherbone.train import evaluate
-from featherbone.train.evaluate import Outputs
 
 
 def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tuple[Path, Outputs]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from featherbone.data.images import read_image
-from featherbone.data.sets import ImageData, ImageSet
+from featherbone.data.dataset import ImageData, ImageSet
+from featherbone.data.image import read_image
 
 NUMBERS = {"blue": "0", "green": "1", "red": "2"}
 

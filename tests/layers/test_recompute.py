@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, thin
-from reference import randomise
+from helpers.families import FAMILIES, thin
+from helpers.reference import randomise
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -260,7 +260,7 @@ def test_recomputation_works_under_data_parallel_training(name: str) -> None:
 TWO_PROCESSES = """
 import os, sys
 import torch
-from families import thin
+from helpers.families import thin
 from safetensors.torch import save_file
 import featherbone as fb
 

@@ -5,11 +5,11 @@ import pickle
 import runpy
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.paths import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -18,7 +18,6 @@ import featherbone as fb
 from featherbone.models import spec_from_row, stem_stride_for
 from featherbone.spec import spec_to_dict
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
 TOOL = runpy.run_path(str(ROOT / "tools" / "networks.py"))
 with (ROOT / "docs" / "published.csv").open(encoding="utf-8") as table:

@@ -7,9 +7,9 @@ import pytest
 import timm
 import torch
 import torchvision
-from parity import PAIRS
+from helpers.parity import PAIRS
+from helpers.reference import randomise
 from pytorchcv.model_provider import get_model
-from reference import randomise
 from torch import nn
 
 import featherbone as fb

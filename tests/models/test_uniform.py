@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import FAMILIES, thin
-from reference import randomise
+from helpers.families import FAMILIES, thin
+from helpers.reference import randomise
 from torch import Tensor, nn
 
 import featherbone as fb

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.bundled import photographs
+from featherbone.data.sources.scikit_learn import photographs
 from featherbone.data.video import Frame, reading, writing
-from featherbone.report.boxes import class_colour, draw_boxes, draw_precision_recall
-from featherbone.train.box_matching import Found, WorkingPoint
-from featherbone.train.box_scores import BoxClassScore, BoxEvaluation
+from featherbone.evaluation.average_precision import BoxClassScore, BoxEvaluation
+from featherbone.evaluation.matching import Found, WorkingPoint
+from featherbone.report.pictures.boxes import class_colour, draw_boxes, draw_precision_recall
 
 NAMES = ("a cell", "_hidden $x$", "Größe", "a name that is far longer than any image of this test is wide")
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import featherbone as fb
-from featherbone.verbs.preparing import new_folder
-from featherbone.verbs.starting import Asked
+from featherbone.runs.prepare import new_folder
+from featherbone.runs.start import Asked
 
 
 @pytest.mark.parametrize(

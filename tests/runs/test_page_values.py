@@ -17,18 +17,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from run_pages import invented, page_of, seen
+from helpers.runs import invented, page_of, seen
 from torchmetrics.functional.classification import multiclass_calibration_error
 from typer.testing import CliRunner
 
 import featherbone as fb
-from featherbone.cli import training as command_line
+from featherbone.cli import train as command_line
 from featherbone.cli.app import app
-from featherbone.data.sets import ImageSet
-from featherbone.report.run_page import run_html, thumbnail
-from featherbone.train import recipe_for
-from featherbone.train.evaluate import Outputs
-from featherbone.verbs import repeating
+from featherbone.data.dataset import ImageSet
+from featherbone.report.pages.run import run_html, thumbnail
+from featherbone.training import recipe_for
+from featherbone.evaluation.classification import Outputs
+from featherbone.runs import reproduce as repeating
 
 
 def test_mistakes_and_doubts_are_pictured_once_and_few(tmp_path: Path) -> None:

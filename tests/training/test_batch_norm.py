@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import QUICK, draw_classes
+from helpers.paths import SHARED
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.sets import ImageSet
+from featherbone.data.dataset import ImageSet
 from featherbone.layers import conv
-from featherbone.train.norms import inputs_of, measured, without_statistics
+from featherbone.training.batch_norm import inputs_of, measured, without_statistics
 
 EPS = 1e-5
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def folded(channels: int) -> nn.BatchNorm2d:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from boxes import QUICK_BOXES, SHAPES, draw_boxes
 from conftest import QUICK, draw_classes, two_processes
+from helpers.boxes import QUICK_BOXES, SHAPES, draw_boxes
 from PIL import Image
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.data.boxes.augment import evaluation_boxes
-from featherbone.data.boxes.loading import box_loader
-from featherbone.data.boxes.opening import open_boxes
+from featherbone.data._box_loader import box_loader
+from featherbone.data._box_open import open_boxes
+from featherbone.data.box_transforms import evaluation_boxes
 from featherbone.data.video import Frame, writing
 from featherbone.detect.assignment import Truths
 from featherbone.detect.losses import detection_loss
-from featherbone.train.callbacks import History
+from featherbone.training.callbacks import History
 
 MODEL = "shufflenet_v2_x0_5"
 SHORT = {**QUICK_BOXES, "epochs": 3}

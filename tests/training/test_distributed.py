@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import featherbone as fb
 from featherbone.models.rdnet import RDNetSpec
-from featherbone.train.processes import Processes, processes
+from featherbone.training.distributed import Processes, processes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
@@ -27,7 +27,7 @@ def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     told = tmp_path / "told"
     child = f"""
 import pathlib, time
-from featherbone.train.processes import follow_the_launcher
+from featherbone.training.distributed import follow_the_launcher
 follow_the_launcher()
 pathlib.Path({str(told)!r}).write_text("ready")
 time.sleep(60)

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import QUICK, draw_classes
-from forked import resumed, typed
+from helpers.processes import resumed, typed
 from safetensors.torch import load_file
 
 import featherbone as fb
 from featherbone.files import write_json
-from featherbone.train.checkpoints import AtomicIO, newest_whole, written
+from featherbone.training.checkpoints import AtomicIO, newest_whole, written
 
 SMALL = {**QUICK, "epochs": 6, "averaging": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
 
@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_every_checkpoint_leads_to_the_same_end(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["featherbone.train.checkpoints"], "_KEPT", 1000)
+    monkeypatch.setattr(sys.modules["featherbone.training.checkpoints"], "_KEPT", 1000)
     data = draw_classes(tmp_path / "colours", count=8)
     changes = {**SMALL, "epochs": 2, "batch_size": 6, "workers": workers}
     whole = fb.train(data, out=tmp_path / "whole", changes=changes, quiet=True)
@@ -165,7 +165,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
 def test_ctrl_c_saves_the_step(undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = prepared(tmp_path / "run", undisturbed)
     write_json(run / "recipe.json", {**undisturbed.recipe.to_dict(), "checkpoint_seconds": 1e9})
-    from featherbone.train.callbacks import History
+    from featherbone.training.callbacks import History
 
     def interrupted(self: History, trainer, *rest) -> None:  # type: ignore[no-untyped-def]
         if trainer.global_step == 7:

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from asking import evaluated
 from conftest import QUICK
+from helpers.cli import evaluated
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.loading import EpochBatches
-from featherbone.data.sets import ImageSet
-from featherbone.train.classify import Classify, class_weights
-from featherbone.train.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
-from featherbone.train.recipes import RECIPES, recipe_named
-from featherbone.train.task import averaged
+from featherbone.data.dataset import ImageSet
+from featherbone.data.loader import EpochBatches
+from featherbone.training.classification import Classify, class_weights
+from featherbone.training.learner import averaged
+from featherbone.training.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
+from featherbone.training.recipes import RECIPES, recipe_named
 
 
 @pytest.mark.parametrize("name", RECIPES)

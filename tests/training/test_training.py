@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asking import classified, evaluated
 from conftest import QUICK
+from helpers.cli import classified, evaluated
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import featherbone as fb
-from featherbone.data.bundled import digits
-from featherbone.train import compute, recipe_for
-from featherbone.train.callbacks import History
+from featherbone.data.sources.scikit_learn import digits
+from featherbone.training import autotune as compute
+from featherbone.training import recipe_for
+from featherbone.training.callbacks import History
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -155,7 +156,7 @@ def test_resuming_decodes_no_image_beforehand(colours: Path, tmp_path: Path, mon
     def refused(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("featherbone.data.assembling.look_at", refused)
+    monkeypatch.setattr("featherbone.data.assemble.look_at", refused)
     again = fb.resume(run.folder, quiet=True)
     assert again.skipped == run.skipped
     assert again.test_top1 == run.test_top1

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from browser import Opens
+from helpers.browser import Opens
 from playwright.sync_api import Page
 from torch import nn
 from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.cli.comparing import show_group
-from featherbone.cost.measured import measured_peak
-from featherbone.cost.measured.latency import Timing
-from featherbone.cost.measured.setting import Setting
+from featherbone.cli.compare import show_group
+from featherbone.cost.measurement import measured_peak
+from featherbone.cost.measurement.latency import Timing
+from featherbone.cost.measurement.setting import Setting
 
 DRAWN = "#roofline .scatterlayer"
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v1_g3_x0_25", "peleenet")

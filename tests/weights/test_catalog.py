@@ -9,13 +9,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers.reference import differs, randomise
 from PIL import Image
-from reference import differs, randomise
 from safetensors.torch import save_file
 
 import featherbone as fb
-from featherbone.data.loading import evaluation_transform
-from featherbone.weights.published import PUBLISHED
+from featherbone.data.loader import evaluation_transform
+from featherbone.weights.catalog import PUBLISHED
 
 
 def test_published_preprocessing_comes_along(tmp_path: Path) -> None:

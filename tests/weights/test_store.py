@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import randomise
+from helpers.reference import randomise
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 

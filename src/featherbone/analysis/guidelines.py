@@ -14,8 +14,8 @@ from math import sqrt
 
 from torch import Tensor, nn
 
-from featherbone.cost.measured import Machine, Timing, machine, measure, rank_correlation
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import Machine, Timing, machine, measure, rank_correlation
+from featherbone.cost.measurement.setting import Setting
 from featherbone.errors import InputError
 from featherbone.layers import Residual
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analysing, asking, comparing, costs, data, importing, models, optimizing, shipping, training
+from featherbone.cli import analyze, compare, cost, data, evaluate, export, import_weights, models, optimize, train
 
 app = typer.Typer(
     name="featherbone",
@@ -28,15 +28,15 @@ def common(
 for verb in (
     models.list_,
     models.show,
-    costs.cost,
-    comparing.compare,
-    analysing.analyse,
-    training.train,
-    asking.evaluate,
-    asking.predict,
-    optimizing.optimize,
-    shipping.export,
-    importing.import_,
+    cost.cost,
+    compare.compare,
+    analyze.analyse,
+    train.train,
+    evaluate.evaluate,
+    evaluate.predict,
+    optimize.optimize,
+    export.export,
+    import_weights.import_,
 ):
     app.command(name=verb.__name__.rstrip("_"))(verb)
 app.add_typer(data.app, name="data")

@@ -7,8 +7,8 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featherbone.cost.measured import Energy, Machine, Rates, Timing, rank_correlation
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import Energy, Machine, Rates, Timing, rank_correlation
+from featherbone.cost.measurement.setting import Setting
 
 AXES = ("params", "macs", "traffic_bytes", "cio", "activations", "peak_bytes", "bound_ms")
 

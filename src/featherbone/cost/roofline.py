@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featherbone.cost.counts import By, Cost
-from featherbone.cost.measured import Rates, rates, usable_cores
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement import Rates, rates, usable_cores
+from featherbone.cost.measurement.setting import Setting
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from featherbone.data.dataset import Skipped, Source, identity
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
-from featherbone.data.sets import Skipped, Source, identity
 
 Format = Literal["COCO", "Pascal VOC", "YOLO"]
 

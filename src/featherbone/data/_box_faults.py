@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featherbone.data.sets import Skipped
+from featherbone.data.dataset import Skipped
 
 # why a box is left out
 LEFT_OUT = {

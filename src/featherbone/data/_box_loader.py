@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from featherbone.data.boxes.augment import BoxTransform, Example
-from featherbone.data.boxes.truths import BoxSet, Truth
-from featherbone.data.loading import Loader, drawing_from, epoch_batches, loading, mixed_seed
-from featherbone.data.reading import image_mode, read_again
+from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._reading import image_mode, read_again
+from featherbone.data.box_transforms import BoxTransform, Example
+from featherbone.data.loader import Loader, drawing_from, epoch_batches, loading, mixed_seed
 
 _STEP = 32  # pixels: the coarsest stride of a detector's maps
 

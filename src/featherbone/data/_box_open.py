@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from featherbone.data.boxes.coco import find_coco
-from featherbone.data.boxes.faults import left_out
-from featherbone.data.boxes.fitting import fit, seen_upright
-from featherbone.data.boxes.truths import BoxData, BoxItem, BoxListing, BoxSet, Truth
-from featherbone.data.boxes.voc import find_voc
-from featherbone.data.boxes.yolo import find_yolo
-from featherbone.data.found import counted
-from featherbone.data.looking import look, look_at, shown
+from featherbone.data._box_dataset import BoxData, BoxItem, BoxListing, BoxSet, Truth
+from featherbone.data._box_faults import left_out
+from featherbone.data.boxes import fit, seen_upright
+from featherbone.data.check.report import counted
+from featherbone.data.dataset import Looked, Seen, Skipped, Source
 from featherbone.data.names import TRAIN
-from featherbone.data.sets import Looked, Seen, Skipped, Source
+from featherbone.data.scan import look, look_at, shown
+from featherbone.data.sources.coco import find_coco
+from featherbone.data.sources.voc import find_voc
+from featherbone.data.sources.yolo import find_yolo
 from featherbone.errors import InputError, some
 
 AnySource = str | os.PathLike[str]

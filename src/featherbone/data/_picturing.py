@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
-from featherbone.data.sets import Source
-from featherbone.report.run_page import SIDE, thumbnail
+from featherbone.data.dataset import Source
+from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.report.pages.run import SIDE, thumbnail
 
 
 def picture(source: Source, side: int = SIDE) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featherbone.data.images import Mode, UnreadableImageError, read_image
-from featherbone.data.sets import Source
+from featherbone.data.dataset import Source
+from featherbone.data.image import Mode, UnreadableImageError, read_image
 from featherbone.errors import InputError
 
 

@@ -7,9 +7,9 @@ from statistics import median
 
 import numpy as np
 
-from featherbone.data.looking import look, look_at, shown
+from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, Looked, Seen, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, in_order
-from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Looked, Seen, Skipped, Source
+from featherbone.data.scan import look, look_at, shown
 from featherbone.errors import InputError, some
 
 _Pairs = list[tuple[Source, int]]

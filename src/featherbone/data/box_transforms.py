@@ -13,9 +13,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
-from featherbone.data.boxes.truths import Truth
+from featherbone.data._box_dataset import Truth
 from featherbone.data.letterbox import Placement, blank
-from featherbone.data.loading import to_tensor
+from featherbone.data.loader import to_tensor
 from featherbone.data.preprocess import Preprocess
 from featherbone.errors import InputError
 

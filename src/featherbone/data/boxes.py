@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from featherbone.data.boxes.faults import LEFT_OUT, Fault, corners
-from featherbone.data.boxes.truths import BoxItem, Truth
-from featherbone.data.images import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
-from featherbone.data.sets import Seen, Source
+from featherbone.data._box_dataset import BoxItem, Truth
+from featherbone.data._box_faults import LEFT_OUT, Fault, corners
+from featherbone.data.dataset import Seen, Source
+from featherbone.data.image import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
 from featherbone.errors import first_line
 
 _BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1

@@ -16,8 +16,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from featherbone.data.dataset import Seen, Source
 from featherbone.data.names import printable
-from featherbone.data.sets import Seen, Source
 from featherbone.errors import InputError, first_line
 
 Mode = Literal["L", "RGB"]

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
+from featherbone.data._reading import image_mode, read_again
+from featherbone.data.dataset import ImageSet, Source
 from featherbone.data.letterbox import letterboxed
 from featherbone.data.preprocess import Preprocess
-from featherbone.data.reading import image_mode, read_again
-from featherbone.data.sets import ImageSet, Source
 from featherbone.errors import InputError
 
 Transform = Callable[[Image.Image], Tensor]
@@ -216,8 +216,8 @@ def _mixed(images: Grouped) -> int:
     Raises:
         InputError: if the cache here does not hold as many, and one that is yet to come.
     """
-    from featherbone.data.cache import ROOM  # only what is fetched has groups
-    from featherbone.data.remote import RemoteMember
+    from featherbone.data.sources.cache import ROOM  # only what is fetched has groups
+    from featherbone.data.sources.remote import RemoteMember
 
     fetched = [source for source in images.sources if isinstance(source, RemoteMember)]
     if not fetched:

@@ -6,17 +6,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherbone.data.assembling import assemble, labelled
-from featherbone.data.boxes.opening import is_detection
-from featherbone.data.bundled import digits
-from featherbone.data.cifar import find_cifar
-from featherbone.data.folders import list_folder
-from featherbone.data.huggingface import find_saved, list_named
-from featherbone.data.idx import find_idx
+from featherbone.data._box_open import is_detection
+from featherbone.data.assemble import assemble, labelled
+from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, Looked, Skipped
 from featherbone.data.names import TRAIN, VAL
-from featherbone.data.sets import ImageData, ImageSet, Item, Listing, Looked, Skipped
-from featherbone.data.shards import find_shards, list_pattern
-from featherbone.data.tables import find_table
+from featherbone.data.sources.cifar import find_cifar
+from featherbone.data.sources.folder import list_folder
+from featherbone.data.sources.huggingface import find_saved, list_named
+from featherbone.data.sources.mnist import find_idx
+from featherbone.data.sources.scikit_learn import digits
+from featherbone.data.sources.shards import find_shards, list_pattern
+from featherbone.data.sources.table import find_table
 from featherbone.errors import InputError, needs
 
 AnySource = str | os.PathLike[str]
@@ -96,7 +96,7 @@ def _list(given: str, *, quiet: bool) -> Listing:
         return list_named(given, quiet=quiet)
     if "://" in given:
         with needs("train", "reading shards at URLs"):
-            from featherbone.data.remote import list_remote
+            from featherbone.data.sources.remote import list_remote
         return list_remote(given, quiet=quiet)
     path = Path(given)
     if path.exists():

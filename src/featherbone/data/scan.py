@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from featherbone.data.images import UnreadableImageError, decoded, without_pillows_warnings
+from featherbone.data.dataset import Seen, Source, relative
+from featherbone.data.image import UnreadableImageError, decoded, without_pillows_warnings
 from featherbone.data.names import printable
 from featherbone.data.progress import watched
-from featherbone.data.sets import Seen, Source, relative
 
 T = TypeVar("T")
 _AT_ONCE = 1024  # images that are handed out together: a million waiting ones would take gigabytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 
-from featherbone.data.images import UnreadableImageError, read_image
-from featherbone.data.sets import Source
+from featherbone.data.dataset import Source
+from featherbone.data.image import UnreadableImageError, read_image
 
 _SIDE = 96
 _TINY = 48  # up to here every pixel counts, and costs little

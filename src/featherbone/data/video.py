@@ -13,7 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image
 
-from featherbone.data.images import UnreadableImageError, check_file
+from featherbone.data.image import UnreadableImageError, check_file
 from featherbone.errors import InputError, first_line
 from featherbone.files import check_output, replacing
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from featherbone.deploy.boxes import Ending
+from featherbone.deploy._script import script
 from featherbone.deploy.formats import Format
-from featherbone.deploy.runner import script
+from featherbone.deploy.nms import Ending
 from featherbone.errors import InputError
 
 _README = Template("""\

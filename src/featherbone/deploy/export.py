@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featherbone.cost.measured.machine import usable_cores
-from featherbone.deploy.boxes import BoxReport, Ending, box_scale
-from featherbone.deploy.choice import OptimizeReport
+from featherbone.cost.measurement.machine import usable_cores
+from featherbone.deploy.bundle import Contents
 from featherbone.deploy.formats import FORMATS, Format
-from featherbone.deploy.forms import Form
-from featherbone.deploy.making import Made
+from featherbone.deploy.nms import BoxReport, Ending, box_scale
 from featherbone.deploy.optimize import optimize_network
+from featherbone.deploy.optimize_report import OptimizeReport
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import Int8Report, check_calibration
-from featherbone.deploy.ready import Contents
+from featherbone.deploy.quantize import Int8Report, check_calibration
 from featherbone.deploy.search import BOUNDS, REAL_IMAGES, largest
+from featherbone.deploy.variants import Form
+from featherbone.deploy.verify import Made
 from featherbone.errors import InputError, nearest
 
 METADATA_KEY = "featherbone"

@@ -11,7 +11,15 @@ from typing import Any
 from torch import Tensor
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines import Runner, executorch, exported, onnx_boxes, onnxruntime, openvino, openvino_boxes
+from featherbone.deploy.engines import (
+    Runner,
+    _onnx_boxes,
+    _openvino_boxes,
+    executorch,
+    onnxruntime,
+    openvino,
+    torch_export,
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,8 @@ class Format:
     boxes: BoxWriter | None = None
 
 
-_ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), onnx_boxes.with_boxes, onnxruntime.save)
-_OPENVINO_BOXES = BoxWriter(partial(openvino.translate, one=True), openvino_boxes.with_boxes, openvino.save)
+_ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), _onnx_boxes.with_boxes, onnxruntime.save)
+_OPENVINO_BOXES = BoxWriter(partial(openvino.translate, one=True), _openvino_boxes.with_boxes, openvino.save)
 
 FORMATS: Mapping[str, Format] = {
     one.name: one
@@ -83,7 +91,7 @@ FORMATS: Mapping[str, Format] = {
             openvino.save,
             _OPENVINO_BOXES,
         ),
-        Format("torch", ".pt2", "torch", "eager", None, exported.write, exported.load),
+        Format("torch", ".pt2", "torch", "eager", None, torch_export.write, torch_export.load),
         Format("executorch", ".pte", "executorch", None, 1, executorch.write, executorch.load),
     )
 }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from featherbone.deploy.choice import OptimizeReport, recall, remember
 from featherbone.deploy.engines import ENGINES, QUICK, Runner
 from featherbone.deploy.engines.openvino import OPENVINO
+from featherbone.deploy.optimize_report import OptimizeReport, recall, remember
 from featherbone.deploy.search import BOUNDS, Scale, Search, Subject, in_batches, largest
 from featherbone.errors import InputError, nearest
 

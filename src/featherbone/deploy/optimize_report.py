@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from featherbone.cost.measured import Timing, machine
-from featherbone.deploy.forms import Form
+from featherbone.cost.measurement import Timing, machine
+from featherbone.deploy.variants import Form
 from featherbone.errors import InputError
 from featherbone.files import write_json
 

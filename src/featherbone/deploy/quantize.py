@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 
 from featherbone.deploy.engines import openvino as engine
 from featherbone.deploy.engines.engine import Runner
-from featherbone.deploy.integers import integers, layer_errors, named
+from featherbone.deploy.openvino_int8 import integers, layer_errors, named
 from featherbone.errors import InputError
 
 # what errors are measured on: more images change a sum over all points of a layer little

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from featherbone.cost.measured import machine
-from featherbone.cost.measured.race import race
-from featherbone.deploy.choice import OptimizeReport, Tried, Way
+from featherbone.cost.measurement import machine
+from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import ENGINES, Runner
-from featherbone.deploy.forms import PLAIN, Form, further
+from featherbone.deploy.optimize_report import OptimizeReport, Tried, Way
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantise import quantised
+from featherbone.deploy.quantize import quantised
+from featherbone.deploy.variants import PLAIN, Form, further
 from featherbone.errors import InputError, first_line
 
 # largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from featherbone.cost.measured.machine import usable_cores
-from featherbone.deploy.boxes import BoxReport, Ending, compared
+from featherbone.cost.measurement.machine import usable_cores
 from featherbone.deploy.engines import ENGINES, Runner
 from featherbone.deploy.formats import Format
-from featherbone.deploy.quantise import Int8Report, Quantised, agreement, in_parts, quantised
+from featherbone.deploy.nms import BoxReport, Ending, compared
+from featherbone.deploy.quantize import Int8Report, Quantised, agreement, in_parts, quantised
 from featherbone.deploy.search import BOUNDS
 from featherbone.errors import InputError
 

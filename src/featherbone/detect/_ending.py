@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from featherbone.detect.answers import answers
+from featherbone.detect.postprocess import answers
 
 # what a file answers with by itself: the boxes that people are shown
 SURE, IOU, MOST = 0.25, 0.6, 100

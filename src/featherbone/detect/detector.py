@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from featherbone.detect._spec import DetectorSpec
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead
 from featherbone.detect.necks import Neck, build_neck
-from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone
@@ -21,7 +21,7 @@ class Detector(nn.Module):
     """Images ``(B, in_chans, H, W)`` to boxes and their classes' probabilities, ``(B, N, 4 + num_classes)``.
 
     Boxes are x1, y1, x2, y2 in pixels of the input and may stick out of it; probabilities are 0 to 1 for every class.
-    ``featherbone.detect.answers`` makes a list of objects of them.
+    ``featherbone.detect.postprocess`` makes a list of objects of them.
 
     Attributes:
         spec: the row this detector was built from.

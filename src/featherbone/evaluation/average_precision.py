@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from featherbone.data.boxes.truths import Truth
-from featherbone.data.sets import Skipped
+from featherbone.data._box_dataset import Truth
+from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError
-from featherbone.train.box_matching import Found, WorkingPoint, best_point, confusion, match
+from featherbone.evaluation.matching import Found, WorkingPoint, best_point, confusion, match
 
 
 @dataclass(frozen=True)

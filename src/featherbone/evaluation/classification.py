@@ -20,10 +20,10 @@ from torchmetrics.functional.classification import (
 )
 
 from featherbone.data import Preprocess
-from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
-from featherbone.data.loading import evaluation_transform, loader
+from featherbone.data.dataset import ImageSet, Skipped
+from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data.loader import evaluation_transform, loader
 from featherbone.data.progress import watched
-from featherbone.data.sets import ImageSet, Skipped
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.data.boxes.augment import evaluation_boxes, letterboxing
-from featherbone.data.boxes.loading import BoxTargets, box_loader
-from featherbone.data.boxes.truths import BoxSet
-from featherbone.data.images import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data._box_dataset import BoxSet
+from featherbone.data._box_loader import BoxTargets, box_loader
+from featherbone.data._reading import image_mode
+from featherbone.data.box_transforms import evaluation_boxes, letterboxing
+from featherbone.data.dataset import Skipped, Source
+from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
 from featherbone.data.letterbox import Placement
-from featherbone.data.loading import evaluation_transform
-from featherbone.data.looking import shown
+from featherbone.data.loader import evaluation_transform
 from featherbone.data.progress import watched
-from featherbone.data.reading import image_mode
-from featherbone.data.sets import Skipped, Source
-from featherbone.detect.answers import Boxes, answers
-from featherbone.train.box_matching import Found
-from featherbone.train.box_scores import BoxEvaluation, score_boxes
+from featherbone.data.scan import shown
+from featherbone.detect.postprocess import Boxes, answers
+from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.evaluation.matching import Found
 
 SURE = 0.25  # score from which a box is shown to people
 ANY = 0.001  # from which it counts in average precision, which reads the doubtful ones, too

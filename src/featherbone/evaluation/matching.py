@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_area, box_iou
 
-from featherbone.data.boxes.truths import Truth
+from featherbone.data._box_dataset import Truth
 
 _SAME = 0.5  # IoU from which an answer and a box are the same thing
 

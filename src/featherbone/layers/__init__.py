@@ -23,7 +23,7 @@ from featherbone.layers.bricks import relu as relu
 from featherbone.layers.bricks import se as se
 from featherbone.layers.bricks import silu as silu
 from featherbone.layers.dilation import dilate as dilate
-from featherbone.layers.recomputing import concat as concat
+from featherbone.layers.recomputation import concat as concat
 from featherbone.layers.wirings import Dense as Dense
 from featherbone.layers.wirings import OneShot as OneShot
 from featherbone.layers.wirings import Parallel as Parallel

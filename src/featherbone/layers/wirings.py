@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.errors import InputError
-from featherbone.layers.recomputing import again, concat, leanly
+from featherbone.layers.recomputation import again, concat, leanly
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherbone.errors import InputError, needs
-from featherbone.train import Recipe
-from featherbone.verbs.folder import DATA, RESULT, read_json, read_recipe
+from featherbone.training import Recipe
+from featherbone.runs.folder import DATA, RESULT, read_json, read_recipe
 
 if TYPE_CHECKING:
-    from featherbone.data.sets import Skipped
+    from featherbone.data.dataset import Skipped
 
 _SCORES = ("top1", "top5", "ap", "ap50", "ap75")
 
@@ -68,7 +68,7 @@ def open_run(folder: Path) -> Run:
         InputError: if there is none.
     """
     with needs("train", "reading a run"):
-        from featherbone.data.sets import Skipped
+        from featherbone.data.dataset import Skipped
     if not (folder / RESULT).exists():
         raise InputError(f"{folder} holds no finished run (it has no {RESULT})")
     facts, result = read_json(folder / DATA), read_json(folder / RESULT)

@@ -27,7 +27,7 @@ from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, nearest
 from featherbone.models import list_models, row_for
 from featherbone.spec import Backbone
-from featherbone.train import Recipe
+from featherbone.training import Recipe
 from featherbone.weights import Header, load, read_header
 
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"

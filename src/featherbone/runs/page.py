@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.files import check_output, write_text
-from featherbone.report.run_page import run_html
-from featherbone.verbs.folder import DATA, RESULT, AnyPath, describe, read_json, read_recipe
-from featherbone.verbs.preparing import open_images
-from featherbone.verbs.repeating import command, python_lines, shown_name
+from featherbone.report.pages.run import run_html
+from featherbone.runs.folder import DATA, RESULT, AnyPath, describe, read_json, read_recipe
+from featherbone.runs.prepare import open_images
+from featherbone.runs.reproduce import command, python_lines, shown_name
 from featherbone.weights import Network, load_any
 
 if TYPE_CHECKING:
-    from featherbone.data.boxes.truths import BoxSet
-    from featherbone.data.sets import ImageSet
+    from featherbone.data._box_dataset import BoxSet
+    from featherbone.data.dataset import ImageSet
 
 PAGE = "run.html"
 
@@ -55,7 +55,7 @@ def run_page(
         seen = _seen(folder, model, held_out, quiet)
     except InputError as error:
         seen = {"missing": str(error)}
-    write_text(page, run_html({**known, **seen}, "boxes" if isinstance(model, Detector) else "classes"))
+    write_text(page, run_html({**known, **seen}, "detection" if isinstance(model, Detector) else "classification"))
     return page
 
 
@@ -122,11 +122,11 @@ def _seen(folder: Path, model: Network, images: ImageSet | BoxSet, quiet: bool) 
     header, preprocess = describe(folder)
     root = read_recipe(folder).data
     with needs("train", "the page of a run"):
-        from featherbone.data.boxes.truths import BoxSet
-        from featherbone.train.detections import detector_outputs
-        from featherbone.train.evaluate import classifier_outputs
-        from featherbone.verbs.reporting_boxes import boxes_seen
-        from featherbone.verbs.reporting_classes import classes_seen
+        from featherbone.data._box_dataset import BoxSet
+        from featherbone.evaluation.detection import detector_outputs
+        from featherbone.evaluation.classification import classifier_outputs
+        from featherbone.runs.page_detection import boxes_seen
+        from featherbone.runs.page_classification import classes_seen
     if isinstance(images, BoxSet):
         return boxes_seen(detector_outputs(model, images, preprocess, header.classes, quiet=quiet), root)
     return classes_seen(classifier_outputs(model, images, preprocess, header.classes, quiet=quiet), root)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from featherbone.data.looking import shown
-from featherbone.train.evaluate import Outputs
-from featherbone.verbs.picturing import picture
+from featherbone.data.scan import shown
+from featherbone.evaluation.classification import Outputs
+from featherbone.data._picturing import picture
 
 _PICTURED = 32, 16  # mistakes and unsure images with a picture
 _NAMED = 2000  # mistakes with a name

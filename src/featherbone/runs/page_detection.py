@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from featherbone.data.boxes.truths import Truth
-from featherbone.data.looking import shown
-from featherbone.train.box_matching import Found, Matching, confusion, match
-from featherbone.train.box_scores import BoxEvaluation
-from featherbone.train.detections import DetectorOutputs
-from featherbone.verbs.picturing import picture
+from featherbone.data._box_dataset import Truth
+from featherbone.data.scan import shown
+from featherbone.evaluation.matching import Found, Matching, confusion, match
+from featherbone.evaluation.average_precision import BoxEvaluation
+from featherbone.evaluation.detection import DetectorOutputs
+from featherbone.data._picturing import picture
 
 _PICTURED = 24  # images with a picture
 _SIDE = 360  # its pixels: boxes are to be seen in it

@@ -10,15 +10,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from featherbone.data.boxes.truths import BoxData
-from featherbone.data.sets import ImageData, Looked, Skipped
-from featherbone.detect.spec import DetectorSpec
+from featherbone.data._box_dataset import BoxData
+from featherbone.data.dataset import ImageData, Looked, Skipped
+from featherbone.detect._spec import DetectorSpec
 from featherbone.errors import InputError, needs
 from featherbone.files import write_json
 from featherbone.spec import Spec
-from featherbone.train import Recipe, recipe_for
-from featherbone.verbs.folder import DATA, RECIPE, START, AnyPath, read_json
-from featherbone.verbs.starting import (
+from featherbone.training import Recipe, recipe_for
+from featherbone.runs.folder import DATA, RECIPE, START, AnyPath, read_json
+from featherbone.runs.start import (
     DEFAULT_DETECTOR,
     DEFAULT_MODEL,
     Asked,
@@ -74,9 +74,9 @@ def prepare(
         row, start = detector(asked, images, size, settled.seed)
     settled = settled.changed({"model": row_to_dict(row), "data": images.name, "size": size})
     with needs("train", "training"):
-        from featherbone.train.compute import settled as computed
-        from featherbone.train.norms import inputs_of, measured
-        from featherbone.train.optimizer import parameter_groups
+        from featherbone.training.autotune import settled as computed
+        from featherbone.training.batch_norm import inputs_of, measured
+        from featherbone.training.optimizer import parameter_groups
     network = fitting(start, size) if start else build(settled)
     parameter_groups(network, settled)  # refuses parts that there are not
     settled = computed(settled, network, replace(images, channels=row.in_chans))
@@ -102,7 +102,7 @@ def _usual_size(asked: Asked, images: ImageData | BoxData) -> int:
 def is_detection(data: AnyPath) -> bool:
     """Return whether a data set has boxes; nothing but its layout is looked at."""
     with needs("train", "reading images"):
-        from featherbone.data.boxes.opening import is_detection as has_boxes
+        from featherbone.data._box_open import is_detection as has_boxes
     return has_boxes(data)
 
 
@@ -117,8 +117,8 @@ def open_images(data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet
         facts = read_json(run / DATA)
         looked = Looked(tuple(Skipped(**file) for file in facts["skipped"]), facts["channels"] == 1)
     with needs("train", "reading images"):
-        from featherbone.data.boxes.opening import open_boxes
-        from featherbone.data.opening import open_data
+        from featherbone.data._box_open import open_boxes
+        from featherbone.data.open import open_data
     opened = open_boxes if is_detection(data) else open_data
     return opened(data, seed=recipe.seed, val_fraction=recipe.val_fraction, looked=looked, quiet=quiet)
 
@@ -179,7 +179,7 @@ def _facts(folder: Path, images: ImageData | BoxData) -> dict[str, Any]:
 def _examples(folder: Path, images: ImageData | BoxData) -> list[Path]:
     """Return a few held-out image files; what is no file, such as a digit, is written as one."""
     with needs("train", "writing images"):
-        from featherbone.data.images import read_image
+        from featherbone.data.image import read_image
     if isinstance(images, BoxData):
         return [source for source in images.val.sources[:_EXAMPLES] if isinstance(source, Path)]
     found: list[Path] = []

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from featherbone.detect.necks import NECKS
-from featherbone.detect.spec import DetectorSpec
+from featherbone.detect._spec import DetectorSpec
 from featherbone.models import list_models, spec
 from featherbone.spec import Spec
-from featherbone.train import Recipe, recipe_for
-from featherbone.verbs.folder import RECIPE, START
-from featherbone.verbs.starting import GIVEN_TEACHER
+from featherbone.training import Recipe, recipe_for
+from featherbone.runs.folder import RECIPE, START
+from featherbone.runs.start import GIVEN_TEACHER
 from featherbone.weights import Row, row_from_dict
 
 # columns of a recipe that 'featherbone train' has options for

@@ -13,17 +13,17 @@ from featherbone.data import Preprocess
 from featherbone.detect.anchors import Anchors, cluster_anchors
 from featherbone.detect.detector import Detector, reset_classes, with_backbone
 from featherbone.detect.necks import NeckSpec, neck_spec
-from featherbone.detect.spec import DetectorSpec, Kind
+from featherbone.detect._spec import DetectorSpec, Kind
 from featherbone.errors import InputError
 from featherbone.models import spec, stem_stride_for
 from featherbone.spec import Backbone, Spec, reset_head
-from featherbone.train import Recipe
-from featherbone.verbs.folder import START, AnyPath, describe
+from featherbone.training import Recipe
+from featherbone.runs.folder import START, AnyPath, describe
 from featherbone.weights import Network, load, load_any, read_header, row_from_dict
 
 if TYPE_CHECKING:
-    from featherbone.data.boxes.truths import BoxData
-    from featherbone.data.sets import ImageData
+    from featherbone.data._box_dataset import BoxData
+    from featherbone.data.dataset import ImageData
 
 DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
 DEFAULT_NECK = "efm"
@@ -151,7 +151,7 @@ def _require_same(asked: Asked, own: Spec) -> Spec:
 
 def _anchors(images: BoxData, size: int, scales: int, seed: int) -> Anchors:
     """Return the anchors that suit the boxes to learn from, in pixels of an input of ``size``."""
-    from featherbone.data.boxes.fitting import seen_upright
+    from featherbone.data.boxes import seen_upright
 
     sides = []
     for source, truth in zip(images.train.sources, images.train.truths, strict=True):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, distributed
 
-from featherbone.data.boxes.truths import BoxSet
-from featherbone.train.box_matching import Found
-from featherbone.train.box_scores import BoxEvaluation, score_boxes
+from featherbone.data._box_dataset import BoxSet
+from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.evaluation.matching import Found
 
 
 class BoxWatch:

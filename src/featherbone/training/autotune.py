@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from featherbone.data.boxes.truths import BoxData
-from featherbone.data.sets import ImageData
-from featherbone.train.processes import processes
-from featherbone.train.recipe import Recipe
+from featherbone.data._box_dataset import BoxData
+from featherbone.data.dataset import ImageData
+from featherbone.training.distributed import processes
+from featherbone.training.recipe import Recipe
 
 Compute = tuple[str, bool]  # precision, channels_last
 

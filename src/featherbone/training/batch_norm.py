@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.data.images import without_pillows_warnings
-from featherbone.data.loading import Grouped, evaluation_transform
-from featherbone.data.reading import image_mode, read_again
+from featherbone.data._reading import image_mode, read_again
+from featherbone.data.image import without_pillows_warnings
+from featherbone.data.loader import Grouped, evaluation_transform
 
 Network = TypeVar("Network", bound=nn.Module)
 

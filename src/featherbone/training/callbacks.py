@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from featherbone.files import replacing
-from featherbone.train.checkpoints import Checkpoints
-from featherbone.train.processes import StopRequest
-from featherbone.train.task import Task
+from featherbone.training.checkpoints import Checkpoints
+from featherbone.training.distributed import StopRequest
+from featherbone.training.learner import Task
 
 Row = dict[str, float]
 _LOOK_EVERY = 10

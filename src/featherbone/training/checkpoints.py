@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from featherbone.errors import InputError, first_line
 from featherbone.files import replacing
-from featherbone.train.task import Task
+from featherbone.training.learner import Task
 
 FOLDER = "checkpoints"
 _KEPT = 2

@@ -14,11 +14,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from featherbone.data import Preprocess
-from featherbone.data.loading import EpochBatches, evaluation_transform, loader, training_transform
-from featherbone.data.sets import ImageData, ImageSet
-from featherbone.train.processes import Processes
-from featherbone.train.recipe import Recipe
-from featherbone.train.task import Job, Task
+from featherbone.data.dataset import ImageData, ImageSet
+from featherbone.data.loader import EpochBatches, evaluation_transform, loader, training_transform
+from featherbone.training.distributed import Processes
+from featherbone.training.learner import Job, Task
+from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
 

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from featherbone.data import Preprocess
-from featherbone.data.boxes.augment import evaluation_boxes, training_boxes
-from featherbone.data.boxes.loading import BoxTargets, box_loader, drawn_side, rescaled
-from featherbone.data.boxes.truths import BoxData, BoxSet
-from featherbone.data.loading import EpochBatches
+from featherbone.data._box_dataset import BoxData, BoxSet
+from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
+from featherbone.data.box_transforms import evaluation_boxes, training_boxes
+from featherbone.data.loader import EpochBatches
 from featherbone.detect.assignment import Truths
 from featherbone.detect.detector import Detector
 from featherbone.detect.losses import detection_loss
-from featherbone.train.box_watching import BoxWatch
-from featherbone.train.detections import found_in
-from featherbone.train.processes import Processes
-from featherbone.train.recipe import Recipe
-from featherbone.train.task import Job, Task
+from featherbone.evaluation.detection import found_in
+from featherbone.training._box_watching import BoxWatch
+from featherbone.training.distributed import Processes
+from featherbone.training.learner import Job, Task
+from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, BoxTargets]  # images (B, C, size, size), what is in them
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MeanMetric
 
-from featherbone.data.loading import EpochBatches, Loader, mixed_seed
-from featherbone.data.looking import shown
-from featherbone.data.sets import Source
+from featherbone.data.dataset import Source
+from featherbone.data.loader import EpochBatches, Loader, mixed_seed
+from featherbone.data.scan import shown
 from featherbone.errors import InputError, some
-from featherbone.train.compute import memory_format
-from featherbone.train.optimizer import optimizer_for, parts, share_of_lr, trunk
-from featherbone.train.recipe import Recipe
+from featherbone.training.autotune import memory_format
+from featherbone.training.optimizer import optimizer_for, parts, share_of_lr, trunk
+from featherbone.training.recipe import Recipe
 
 
 class Learnt(Protocol):

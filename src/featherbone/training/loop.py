@@ -18,18 +18,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from featherbone.data import Preprocess
-from featherbone.data.boxes.truths import BoxData
-from featherbone.data.images import without_pillows_warnings
-from featherbone.data.sets import ImageData
+from featherbone.data._box_dataset import BoxData
+from featherbone.data.dataset import ImageData
+from featherbone.data.image import without_pillows_warnings
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError
-from featherbone.train.callbacks import History, ProgressBar, Stopping
-from featherbone.train.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
-from featherbone.train.classify import classification
-from featherbone.train.detect import detection
-from featherbone.train.processes import Processes, StopRequest, follow_the_launcher, processes, stopping
-from featherbone.train.recipe import Recipe
-from featherbone.train.task import Task
+from featherbone.training.callbacks import History, ProgressBar, Stopping
+from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
+from featherbone.training.classification import classification
+from featherbone.training.detection import detection
+from featherbone.training.distributed import Processes, StopRequest, follow_the_launcher, processes, stopping
+from featherbone.training.learner import Task
+from featherbone.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

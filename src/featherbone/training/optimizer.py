@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featherbone.errors import InputError
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from featherbone.data.boxes.checked import FAULTS, BoxCheck, Flaw
-from featherbone.data.checked import DataCheck
-from featherbone.data.found import Picture
-from featherbone.data.sets import group_of
+from featherbone.data.check.classification import DataCheck
+from featherbone.data.check.detection import FAULTS, BoxCheck, Flaw
+from featherbone.data.check.report import Picture
+from featherbone.data.dataset import group_of
 from featherbone.errors import needs
 from featherbone.files import write_text
-from featherbone.report.datapage import DUPLICATES, FLAWS, OF_ONE_GROUP, data_html
-from featherbone.verbs.folder import AnyPath
+from featherbone.report.pages.data import DUPLICATES, FLAWS, OF_ONE_GROUP, data_html
+from featherbone.runs.folder import AnyPath
 
 _SIDE = 256  # pixels of a picture with boxes, at most
 
@@ -32,10 +32,10 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
         InputError: if it is no data set.
     """
     with needs("train", "reading images"):
-        from featherbone.data.boxes.examining import examine_boxes
-        from featherbone.data.boxes.opening import list_boxes
-        from featherbone.data.examining import examine
-        from featherbone.data.opening import list_data
+        from featherbone.data._box_open import list_boxes
+        from featherbone.data.check._box_examine import examine_boxes
+        from featherbone.data.check.examine import examine
+        from featherbone.data.open import list_data
     if boxes := list_boxes(source):
         return examine_boxes(boxes, quiet=quiet)
     return examine(list_data(source, quiet=quiet), quiet=quiet)
@@ -71,7 +71,7 @@ def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", 
 def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int | None = None) -> dict[Picture, dict[str, Any]]:
     """Return what a page needs of every picture, in order."""
     with needs("train", "reading images"):
-        from featherbone.data.looking import look_at
+        from featherbone.data.scan import look_at
         from featherbone.data.thumbnails import thumbnail
     wanted = dict.fromkeys(pictures)
     # a shard that is fetched serves all of its pictures

@@ -10,7 +10,8 @@ from functools import partial
 from torch import nn
 
 from featherbone.cost import Cost, cost, roofline
-from featherbone.cost.measured import (
+from featherbone.cost.comparison import Comparison, ComparisonGroup, Entry
+from featherbone.cost.measurement import (
     Energy,
     Rates,
     Timing,
@@ -21,15 +22,14 @@ from featherbone.cost.measured import (
     rates,
     usable_cores,
 )
-from featherbone.cost.measured.setting import Precision, Setting
+from featherbone.cost.measurement.setting import Precision, Setting
+from featherbone.detect._spec import DetectorSpec
 from featherbone.detect.detector import Detector
-from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError
 from featherbone.files import write_text
 from featherbone.graph import image_channels
-from featherbone.report.page import comparison_html
-from featherbone.verbs.comparison import Comparison, ComparisonGroup, Entry
-from featherbone.verbs.folder import AnyPath, open_network
+from featherbone.report.pages.comparison import comparison_html
+from featherbone.runs.folder import AnyPath, open_network
 
 # each family once (PeleeNet with and without CSP): common networks, equal in neither size nor accuracy
 ONE_OF_EACH = (

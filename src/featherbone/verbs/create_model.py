@@ -10,7 +10,7 @@ from featherbone.models import row_for
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone, Spec
 from featherbone.weights import load_weights
-from featherbone.weights.published import download
+from featherbone.weights.catalog import download
 
 
 @overload

@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from featherbone.detect._spec import DetectorSpec
 from featherbone.detect.detector import Detector
-from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError, needs, some
-from featherbone.train import Recipe
-from featherbone.verbs.folder import AnyPath, describe, read_recipe
+from featherbone.runs.folder import AnyPath, describe, read_recipe
+from featherbone.training import Recipe
 from featherbone.weights import load, load_any
 
 if TYPE_CHECKING:
-    from featherbone.data.boxes.truths import BoxSet
-    from featherbone.data.sets import ImageSet, Skipped
-    from featherbone.train.box_scores import BoxEvaluation
-    from featherbone.train.detections import Detections
-    from featherbone.train.evaluate import Evaluation, Prediction
+    from featherbone.data._box_dataset import BoxSet
+    from featherbone.data.dataset import ImageSet, Skipped
+    from featherbone.evaluation.average_precision import BoxEvaluation
+    from featherbone.evaluation.classification import Evaluation, Prediction
+    from featherbone.evaluation.detection import Detections
 
 SURE = 0.25
 
@@ -45,11 +45,11 @@ def evaluate(
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     if isinstance(header.spec, DetectorSpec):
         with needs("train", "evaluating"):
-            from featherbone.train.detections import detector_outputs
+            from featherbone.evaluation.detection import detector_outputs
         boxed, skipped = _boxes(source, recipe, header.classes, part, quiet=quiet)
         return detector_outputs(load(run, Detector), boxed, preprocess, header.classes, quiet=quiet).evaluation(skipped)
     with needs("train", "evaluating"):
-        from featherbone.train.evaluate import evaluate_classifier
+        from featherbone.evaluation.classification import evaluate_classifier
     images, skipped = _labelled(source, recipe, header.classes, part, quiet=quiet)
     return evaluate_classifier(load(run), images, preprocess, header.classes, skipped=skipped, quiet=quiet)
 
@@ -57,7 +57,7 @@ def evaluate(
 def _labelled(
     source: str, recipe: Recipe, classes: Sequence[str], part: str | None, *, quiet: bool
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
-    from featherbone.data.opening import labelled_images, open_data, same_source
+    from featherbone.data.open import labelled_images, open_data, same_source
 
     if part is not None or not (source == "digits" or same_source(source, recipe.data)):
         return labelled_images(source, classes, part=part, quiet=quiet)
@@ -69,8 +69,8 @@ def _labelled(
 def _boxes(
     source: str, recipe: Recipe, classes: Sequence[str], part: str | None, *, quiet: bool
 ) -> tuple[BoxSet, tuple[Skipped, ...]]:
-    from featherbone.data.boxes.opening import boxed_images, open_boxes
-    from featherbone.data.opening import same_source
+    from featherbone.data._box_open import boxed_images, open_boxes
+    from featherbone.data.open import same_source
 
     if part is not None or not same_source(source, recipe.data):
         return boxed_images(source, classes, part=part, quiet=quiet)
@@ -109,9 +109,9 @@ def predict(
         raise InputError(f"top={top} is not allowed: 1 or more")
     check_score(score)
     with needs("train", "predicting"):
-        from featherbone.data.folders import find_images
-        from featherbone.train.detections import detect_images
-        from featherbone.train.evaluate import classify_images
+        from featherbone.data.sources.folder import find_images
+        from featherbone.evaluation.classification import classify_images
+        from featherbone.evaluation.detection import detect_images
     files, model = find_images(images), load_any(run)
     found: list[Prediction] | list[Detections]
     if isinstance(header.spec, DetectorSpec):

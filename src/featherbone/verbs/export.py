@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from featherbone.detect._ending import IOU, MOST, SURE, table
 from featherbone.detect.detector import Detector
-from featherbone.detect.ending import IOU, MOST, SURE, table
 from featherbone.errors import InputError, nearest, needs
-from featherbone.verbs.folder import AnyPath
-from featherbone.verbs.proof import inputs_of, proof
+from featherbone.runs.folder import AnyPath
+from featherbone.verbs.samples import inputs_of, proof
 from featherbone.weights import Header
 
 if TYPE_CHECKING:
     from featherbone.deploy import Contents, Exported
-    from featherbone.deploy.boxes import Ending
+    from featherbone.deploy.nms import Ending
 
 
 def export(
@@ -100,7 +100,7 @@ def _ending(model: nn.Module, asked: dict[str, Any]) -> Ending | None:
             raise InputError(f"{' and '.join(asked)} go with a detector: this network finds no boxes")
         return None
     with needs("export", "exporting"):
-        from featherbone.deploy.boxes import Ending
+        from featherbone.deploy.nms import Ending
     return Ending(**({"score": SURE, "iou": IOU, "most": MOST} | asked), table=table)
 
 

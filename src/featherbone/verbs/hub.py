@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, first_line, needs
+from featherbone.runs.folder import AnyPath
 from featherbone.spec import Backbone
-from featherbone.verbs.folder import AnyPath
 from featherbone.weights import Header, Imported, import_weights, save
 
 

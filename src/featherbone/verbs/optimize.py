@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from featherbone.cost.measured import usable_cores
+from featherbone.cost.measurement import usable_cores
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
-from featherbone.verbs.folder import AnyPath
-from featherbone.verbs.proof import inputs_of, proof
+from featherbone.runs.folder import AnyPath
+from featherbone.verbs.samples import inputs_of, proof
 
 if TYPE_CHECKING:
     from featherbone.deploy import Optimized
@@ -61,8 +61,8 @@ def optimize(
     """
     with needs("export", "optimizing"):
         from featherbone.deploy import optimize_network
-        from featherbone.deploy.boxes import box_scale
         from featherbone.deploy.engines import QUICK, QUICK_ON_GPU
+        from featherbone.deploy.nms import box_scale
         from featherbone.deploy.search import largest
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} is not allowed: 1 or more")

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featherbone.detect._spec import DetectorSpec
 from featherbone.detect.detector import Detector
-from featherbone.detect.spec import DetectorSpec
 from featherbone.errors import InputError, needs
 from featherbone.files import replacing
-from featherbone.verbs.folder import AnyPath, describe
-from featherbone.verbs.inference import SURE, check_score
+from featherbone.runs.folder import AnyPath, describe
+from featherbone.verbs.evaluate import SURE, check_score
 from featherbone.weights import load
 
 if TYPE_CHECKING:
-    from featherbone.train.box_scores import BoxEvaluation
-    from featherbone.train.detections import Detections
+    from featherbone.evaluation.average_precision import BoxEvaluation
+    from featherbone.evaluation.detection import Detections
 
 
 def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPath) -> None:
@@ -30,7 +30,7 @@ def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPa
         InputError: if it cannot be written.
     """
     with needs("train", "drawing"):
-        from featherbone.report.confusion import draw_confusion
+        from featherbone.report.pictures.confusion import draw_confusion
     draw_confusion(confusion, classes, path)
 
 
@@ -41,7 +41,7 @@ def precision_recall_picture(evaluation: BoxEvaluation, path: AnyPath) -> None:
         InputError: if it cannot be written.
     """
     with needs("train", "drawing"):
-        from featherbone.report.boxes import draw_precision_recall
+        from featherbone.report.pictures.boxes import draw_precision_recall
     draw_precision_recall(evaluation, path)
 
 
@@ -52,7 +52,7 @@ def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]
         InputError: if a path names nothing.
     """
     with needs("train", "reading images"):
-        from featherbone.data.folders import images_and_videos as apart
+        from featherbone.data.sources.folder import images_and_videos as apart
     return apart(paths)
 
 
@@ -71,8 +71,8 @@ def draw_detections(found: Sequence[Detections], folder: AnyPath) -> list[Path]:
             written.
     """
     with needs("train", "drawing"):
-        from featherbone.data.images import read_image, without_pillows_warnings
-        from featherbone.report.boxes import draw_boxes
+        from featherbone.data.image import read_image, without_pillows_warnings
+        from featherbone.report.pictures.boxes import draw_boxes
     sources = [Path(one.image) for one in found]
     places = _places(sources, Path(folder), ".jpg")
     for one, source, path in zip(found, sources, places, strict=True):
@@ -136,10 +136,10 @@ def detect_video(
     with needs("video", "reading videos"):
         from featherbone.data.video import reading, writing
     with needs("train", "predicting"):
+        from featherbone.data._reading import image_mode
         from featherbone.data.progress import watched
-        from featherbone.data.reading import image_mode
-        from featherbone.report.boxes import draw_boxes
-        from featherbone.train.detections import detect_image
+        from featherbone.evaluation.detection import detect_image
+        from featherbone.report.pictures.boxes import draw_boxes
     model, mode = load(run, Detector), image_mode(preprocess.channels)
     found: list[Detections] = []
     with reading(Path(video)) as opened, writing(Path(out), opened.rate) as append:

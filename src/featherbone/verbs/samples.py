@@ -14,8 +14,8 @@ from featherbone.data.preprocess import Fit
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.graph import image_channels
+from featherbone.runs.folder import DATA, AnyPath, open_network, read_json
 from featherbone.spec import Backbone
-from featherbone.verbs.folder import DATA, AnyPath, open_network, read_json
 from featherbone.weights import Header, read_header
 
 _DEFAULT_SIZE = 224
@@ -75,7 +75,7 @@ def inputs_of(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, most
         InputError: if there are no images that can be read.
     """
     with needs("export", "reading images"):
-        from featherbone.data.folders import find_images
+        from featherbone.data.sources.folder import find_images
     files = find_images([folder])
     chosen = files[:: max(1, -(-len(files) // most))]
     read = _inputs(chosen, preprocess, *like.shape[1:3])
@@ -94,7 +94,7 @@ def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
 def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
     """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
-        from featherbone.data.bundled import photographs
+        from featherbone.data.sources.scikit_learn import photographs
 
         found: list[Any] = list(photographs())
     if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
@@ -106,8 +106,8 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
 
 def _inputs(images: Iterable[Any], preprocess: Preprocess | None, channels: int, side: int) -> Tensor | None:
     with needs("export", "reading images"):
-        from featherbone.data.images import UnreadableImageError, read_image
-        from featherbone.data.loading import evaluation_transform
+        from featherbone.data.image import UnreadableImageError, read_image
+        from featherbone.data.loader import evaluation_transform
     seen = channels if channels in (1, 3) else 3
     transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     inputs = []

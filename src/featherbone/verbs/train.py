@@ -15,18 +15,18 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from featherbone.data.boxes.truths import BoxData
-from featherbone.data.sets import ImageData
+from featherbone.data._box_dataset import BoxData
+from featherbone.data.dataset import ImageData
 from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, InterruptedRunError, needs
 from featherbone.files import write_json
+from featherbone.runs._run import Run, open_run
+from featherbone.runs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
+from featherbone.runs.page import run_page
+from featherbone.runs.prepare import new_folder, open_images, prepare
+from featherbone.runs.start import GIVEN_TEACHER, Asked, beginning, teacher_of
 from featherbone.spec import Spec
-from featherbone.train import Recipe, processes, recipe_named
-from featherbone.verbs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
-from featherbone.verbs.preparing import new_folder, open_images, prepare
-from featherbone.verbs.reporting import run_page
-from featherbone.verbs.run import Run, open_run
-from featherbone.verbs.starting import GIVEN_TEACHER, Asked, beginning, teacher_of
+from featherbone.training import Recipe, processes, recipe_named
 from featherbone.weights import FILE_NAME, save
 
 _PATIENCE = 3600.0  # seconds that processes wait for the first one to read the data
@@ -139,7 +139,7 @@ def _trained(
     folder: Path, recipe: Recipe, images: ImageData | BoxData, teacher: nn.Module | None, *, quiet: bool
 ) -> Run:
     with needs("train", "training"):
-        from featherbone.train.loop import fit
+        from featherbone.training.loop import fit
     model, preprocess = beginning(folder, recipe, images.channels)
     images = replace(images, channels=preprocess.channels)
     taught = teacher_of(recipe, teacher, images, preprocess) if isinstance(images, ImageData) else None

@@ -1,8 +1,8 @@
 """Weights that describe themselves: safetensors whose header rebuilds the network and tells how to feed it."""
 
-from featherbone.weights.importing import Imported as Imported
-from featherbone.weights.importing import import_weights as import_weights
-from featherbone.weights.importing import load_weights as load_weights
+from featherbone.weights.importers import Imported as Imported
+from featherbone.weights.importers import import_weights as import_weights
+from featherbone.weights.importers import load_weights as load_weights
 from featherbone.weights.store import FILE_NAME as FILE_NAME
 from featherbone.weights.store import Header as Header
 from featherbone.weights.store import Network as Network

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Opens
 from conftest import draw_classes
+from helpers.browser import Opens
+from helpers.shards import write_shards
 from PIL import Image
-from tarring import write_shards
 
 import featherbone as fb
 from featherbone.cli import main

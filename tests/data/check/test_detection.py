@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boxing import Drawn, Parts, coco, write_coco, write_voc, write_yolo
-from browser import Opens
+from helpers.annotation_formats import Drawn, Parts, coco, write_coco, write_voc, write_yolo
+from helpers.browser import Opens
+from helpers.paths import SHARED
 from PIL import Image
 
 import featherbone as fb
 from featherbone.cli import main
-from featherbone.data.boxes.checked import BoxCheck
+from featherbone.data.check.detection import BoxCheck
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 EVIL = "<script>alert('1')</script>\"&"
 CLASSES = ("cat", EVIL, "bird", "newt")
 BOXES = [

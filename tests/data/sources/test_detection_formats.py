@@ -6,17 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boxing import CLASSES, PARTS, WRITERS, Drawn, Parts, boxes_of, drawn, wanted, write_coco, write_voc, write_yolo
+from helpers.annotation_formats import (
+    CLASSES,
+    PARTS,
+    WRITERS,
+    Drawn,
+    Parts,
+    boxes_of,
+    drawn,
+    wanted,
+    write_coco,
+    write_voc,
+    write_yolo,
+)
+from helpers.paths import SHARED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.boxes.opening import boxed_images, is_detection, list_boxes, open_boxes
-from featherbone.data.boxes.truths import BoxData, BoxSet, Truth
-from featherbone.data.sets import Looked
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+from featherbone.data._box_dataset import BoxData, BoxSet, Truth
+from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
+from featherbone.data.dataset import Looked
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -113,7 +124,7 @@ def test_a_second_look_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (root / "labels" / "train" / "turned.txt").write_text("0 .5 .5 .5 .5\n7 1 1 1 1\n")
     first = open_boxes(root, quiet=True)
     assert [file.path for file in first.skipped] == ["images/train/b.png", "images/train/turned.jpg (boxes)"]
-    monkeypatch.setattr("featherbone.data.boxes.opening.look", None)
+    monkeypatch.setattr("featherbone.data._box_open.look", None)
     again = open_boxes(root, looked=Looked(first.skipped, grey=False), quiet=True)
     assert again.fingerprint == first.fingerprint
     assert again.skipped == first.skipped

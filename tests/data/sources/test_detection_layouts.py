@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from boxing import (
+from conftest import draw_classes
+from helpers.annotation_formats import (
     CLASSES,
     PARTS,
     Drawn,
@@ -21,11 +22,10 @@ from boxing import (
     write_yolo,
     yolo,
 )
-from conftest import draw_classes
 
 import featherbone as fb
-from featherbone.data.boxes.opening import boxed_images, is_detection, list_boxes, open_boxes
-from featherbone.data.opening import open_data
+from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
+from featherbone.data.open import open_data
 
 
 def layouts(root: Path) -> dict[str, Path]:

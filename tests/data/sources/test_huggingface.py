@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import evaluated
 from conftest import QUICK
+from helpers.cli import evaluated
+from helpers.shards import Sums
 from PIL import Image as Pillow
-from tarring import Sums
 from torch.utils.data import DataLoader
 
 import featherbone as fb
-from featherbone.data.images import read_image
-from featherbone.data.opening import open_data
+from featherbone.data.image import read_image
+from featherbone.data.open import open_data
 
 datasets = pytest.importorskip("datasets")
 NAMES = ["red", "green", "blue"]  # not sorted: the data set's own order counts
@@ -78,7 +78,7 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
 
 
 def test_files_that_a_row_names_may_be_gone(colours: Path, tmp_path: Path) -> None:
-    from featherbone.data.huggingface import _listing
+    from featherbone.data.sources.huggingface import _listing
 
     listing = _listing("hf:x", made(colours, embedded=False))
     (colours / "blue" / "00.png").unlink()

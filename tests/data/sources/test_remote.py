@@ -10,13 +10,13 @@ from pathlib import Path
 import fsspec
 import pytest
 from conftest import QUICK
-from tarring import Sums, all_sums, write_shards
+from helpers.shards import Sums, all_sums, write_shards
 from torch.utils.data import DataLoader
 
 import featherbone as fb
-from featherbone.data.cache import ROOM, Cache, RemoteFile
-from featherbone.data.images import read_image
-from featherbone.data.opening import open_data
+from featherbone.data.image import read_image
+from featherbone.data.open import open_data
+from featherbone.data.sources.cache import ROOM, Cache, RemoteFile
 
 
 class Server(http.server.ThreadingHTTPServer):

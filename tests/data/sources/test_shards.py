@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from asking import evaluated
 from conftest import QUICK
-from tarring import add, all_sums, write_shards
+from helpers.cli import evaluated
+from helpers.shards import add, all_sums, write_shards
 
 import featherbone as fb
-from featherbone.data.images import UnreadableImageError
-from featherbone.data.opening import labelled_images, open_data
-from featherbone.data.sets import ImageSet
-from featherbone.data.shards import Member, expand
+from featherbone.data.dataset import ImageSet
+from featherbone.data.image import UnreadableImageError
+from featherbone.data.open import labelled_images, open_data
+from featherbone.data.sources.shards import Member, expand
 
 
 def test_local_shards_are_the_folder_they_were_made_of(colours: Path, finished: fb.Run) -> None:

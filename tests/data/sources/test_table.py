@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import evaluated
 from conftest import QUICK
+from helpers.cli import evaluated
+from helpers.paths import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.images import read_image
+from featherbone.data.dataset import ImageSet
+from featherbone.data.image import read_image
 from featherbone.data.names import in_order, printable
-from featherbone.data.opening import labelled_images, open_data
-from featherbone.data.sets import ImageSet
+from featherbone.data.open import labelled_images, open_data
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, thin
-from rewriting import Calls, aten, calls, chain, depthwise, equal, graph_of, images, point, proven, shaken
+from helpers.families import FAMILIES, thin
+from helpers.rewriting import Calls, aten, calls, chain, depthwise, equal, graph_of, images, point, proven, shaken
 from torch import Tensor, nn
 
 import featherbone as fb

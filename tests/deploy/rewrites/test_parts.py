@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import thin
-from rewriting import Calls, aten, calls, chain, equal, graph_of, images, point, proven, shaken
+from helpers.families import thin
+from helpers.rewriting import Calls, aten, calls, chain, equal, graph_of, images, point, proven, shaken
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu, silu
 

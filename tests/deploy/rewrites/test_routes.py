@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from reference import MegviiShuffleNetV1, MegviiShuffleNetV2
-from rewriting import (
+from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2
+from helpers.rewriting import (
     Calls,
     aten,
     calls,
@@ -23,6 +21,8 @@ from rewriting import (
     shaken,
     shuffled,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import featherbone as fb

@@ -9,15 +9,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers.paths import SHARED
+from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2, differs, imported, randomise
 from PIL import Image
 from pytorchcv.model_provider import get_model
-from reference import MegviiShuffleNetV1, MegviiShuffleNetV2, differs, imported, randomise
 from torch import Tensor
 
 import featherbone as fb
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
 
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared weights are not here")
 

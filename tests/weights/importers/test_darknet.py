@@ -3,15 +3,15 @@
 import struct
 from pathlib import Path
 
-import darknet
 import pytest
 import torch
+from helpers import darknet
+from helpers.reference import differs, randomise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import differs, randomise
 
 import featherbone as fb
-from featherbone.weights.foreign import read_tensors
+from featherbone.weights.importers.checkpoint import read_tensors
 
 
 @pytest.mark.parametrize(

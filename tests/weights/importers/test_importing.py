@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from reference import differs, imported, randomise
+from helpers.reference import differs, imported, randomise
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.weights.sources import SOURCES
+from featherbone.weights.importers.sources import SOURCES
 
 
 def test_norms_with_another_eps_keep_their_outputs() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement.setting import Setting
 
 
 def measured_peak(run: Callable[[], object], setting: Setting) -> int | None:

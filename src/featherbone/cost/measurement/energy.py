@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement.setting import Setting
 from featherbone.errors import first_line
 
 _RAPL = Path("/sys/class/powercap")

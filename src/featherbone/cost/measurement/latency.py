@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement.setting import Setting
 from featherbone.errors import InputError, first_line
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from featherbone.cost.measured.setting import Setting
+from featherbone.cost.measurement.setting import Setting
 
 
 @dataclass(frozen=True)

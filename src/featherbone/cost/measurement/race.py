@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from featherbone.cost.measured.latency import Timing, timing
+from featherbone.cost.measurement.latency import Timing, timing
 
 # After a run the threads of an engine look for more work for a while, on the cores that the next one needs. Those of
 # ONNX Runtime do so for more than 4 ms, in which a network that takes OpenVINO 2.3 ms takes 3.3; not for 20.

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from featherbone.data.boxes.checked import BoxCheck, Flaw, contents
-from featherbone.data.boxes.faults import Fault, corners
-from featherbone.data.boxes.fitting import Fitted, fit
-from featherbone.data.boxes.places import PICTURES, files_in
-from featherbone.data.boxes.truths import BoxItem, BoxListing
-from featherbone.data.examining import equal_ones, look_over, sampled
-from featherbone.data.found import Picture
-from featherbone.data.looking import shown
+from featherbone.data._box_dataset import BoxItem, BoxListing
+from featherbone.data._box_faults import Fault, corners
+from featherbone.data.boxes import Fitted, fit
+from featherbone.data.check.detection import BoxCheck, Flaw, contents
+from featherbone.data.check.examine import equal_ones, look_over, sampled
+from featherbone.data.check.report import Picture
+from featherbone.data.scan import shown
+from featherbone.data.sources.paths import PICTURES, files_in
 
 _SAME = 0.99  # intersection over union of boxes that are one
 _COMPARED = 4096  # boxes of an image, all with all: those after them are taken to be different

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from featherbone.data.found import FEW, Check, Finding, counted
+from featherbone.data.check.report import FEW, Check, Finding, counted
 from featherbone.errors import some
 
 _UNBALANCED = 10

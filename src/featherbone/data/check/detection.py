@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from featherbone.data.boxes.faults import LEFT_OUT, Fault, corners
-from featherbone.data.boxes.truths import Format, Truth
-from featherbone.data.found import FEW, Check, Finding, Picture, counted, named_spread, spread_of
-from featherbone.data.sets import Seen
+from featherbone.data._box_dataset import Format, Truth
+from featherbone.data._box_faults import LEFT_OUT, Fault, corners
+from featherbone.data.check.report import FEW, Check, Finding, Picture, counted, named_spread, spread_of
+from featherbone.data.dataset import Seen
 from featherbone.errors import some
 
 # COCO's limits: areas in pixels of the image

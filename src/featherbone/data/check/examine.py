@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featherbone.data.checked import DataCheck
-from featherbone.data.found import Duplicates, Picture
-from featherbone.data.images import UnreadableImageError, decoded, strips
-from featherbone.data.looking import look_at, shown
+from featherbone.data.check.classification import DataCheck
+from featherbone.data.check.report import Duplicates, Picture
+from featherbone.data.dataset import Listing, Seen, Skipped, Source, group_of
+from featherbone.data.image import UnreadableImageError, decoded, strips
 from featherbone.data.names import ALL, TRAIN, in_order
-from featherbone.data.sets import Listing, Seen, Skipped, Source, group_of
+from featherbone.data.scan import look_at, shown
 
 _MOST_SAMPLES = 600  # of all classes together: the page holds them
 _OF_ONE_CLASS = 8

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from featherbone.data.dataset import Seen, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
-from featherbone.data.sets import Seen, Skipped, Source
 
 FEW = 10
 SMALL = 16

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from featherbone.data.dataset import Item, Listing
 from featherbone.data.names import TEST, TRAIN, printable
-from featherbone.data.sets import Item, Listing
 from featherbone.errors import InputError, first_line
 
 _SIDE = 32

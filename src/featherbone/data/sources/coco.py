@@ -15,11 +15,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from featherbone.data.boxes.places import files_in, folders_in, inside, named, number, part_folders
-from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
-from featherbone.data.found import counted
+from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.check.report import counted
+from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
-from featherbone.data.sets import Skipped, relative
+from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, part_folders
 from featherbone.errors import InputError, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))

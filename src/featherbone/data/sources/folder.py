@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from featherbone.data.dataset import Item, Listing, Skipped, relative
 from featherbone.data.names import ALL, SPLIT_WORDS, TRAIN, printable
-from featherbone.data.sets import Item, Listing, Skipped, relative
 from featherbone.errors import InputError, first_line
 
 _VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg".split())

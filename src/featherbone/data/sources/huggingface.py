@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featherbone.data.images import UnreadableImageError, check_file
+from featherbone.data.dataset import Item, Listing, Skipped
+from featherbone.data.image import UnreadableImageError, check_file
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_of
-from featherbone.data.sets import Item, Listing, Skipped
 from featherbone.errors import InputError, first_line, needs, some
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from featherbone.data.dataset import Item, Listing
 from featherbone.data.names import TEST, TRAIN, printable
-from featherbone.data.sets import Item, Listing
 from featherbone.errors import InputError, first_line
 
 _PARTS = {TRAIN: "train", TEST: "t10k"}

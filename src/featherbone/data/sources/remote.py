@@ -11,13 +11,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from featherbone.data.cache import Cache, RemoteFile, content_of, file_system, state_of
-from featherbone.data.images import UnreadableImageError, without_pillows_warnings
-from featherbone.data.looking import look
+from featherbone.data.dataset import Item, Listing, Seen, Skipped
+from featherbone.data.image import UnreadableImageError, without_pillows_warnings
 from featherbone.data.progress import watched
-from featherbone.data.sets import Item, Listing, Seen, Skipped
-from featherbone.data.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
-from featherbone.data.tars import samples_of
+from featherbone.data.scan import look
+from featherbone.data.sources.cache import Cache, RemoteFile, content_of, file_system, state_of
+from featherbone.data.sources.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
+from featherbone.data.sources.tar import samples_of
 from featherbone.errors import InputError
 from featherbone.files import write_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featherbone.data.sets import ImageData, ImageSet
+from featherbone.data.dataset import ImageData, ImageSet
 
 
 def photographs() -> list[np.ndarray]:

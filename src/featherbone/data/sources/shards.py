@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featherbone.data.images import UnreadableImageError
-from featherbone.data.looking import shown
+from featherbone.data.dataset import Item, Listing, Skipped
+from featherbone.data.image import UnreadableImageError
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in, split_of
-from featherbone.data.sets import Item, Listing, Skipped
-from featherbone.data.tars import Sample, samples_of
+from featherbone.data.scan import shown
+from featherbone.data.sources.tar import Sample, samples_of
 from featherbone.errors import InputError, some
 
 CLASS_FILES = ("classes.txt", "classes.json")

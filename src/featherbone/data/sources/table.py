@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from featherbone.data.dataset import Item, Listing, Skipped
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_of
-from featherbone.data.sets import Item, Listing, Skipped
 from featherbone.errors import InputError, first_line, needs, some
 
 # what columns are usually called, those that are surer first

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from featherbone.data.dataset import Skipped
 from featherbone.data.names import printable
-from featherbone.data.sets import Skipped
 
 _IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif"}
 _LABELS = ("cls", "json")

@@ -13,7 +13,12 @@ from xml.parsers import expat
 
 import numpy as np
 
-from featherbone.data.boxes.places import (
+from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.check.report import counted
+from featherbone.data.dataset import Skipped, relative
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.sources.folder import walked
+from featherbone.data.sources.paths import (
     PICTURES,
     files_in,
     folders_in,
@@ -23,11 +28,6 @@ from featherbone.data.boxes.places import (
     part_folders,
     read_bounded,
 )
-from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
-from featherbone.data.folders import walked
-from featherbone.data.found import counted
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
-from featherbone.data.sets import Skipped, relative
 from featherbone.errors import InputError, first_line, some
 
 _MOST_BYTES = 1 << 24  # of one file

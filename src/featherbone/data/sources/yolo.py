@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from featherbone.data.boxes.places import (
+from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data.dataset import Skipped, relative
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.sources.folder import walked
+from featherbone.data.sources.paths import (
     PICTURES,
     files_in,
     inside,
@@ -19,10 +23,6 @@ from featherbone.data.boxes.places import (
     part_folders,
     read_bounded,
 )
-from featherbone.data.boxes.truths import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
-from featherbone.data.folders import walked
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
-from featherbone.data.sets import Skipped, relative
 from featherbone.errors import InputError, first_line, some
 
 _SUFFIXES = (".yaml", ".yml")

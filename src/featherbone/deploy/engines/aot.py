@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import export
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines import compiled, eager
+from featherbone.deploy.engines import eager, torch_compile
 from featherbone.deploy.engines.engine import Engine, Runner
 
 
@@ -34,4 +34,4 @@ def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:
     return eager.with_threads(loaded, precision, threads)
 
 
-AOT = Engine("aot", compiled.precisions, translate, start)
+AOT = Engine("aot", torch_compile.precisions, translate, start)

@@ -28,11 +28,11 @@ def comparison_html(comparison: Mapping[str, Any], *, caption: str = "") -> str:
         from plotly.offline import get_plotlyjs
     # without "<" nothing in it can end the script it stands in, or nest one; all but ASCII is escaped by json
     data = json.dumps(comparison, ensure_ascii=True).replace("<", "\\u003c")
-    page = Template((_HERE / "page.html").read_text(encoding="utf-8"))
+    page = Template((_HERE / "comparison.html").read_text(encoding="utf-8"))
     return page.substitute(
         plotly=get_plotlyjs(),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        script=(_HERE / "comparison.js").read_text(encoding="utf-8"),
+        style=(_HERE / "base.css").read_text(encoding="utf-8"),
         data=data,
         caption=html.escape(caption),
     )

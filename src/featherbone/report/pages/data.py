@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from featherbone.report.boxtables import box_cell, box_tables, flaw_groups, outlined
+from featherbone.report.pages.data_boxes import box_cell, box_tables, flaw_groups, outlined
 
 _HERE = Path(__file__).parent
 DUPLICATES = 60  # groups that are shown
@@ -39,7 +39,7 @@ def data_html(
         caption: a line below the title.
     """
     page = Template((_HERE / "data.html").read_text(encoding="utf-8"))
-    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "data.css"))
+    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("base.css", "data.css"))
     return page.substitute(
         style=style,
         name=_safe(check["name"]),

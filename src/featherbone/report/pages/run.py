@@ -18,26 +18,26 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Task = Literal["classes", "boxes"]
+Task = Literal["classification", "detection"]
 
 _HERE = Path(__file__).parent
-_STYLES: Mapping[Task, tuple[str, ...]] = {"classes": (), "boxes": ("run_boxes.css",)}
+_STYLES: Mapping[Task, tuple[str, ...]] = {"classification": (), "detection": ("run_detection.css",)}
 SIDE = 160  # pixels of a thumbnail at most: twice what the page shows, for fine screens
 
 
-def run_html(values: Mapping[str, Any], task: Task = "classes") -> str:
+def run_html(values: Mapping[str, Any], task: Task = "classification") -> str:
     """Return the page of a run.
 
     Args:
         values: plain values, as ``verbs.reporting`` gathers them. Names of classes and files may be hostile.
         task: what was learned, classes of images or boxes round things.
     """
-    page = Template(_files("run_page.html"))
+    page = Template(_files("run.html"))
     return page.substitute(
         task=task,
         parts=_files(f"run_{task}.html"),
-        style=_files("page.css", "run_page.css", *_STYLES[task]),
-        script=_files("charts.js", "matrix.js", "run_page.js", f"run_{task}.js"),
+        style=_files("base.css", "run.css", *_STYLES[task]),
+        script=_files("charts.js", "matrix.js", "run.js", f"run_{task}.js"),
         data=_script_json(values),
     )
 

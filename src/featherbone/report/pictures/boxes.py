@@ -15,7 +15,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from featherbone.files import PICTURES, check_output, replacing
-from featherbone.report.lettering import written
+from featherbone.report.pictures.text import written
 
 _MOST_NAMED = 10  # classes whose curves have a colour and a name: more could not be told apart
 # colours that people of any colour vision tell apart (Okabe and Ito 2008)

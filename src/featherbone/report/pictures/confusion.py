@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from featherbone.files import PICTURES, check_output, replacing
-from featherbone.report.lettering import written
+from featherbone.report.pictures.text import written
 
 _MOST_NUMBERED = 30  # with more classes the numbers would not be readable
 

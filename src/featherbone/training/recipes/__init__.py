@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from featherbone.errors import InputError, nearest
-from featherbone.train.recipe import Recipe
-from featherbone.train.recipes import cspnet, densenet, detection, digits, modern, photos, scratch, shufflenet, small
+from featherbone.training.recipe import Recipe
+from featherbone.training.recipes import cspnet, densenet, detection, digits, modern, photos, scratch, shufflenet, small
 
 RECIPES: Mapping[str, Recipe] = {
     "densenet": densenet.RECIPE,

@@ -7,7 +7,7 @@ Command:  ``featherbone train IMAGENET --model cspresnext50 --recipe cspnet --si
 Hardware: not run to its end here. The paper reports 22.1 % errors on ImageNet for this network.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=80,  # 800,000 steps of 128 of ImageNet's 1,281,167 images

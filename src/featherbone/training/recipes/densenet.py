@@ -7,7 +7,7 @@ Command:  ``featherbone train CIFAR --model densenet_bc100_k12_cifar --recipe de
 Hardware: not run to its end here. The paper reports 4.51 % errors on CIFAR-10 for this network.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=300,

@@ -5,7 +5,7 @@ Hardware: one thread of an EPYC with AVX-512, beside other work; BCCD's 205 bloo
 V2 1.0 of NanoDet-m, 60 epochs, seed 0, 31 minutes: AP50 0.888, AP 0.568 on its test part.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=60,

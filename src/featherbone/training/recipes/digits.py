@@ -5,6 +5,6 @@ Hardware: two cores of a Xeon with AMX; 64 to 77 s; top-1 99.17 % of 360 (seed 0
 to 99.72 %, mean 99.50 %; ``python benchmarks/digits.py --seeds 5``).
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=40, rotation=12.0, translate=0.08)

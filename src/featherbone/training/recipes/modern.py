@@ -6,7 +6,7 @@ Command:  ``featherbone train DATA --recipe modern``
 Hardware: not run on a large set here.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=100,

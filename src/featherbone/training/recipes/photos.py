@@ -4,6 +4,6 @@ Command:  ``featherbone train FOLDER --weights FILE``
 Hardware: not measured yet.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=30, batch_size=32, lr=0.05, crop_min=0.25, flip=0.5, crop=0.875)

@@ -11,6 +11,6 @@ V2 1.0, 60 epochs, seed 0, 33 minutes: AP50 0.877, AP 0.552 on its test part.
 
 from dataclasses import replace
 
-from featherbone.train.recipes import detection
+from featherbone.training.recipes import detection
 
 RECIPE = replace(detection.RECIPE, lr=3e-3, mosaic=0.8)

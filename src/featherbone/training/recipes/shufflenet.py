@@ -7,7 +7,7 @@ Command:  ``featherbone train IMAGENET --model shufflenet_v2_x1_0 --recipe shuff
 Hardware: not run to its end here. The V2 paper reports 30.6 % errors on ImageNet for this network.
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=240,  # 300,000 steps of 1,024 of ImageNet's 1,281,167 images

@@ -5,6 +5,6 @@ Hardware: two cores of a Xeon with AMX; 5,000 CIFAR-10 images, 15 epochs, 194 s:
 (``python benchmarks/cifar10_folder.py DATA --epochs 15``).
 """
 
-from featherbone.train.recipe import Recipe
+from featherbone.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=30, crop_min=0.5, flip=0.5)

@@ -15,11 +15,11 @@ from featherbone.errors import InputError, some
 from featherbone.models import list_models
 from featherbone.models import spec as named_spec
 from featherbone.spec import Backbone, Spec
-from featherbone.weights.foreign import read_tensors
-from featherbone.weights.matching import Match, ours, recognise
-from featherbone.weights.published import PUBLISHED
-from featherbone.weights.sources import SOURCES
-from featherbone.weights.translating import COUNTS, misfits, translated
+from featherbone.weights.catalog import PUBLISHED
+from featherbone.weights.importers.checkpoint import read_tensors
+from featherbone.weights.importers.convert import COUNTS, misfits, translated
+from featherbone.weights.importers.match import Match, ours, recognise
+from featherbone.weights.importers.sources import SOURCES
 
 _EXPECTED = ("num_classes", "in_chans")  # columns that follow the file without a word
 

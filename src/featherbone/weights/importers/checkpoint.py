@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from featherbone.errors import InputError
-from featherbone.weights.darknet import read_darknet
+from featherbone.weights.importers.darknet import read_darknet
 
 _NESTED = ("state_dict", "model", "model_state_dict", "net", "params", "ema", "state_dict_ema", "model_ema")
 # what training scripts leave beside their tensors: numpy's numbers (an accuracy) and parsed arguments; both are values

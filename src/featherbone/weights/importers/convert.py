@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.spec import Backbone
-from featherbone.weights.matching import Match, layers_of
-from featherbone.weights.sources import Given, State
+from featherbone.weights.importers.match import Match, layers_of
+from featherbone.weights.importers.sources import Given, State
 
 COUNTS = "num_batches_tracked"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from featherbone.spec import Backbone, Spec
-from featherbone.weights.sources import SOURCES, Given, Source
+from featherbone.weights.importers.sources import SOURCES, Given, Source
 
 
 @dataclass

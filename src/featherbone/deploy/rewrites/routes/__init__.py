@@ -16,9 +16,9 @@ import torch
 from torch.fx import GraphModule
 
 from featherbone.deploy.program import copied
-from featherbone.deploy.rewrites.routes.planning import Plan
-from featherbone.deploy.rewrites.routes.reading import read
-from featherbone.deploy.rewrites.routes.writing import Writer
+from featherbone.deploy.rewrites.routes.plan import Plan
+from featherbone.deploy.rewrites.routes.reader import read
+from featherbone.deploy.rewrites.routes.writer import Writer
 
 _aten = torch.ops.aten
 _MOVES = frozenset(

@@ -7,7 +7,7 @@ import torch
 
 from featherbone.deploy.program import constant
 from featherbone.deploy.rewrites.routes.lanes import Numbers
-from featherbone.deploy.rewrites.routes.reading import Routes, Source, Use
+from featherbone.deploy.rewrites.routes.reader import Routes, Source, Use
 
 
 class Plan:

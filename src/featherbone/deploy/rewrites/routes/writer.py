@@ -13,8 +13,8 @@ from torch.fx import GraphModule, Node
 
 from featherbone.deploy.program import add_constant, cleaned, constant, convolution
 from featherbone.deploy.rewrites.routes.lanes import Numbers
-from featherbone.deploy.rewrites.routes.planning import Plan
-from featherbone.deploy.rewrites.routes.reading import EACH, Routes, Source, Use
+from featherbone.deploy.rewrites.routes.plan import Plan
+from featherbone.deploy.rewrites.routes.reader import EACH, Routes, Source, Use
 
 _aten = torch.ops.aten
 

@@ -13,7 +13,7 @@ from featherbone.models.cspnet import CSPDarknetSpec, CSPResNetSpec
 from featherbone.models.rdnet import RDNetSpec
 from featherbone.models.yolox import YOLOXDarknetSpec
 from featherbone.spec import Spec
-from featherbone.weights.sources.source import Given, Layer, Source, pairs
+from featherbone.weights.importers.sources.source import Given, Layer, Source, pairs
 
 
 def _timm(spec: Spec) -> Iterator[Layer]:

@@ -10,7 +10,7 @@ from itertools import count
 from featherbone.models.densenet import DenseNetSpec
 from featherbone.models.peleenet import PeleeNetSpec
 from featherbone.spec import Spec
-from featherbone.weights.sources.source import Given, Layer, Source, pairs
+from featherbone.weights.importers.sources.source import Given, Layer, Source, pairs
 
 
 def _densenet(

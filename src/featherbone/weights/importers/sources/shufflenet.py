@@ -17,7 +17,7 @@ from featherbone.errors import InputError
 from featherbone.models.shufflenet_v1 import ShuffleNetV1Spec
 from featherbone.models.shufflenet_v2 import ShuffleNetV2Spec
 from featherbone.spec import Spec
-from featherbone.weights.sources.source import Layer, Source, State, pairs
+from featherbone.weights.importers.sources.source import Layer, Source, State, pairs
 
 
 def _numbered(prefix: str, *numbers: int) -> Iterator[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from featherbone.data import Preprocess
 from featherbone.models.vovnet import VoVNetSpec, VoVNetV2Spec
 from featherbone.spec import Spec
-from featherbone.weights.sources.source import Layer, Source
+from featherbone.weights.importers.sources.source import Layer, Source
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Where images come from: one format a file, each read into a listing."""
