@@ -72,7 +72,7 @@ def main() -> None:
             "crop_min": 1.0,
             "shift": 4,
             "flip": 0.5,
-            "averaging": 0.99,
+            "ema_decay": 0.99,
             "seed": arguments.seed,
         }
         out = arguments.out or Path(place) / "run"

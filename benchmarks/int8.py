@@ -91,7 +91,7 @@ def timed() -> None:
         rewritten, _ = form.of(graph)
         network = engine.translate(rewritten, samples)
         models |= {f"{name} {precision}": (network, precision) for precision in engine.precisions()}
-        models[f"{name} int8"] = (quantised(rewritten, samples, largest_drop=1).model, "int8")
+        models[f"{name} int8"] = (quantised(rewritten, samples, max_drop=1).model, "int8")
     for batch in (1, 16):
         images = samples[:batch].contiguous()
         runners = {name: engine.start(network, images, kind, 2) for name, (network, kind) in models.items()}

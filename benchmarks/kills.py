@@ -52,7 +52,7 @@ def main() -> int:
     moments = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as place:
         changes = {"epochs": arguments.epochs, "batch_size": 16, "precision": "f32", "checkpoint_seconds": 0.0}
-        changes |= {"workers": 1, "averaging": 0.99}
+        changes |= {"workers": 1, "ema_decay": 0.99}
         devices = arguments.devices
         data = draw(Path(place) / "colours")
         first = fb.train(data, out=Path(place) / "first", changes=changes, devices=devices, quiet=True)

@@ -28,7 +28,7 @@ from typing import Any
 import featherbone as fb
 
 LOOKED_AT = 8
-EXACT = {"mosaic": 0.0, "zoom": 0.0, "jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "averaging": 0.99}
+EXACT = {"mosaic": 0.0, "scale": 0.0, "color_jitter": 0.0, "flip": 0.0, "weight_decay": 0.0, "ema_decay": 0.99}
 
 
 def learned(annotations: Path, folder: Path) -> Path:

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.loader import training_transform
 from featherbone.data.sources.scikit_learn import photographs
+from featherbone.data.transforms import training_transform
 from featherbone.deploy.engines import eager, openvino
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.program import captured, rewritable
@@ -184,7 +184,7 @@ def settled(network: nn.Module) -> nn.Module:
 def crops(count: int) -> Tensor:
     """Return squares of many sizes out of photographs, as inputs (count, 3, SIZE, SIZE)."""
     cut = training_transform(
-        fb.Preprocess.usual(SIZE, 3), crop_min=0.02, flip=0.5, rotation=0.0, translate=0.0, erase=0.0
+        fb.Preprocess.usual(SIZE, 3), crop_min=0.02, flip=0.5, rotation=0.0, translate=0.0, random_erasing=0.0
     )
     pictures = [Image.fromarray(photo) for photo in photographs()]
     return torch.stack([cut(pictures[i % len(pictures)]) for i in range(count)])

@@ -64,3 +64,12 @@ def needs(extra: str, doing: str) -> Iterator[None]:
         if (error.name or "").startswith("featherbone"):
             raise
         raise InputError(f"{doing} needs the package {error.name!r}: pip install 'featherbone[{extra}]'") from error
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "box", "boxes"), counted(1200, "image")
+    ('1 box', '1,200 images')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -19,7 +19,7 @@ from featherbone.data._box_dataset import BoxSet, Truth
 from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
 from featherbone.data.letterbox import FILL, Placement
-from featherbone.data.loader import evaluation_transform
+from featherbone.data.transforms import evaluation_transform
 
 PLAIN = fb.Preprocess(size=64, mean=(0.0,) * 3, std=(1 / 255,) * 3, fit="letterbox")  # inputs are pixel values
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
@@ -122,7 +122,7 @@ def batches(images: BoxSet, transform: Any, epoch: int = 0, **more: Any) -> list
     return list(loader)
 
 
-VARIED = training_boxes(PLAIN, mosaic=0.5, scale=(0.6, 1.6), flip=0.5, jitter=0.2)
+VARIED = training_boxes(PLAIN, mosaic=0.5, scale=(0.6, 1.6), flip=0.5, color_jitter=0.2)
 
 
 def test_boxes_stay_on_what_they_are_drawn_round() -> None:

@@ -13,9 +13,10 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data.image import UnreadableImageError, decoded, read_image
-from featherbone.data.loader import evaluation_transform, loader, training_transform
+from featherbone.data.loader import loader
 from featherbone.data.open import labelled_images, open_data
 from featherbone.data.sources.folder import find_images
+from featherbone.data.transforms import evaluation_transform, training_transform
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 
@@ -249,7 +250,7 @@ def test_digits_need_no_download() -> None:
 def test_an_epoch_depends_on_its_seed_and_number_alone() -> None:
     data = open_data("digits")
     preprocess = fb.Preprocess.usual(16, 1)
-    transform = training_transform(preprocess, crop_min=0.5, flip=0.5, rotation=10.0, translate=0.1, erase=0.5)
+    transform = training_transform(preprocess, crop_min=0.5, flip=0.5, rotation=10.0, translate=0.1, random_erasing=0.5)
 
     def epoch(number: int, *, seed: int = 0, workers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(number * 77)  # the state of the global generator must not matter
@@ -270,7 +271,7 @@ def test_an_epoch_depends_on_its_seed_and_number_alone() -> None:
 def test_augmentation_leaves_the_global_generator_alone() -> None:
     data = open_data("digits")
     transform = training_transform(
-        fb.Preprocess.usual(16, 1), crop_min=0.5, flip=0.5, rotation=9, translate=0.1, erase=0
+        fb.Preprocess.usual(16, 1), crop_min=0.5, flip=0.5, rotation=9, translate=0.1, random_erasing=0
     )
     torch.manual_seed(1)
     before = torch.get_rng_state()

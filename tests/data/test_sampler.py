@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherbone.data.dataset import ImageSet
-from featherbone.data.loader import _MIXED as MIXED
-from featherbone.data.loader import EpochBatches
+from featherbone.data.sampler import _MIXED as MIXED
+from featherbone.data.sampler import EpochBatches
 from featherbone.data.sources.cache import Cache, RemoteFile
 from featherbone.data.sources.remote import RemoteMember
 from featherbone.errors import InputError

@@ -15,8 +15,8 @@ from PIL import Image
 import featherbone as fb
 from featherbone.cli import main
 from featherbone.data.image import read_image
-from featherbone.data.loader import evaluation_transform
 from featherbone.data.sources.scikit_learn import digits, photographs
+from featherbone.data.transforms import evaluation_transform
 from featherbone.deploy import Contents
 from featherbone.deploy.formats import FORMATS
 

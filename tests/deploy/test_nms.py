@@ -20,8 +20,6 @@ import featherbone as fb
 from featherbone.cli.app import app
 from featherbone.data.sources.scikit_learn import photographs
 from featherbone.deploy import search
-from featherbone.deploy.engines import _onnx_boxes as onnx_boxes
-from featherbone.deploy.engines import _openvino_boxes as openvino_boxes
 from featherbone.deploy.engines.openvino import core, run_model
 from featherbone.deploy.export import METADATA_KEY, Exported
 from featherbone.deploy.formats import FORMATS
@@ -29,7 +27,7 @@ from featherbone.deploy.nms import Ending, box_scale, compared
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.rewrites import rewrite
 from featherbone.deploy.search import Search, Subject
-from featherbone.detect._ending import IOU, MOST, SURE, table
+from featherbone.detect.postprocess import IOU, MOST, SURE, table
 from featherbone.evaluation import detection as detections
 
 SIDE = 96
@@ -118,7 +116,7 @@ def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
 
         images = ops.parameter(shape, np.float32, name="images")
         network = openvino.Model([ops.multiply(images, np.float32(1))], [images], "same")
-        return run_model(openvino_boxes.with_boxes(network, ending.above, ending.iou, ending.most), "f32", 1)(output)
+        return run_model(openvino.with_boxes(network, ending.above, ending.iou, ending.most), "f32", 1)(output)
     import onnx
     import onnxruntime
     from onnx import helper
@@ -126,7 +124,7 @@ def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("images", "outputs")]
     graph = helper.make_graph([helper.make_node("Identity", ["images"], ["outputs"])], "same", ends[:1], ends[1:])
     network = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
-    model = onnx_boxes.with_boxes(network, ending.above, ending.iou, ending.most)
+    model = onnxruntime.with_boxes(network, ending.above, ending.iou, ending.most)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"images": output.numpy()})[0])

@@ -91,7 +91,7 @@ def test_int8_is_close_to_float_on_real_digits(
     torch.manual_seed(0)
     model = fitted(thin("shufflenet_v2_x0_5", num_classes=10, in_chans=1, stem_stride=4).build(), train, 4)
     graph = rewritten(model, train[0])
-    result = quantised(graph, train[0][:64], score=lambda run: right(run, held_out), largest_drop=0.03)
+    result = quantised(graph, train[0][:64], score=lambda run: right(run, held_out), max_drop=0.03)
     assert result.report.kept_float == ()
     assert result.report.float_score == pytest.approx(right(model, held_out), abs=0.003)
     assert result.report.float_score > 0.6
@@ -118,7 +118,7 @@ def test_concatenations_of_a_densenet_on_photographs_share_scales() -> None:
         for _ in range(12):
             model.train()(tiles)
         wanted = model.eval()(tiles)
-    result = quantised(rewritten(model, tiles), tiles[:32], largest_drop=0.1)
+    result = quantised(rewritten(model, tiles), tiles[:32], max_drop=0.1)
     scales = concat_scales(result.model)
     assert len(scales) == 9
     assert all(len(ranges) == 1 for ranges in scales.values())
@@ -199,7 +199,7 @@ def test_the_worst_layer_stays_in_float(
     graph = rewritten(hostile, train[0])
     said: list[str] = []
     result = quantised(
-        graph, train[0][:100], score=lambda run: right(run, held_out), largest_drop=0.05, say=said.append
+        graph, train[0][:100], score=lambda run: right(run, held_out), max_drop=0.05, say=said.append
     )
     assert result.report.kept_float[0] == "Convolution 2"
     assert max(result.report.layer_errors, key=lambda name: result.report.layer_errors[name]) == "Convolution 2"
@@ -216,7 +216,7 @@ def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tu
         return next(scores)
 
     with pytest.raises(
-        InputError, match=r"largest_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"
+        InputError, match=r"max_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"
     ):
         quantised(rewritten(plain_net, train[0]), train[0][:8], score=score)
 
@@ -261,7 +261,7 @@ graph = rewritable(captured(model, images))
 for _ in range(2):
     openvino.precisions()
     run = openvino.start(openvino.translate(graph, images), images, "f32", 1)
-    other = quantised(graph, images, largest_drop=1)
+    other = quantised(graph, images, max_drop=1)
     run(images)
     gc.collect()
     signal.raise_signal(signal.SIGUSR1)

@@ -14,9 +14,15 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 import featherbone as fb
-from featherbone.detect._spec import DetectorSpec, detector_from_dict, detector_to_dict
 from featherbone.detect.assignment import Truths
-from featherbone.detect.detector import Detector, reset_classes, with_backbone
+from featherbone.detect.detector import (
+    Detector,
+    DetectorSpec,
+    detector_from_dict,
+    detector_to_dict,
+    reset_classes,
+    with_backbone,
+)
 from featherbone.detect.losses import detection_loss
 from featherbone.detect.necks import NECKS, NeckSpec
 from featherbone.detect.postprocess import answers

@@ -24,7 +24,7 @@ from featherbone.data.box_transforms import evaluation_boxes
 from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.detection import detect_images, detector_outputs, found_in
 from featherbone.evaluation.matching import Found
-from featherbone.training._box_watching import BoxWatch
+from featherbone.training.detection import BoxWatch
 
 DATA = SHARED
 NAMES = ("a", "b", "c")

@@ -12,7 +12,7 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data._box_dataset import BoxSet, Truth
-from featherbone.detect._spec import detector_to_dict
+from featherbone.detect.detector import detector_to_dict
 from featherbone.evaluation import detection as detections
 from featherbone.evaluation.detection import DetectorOutputs
 from featherbone.evaluation.matching import Found
@@ -25,10 +25,10 @@ QUICK_BOXES: dict[str, Any] = {
     "size": 64,
     "batch_size": 4,
     "lr": 0.01,
-    "averaging": 0.8,
+    "ema_decay": 0.8,
     "mosaic": 0.0,
-    "zoom": 0.0,
-    "jitter": 0.0,
+    "scale": 0.0,
+    "color_jitter": 0.0,
     "precision": "f32",
     "channels_last": True,
     "workers": 0,

@@ -16,7 +16,8 @@ from featherbone.data.sources.scikit_learn import photographs
 from featherbone.data.video import Frame, reading, writing
 from featherbone.evaluation.average_precision import BoxClassScore, BoxEvaluation
 from featherbone.evaluation.matching import Found, WorkingPoint
-from featherbone.report.pictures.boxes import class_colour, draw_boxes, draw_precision_recall
+from featherbone.report.pictures.boxes import class_colour, draw_boxes
+from featherbone.report.pictures.precision_recall import draw_precision_recall
 
 NAMES = ("a cell", "_hidden $x$", "Größe", "a name that is far longer than any image of this test is wide")
 

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import HOSTILE, HOSTILE_FILE
 from helpers.boxes import QUICK_BOXES, draw_boxes, found, invented, many_outputs, outputs_of, page_of, truth
 from helpers.browser import Opens
-from conftest import HOSTILE, HOSTILE_FILE
+from helpers.runs import seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Locator, Page
-from helpers.runs import seen
 from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.training import recipe_for
 from featherbone.evaluation.detection import DetectorOutputs
 from featherbone.runs import reproduce as repeating
 from featherbone.runs.page_detection import boxes_seen
+from featherbone.training import recipe_for
 
 KINDS = ("right", "false", "missed", "true")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.browser import Opens
 from conftest import HOSTILE_FILE
-from playwright.sync_api import Page
+from helpers.browser import Opens
 from helpers.runs import invented, page_of, seen
+from playwright.sync_api import Page
 
 import featherbone as fb
 

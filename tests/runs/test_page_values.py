@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.runs import invented, page_of, seen
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from helpers.runs import invented, page_of, seen
 from torchmetrics.functional.classification import multiclass_calibration_error
 from typer.testing import CliRunner
 
@@ -25,10 +25,11 @@ import featherbone as fb
 from featherbone.cli import train as command_line
 from featherbone.cli.app import app
 from featherbone.data.dataset import ImageSet
-from featherbone.report.pages.run import run_html, thumbnail
-from featherbone.training import recipe_for
+from featherbone.data.thumbnails import encode
 from featherbone.evaluation.classification import Outputs
+from featherbone.report.pages.run import run_html
 from featherbone.runs import reproduce as repeating
+from featherbone.training import recipe_for
 
 
 def test_mistakes_and_doubts_are_pictured_once_and_few(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_thumbnail_keeps_the_pixels_of_a_small_image(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for side, expected in ((32, 32), (1000, 160)):
         pixels = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        address = thumbnail(Image.fromarray(pixels))
+        address = encode(Image.fromarray(pixels))
         shown = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/webp;base64,"))))
         assert shown.size == (expected, expected)
         if side == 32:

@@ -32,7 +32,7 @@ from featherbone.training.callbacks import History
 MODEL = "shufflenet_v2_x0_5"
 SHORT = {**QUICK_BOXES, "epochs": 3}
 # all that draws at random, and everything that a checkpoint has to hold
-VARIED = {**SHORT, "mosaic": 0.5, "zoom": 0.4, "jitter": 0.2, "multi_scale": 0.5, "workers": 2}
+VARIED = {**SHORT, "mosaic": 0.5, "scale": 0.4, "color_jitter": 0.2, "multi_scale": 0.5, "workers": 2}
 
 
 def weights(run: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
@@ -287,7 +287,7 @@ def test_workers_and_seeds(undisturbed: fb.Run, tmp_path: Path) -> None:
 def test_starting_from_a_backbone(shapes: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     fb.save(fb.create_model(MODEL, num_classes=5), tmp_path / "backbone.safetensors")
-    changes = {**SHORT, "epochs": 1, "freeze": ["backbone"], "averaging": 0.0}
+    changes = {**SHORT, "epochs": 1, "freeze": ["backbone"], "ema_decay": 0.0}
     run = fb.train(shapes, weights=tmp_path / "backbone.safetensors", out=tmp_path / "run", changes=changes, quiet=True)
     given, trained = weights(tmp_path, "backbone.safetensors"), weights(run.folder)
     kept = [name for name in trained if name.startswith("backbone.")]
@@ -316,7 +316,7 @@ def test_starting_from_a_classifier_of_small_colourful_images(tmp_path: Path) ->
 
 
 def test_starting_from_a_detector(finder: fb.Run, shapes: Path, tmp_path: Path) -> None:
-    changes = {**SHORT, "epochs": 1, "lr": 1e-6, "averaging": 0.0}
+    changes = {**SHORT, "epochs": 1, "lr": 1e-6, "ema_decay": 0.0}
     same = fb.train(shapes, weights=finder.folder, out=tmp_path / "same", changes=changes, quiet=True)
     assert same.scores["ap50"] == pytest.approx(finder.scores["ap50"], abs=0.15)
     assert same.recipe.model == finder.recipe.model
@@ -332,7 +332,7 @@ def test_starting_from_a_detector(finder: fb.Run, shapes: Path, tmp_path: Path) 
 
 
 def test_the_head_learns_first(shapes: Path, tmp_path: Path) -> None:
-    changes = {**SHORT, "epochs": 2, "averaging": 0.0, "head_first": 1, "patience": 1}
+    changes = {**SHORT, "epochs": 2, "ema_decay": 0.0, "freeze_epochs": 1, "patience": 1}
     run = fb.train(shapes, MODEL, neck="fpn", out=tmp_path / "run", changes=changes, quiet=True)
     assert run.scores["ap"] == max(round(float(row["val_ap"]), 6) for row in history(run.folder))
     first, _ = sorted((run.folder / "checkpoints").glob("[0-9]*.ckpt"))

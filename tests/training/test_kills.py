@@ -22,7 +22,7 @@ import featherbone as fb
 from featherbone.files import write_json
 from featherbone.training.checkpoints import AtomicIO, newest_whole, written
 
-SMALL = {**QUICK, "epochs": 6, "averaging": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
+SMALL = {**QUICK, "epochs": 6, "ema_decay": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
 
 
 def same(first: Path, second: Path) -> bool:

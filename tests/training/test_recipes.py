@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import featherbone as fb
 from featherbone.data.dataset import ImageSet
-from featherbone.data.loader import EpochBatches
+from featherbone.data.sampler import EpochBatches
 from featherbone.training.classification import Classify, class_weights
 from featherbone.training.learner import averaged
 from featherbone.training.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
@@ -72,7 +72,7 @@ def test_groups_of_weights() -> None:
             assert rates.get(id(weight)) == (None if name == "stem" else pytest.approx(0.1 * 0.5**depth))
     for group in groups:
         assert all((weight.ndim > 1) == (group["weight_decay"] == 0.1) for weight in group["params"])  # type: ignore[attr-defined]
-    assert {group["weight_decay"] for group in parameter_groups(model, recipe.changed({"decay_all": True}))} == {0.1}
+    assert {group["weight_decay"] for group in parameter_groups(model, recipe.changed({"decay_norms": True}))} == {0.1}
     assert isinstance(optimizer_for(model, recipe.changed({"optimizer": "adamw"})), torch.optim.AdamW)
     with pytest.raises(fb.InputError, match=r"freeze='stage.0' is not allowed.*stages.0"):
         parameter_groups(model, recipe.changed({"freeze": ["stage.0"]}))
@@ -133,7 +133,7 @@ def test_distillation_is_the_difference_of_softened_answers() -> None:
 def test_fine_tuning_starts_from_weights_and_leaves_alone_what_is_frozen(
     finished: fb.Run, colours: Path, tmp_path: Path
 ) -> None:
-    changes = {**QUICK, "epochs": 2, "freeze": ["stem", "stages.0"], "head_first": 1}
+    changes = {**QUICK, "epochs": 2, "freeze": ["stem", "stages.0"], "freeze_epochs": 1}
     (colours / "green").rename(colours / "x")  # other classes: a new classifier
     run = fb.train(colours, weights=finished.folder, out=tmp_path / "run", changes=changes, quiet=True)
     before, after = fb.load(finished.folder), fb.load(run.folder)
@@ -150,7 +150,7 @@ def test_fine_tuning_starts_from_weights_and_leaves_alone_what_is_frozen(
 
 
 def test_in_its_first_epochs_only_the_head_learns(finished: fb.Run, tmp_path: Path) -> None:
-    changes = {**QUICK, "epochs": 1, "head_first": 1}
+    changes = {**QUICK, "epochs": 1, "freeze_epochs": 1}
     run = fb.train(finished.recipe.data, weights=finished.folder, out=tmp_path / "run", changes=changes, quiet=True)
     before, after = fb.load(finished.folder).state_dict(), fb.load(run.folder).state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import featherbone as fb
-from featherbone.data.loader import evaluation_transform
+from featherbone.data.transforms import evaluation_transform
 from featherbone.weights.catalog import PUBLISHED
 
 

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from featherbone.cli import analyze, compare, cost, data, evaluate, export, import_weights, models, optimize, train
+from featherbone.cli import (
+    analyze,
+    compare,
+    cost,
+    data,
+    evaluate,
+    export,
+    import_weights,
+    models,
+    optimize,
+    predict,
+    train,
+)
 
 app = typer.Typer(
     name="featherbone",
@@ -33,7 +45,7 @@ for verb in (
     analyze.analyse,
     train.train,
     evaluate.evaluate,
-    evaluate.predict,
+    predict.predict,
     optimize.optimize,
     export.export,
     import_weights.import_,

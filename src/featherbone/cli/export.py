@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Calibration, Debug, InChans, Json, LargestDrop, NumClasses, Source
+from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NumClasses, Source
 from featherbone.cli.output import console, next_steps, show_json, show_table
 
 
@@ -34,7 +34,7 @@ def export(
     ] = False,
     precision: Annotated[Literal["f32", "int8"], typer.Option(help="int8: OpenVINO only, with --calibration.")] = "f32",
     calibration: Calibration = None,
-    largest_drop: LargestDrop = 0.01,
+    max_drop: MaxDrop = 0.01,
     score: Annotated[float | None, typer.Option(help="Of a detector: the least score of a box; default 0.25.")] = None,
     iou: Annotated[
         float | None,
@@ -59,7 +59,7 @@ def export(
             optimize=optimize,
             precision=precision,
             calibration=calibration,
-            largest_drop=largest_drop,
+            max_drop=max_drop,
             score=score,
             iou=iou,
             most=most,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Calibration, Debug, InChans, Json, LargestDrop, NumClasses, Size, Source
+from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NumClasses, Size, Source
 from featherbone.cli.output import console, next_steps, say, show_json, show_table
 
 
@@ -24,7 +24,7 @@ def optimize(
         str, typer.Option(help="f32, bf16, int8; several with commas; auto: the floats there are.")
     ] = "auto",
     calibration: Calibration = None,
-    largest_drop: LargestDrop = 0.01,
+    max_drop: MaxDrop = 0.01,
     threads: Annotated[int | None, typer.Option(help="Threads of the processor; default: all there are.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Measure again what is known.")] = False,
     num_classes: NumClasses = None,
@@ -42,7 +42,7 @@ def optimize(
             engine="auto" if engine == "auto" else engine.split(","),
             precision="auto" if precision == "auto" else precision.split(","),
             calibration=calibration,
-            largest_drop=largest_drop,
+            max_drop=max_drop,
             threads=threads,
             refresh=refresh,
             say=status.update,

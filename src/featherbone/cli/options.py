@@ -18,6 +18,6 @@ Source = Annotated[
     typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
 ]
 Calibration = Annotated[Path | None, typer.Option(help="For int8: a folder of images as the network gets them in use.")]
-LargestDrop = Annotated[
+MaxDrop = Annotated[
     float, typer.Option(help="For int8: the share of the calibration images that may get another first class.")
 ]

@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from featherbone.data._box_dataset import BoxSet, Truth
-from featherbone.data._reading import image_mode, read_again
 from featherbone.data.box_transforms import BoxTransform, Example
-from featherbone.data.loader import Loader, drawing_from, epoch_batches, loading, mixed_seed
+from featherbone.data.image import image_mode, read_again
+from featherbone.data.loader import Loader, loading
+from featherbone.data.sampler import drawing_from, epoch_batches, mixed_seed
 
 _STEP = 32  # pixels: the coarsest stride of a detector's maps
 

@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from featherbone.data._box_dataset import BoxData, BoxItem, BoxListing, BoxSet, Truth
-from featherbone.data._box_faults import left_out
-from featherbone.data.boxes import fit, seen_upright
-from featherbone.data.check.report import counted
+from featherbone.data.boxes import fit, left_out, seen_upright
 from featherbone.data.dataset import Looked, Seen, Skipped, Source
 from featherbone.data.names import TRAIN
 from featherbone.data.scan import look, look_at, shown
 from featherbone.data.sources.coco import find_coco
 from featherbone.data.sources.voc import find_voc
 from featherbone.data.sources.yolo import find_yolo
-from featherbone.errors import InputError, some
+from featherbone.errors import InputError, counted, some
 
 AnySource = str | os.PathLike[str]
 

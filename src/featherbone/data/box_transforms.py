@@ -15,8 +15,8 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from featherbone.data._box_dataset import Truth
 from featherbone.data.letterbox import Placement, blank
-from featherbone.data.loader import to_tensor
 from featherbone.data.preprocess import Preprocess
+from featherbone.data.transforms import to_tensor
 from featherbone.errors import InputError
 
 Example = tuple[Image.Image, Truth]
@@ -51,7 +51,7 @@ def training_boxes(
     mosaic: float = 0.0,
     scale: tuple[float, float] = (1.0, 1.0),
     flip: float = 0.0,
-    jitter: float = 0.0,
+    color_jitter: float = 0.0,
 ) -> BoxTransform:
     """Return the randomised transform. A box that loses three quarters of its area is no longer to be found.
 
@@ -61,18 +61,18 @@ def training_boxes(
         scale: smallest and largest size of an image, where 1 is its size in the letterbox. It lies anywhere in the
             input where most of both is in sight.
         flip: probability of mirroring left to right.
-        jitter: how far brightness, contrast and saturation may go from 1, either way; the hue a tenth of it.
+        color_jitter: how far brightness, contrast and saturation may go from 1, either way; the hue a tenth of it.
 
     Raises:
         InputError: if an argument is out of range.
     """
     letterboxing(preprocess)
-    if not (0 <= mosaic <= 1 and 0 <= flip <= 1 and 0 <= jitter <= 1):
-        raise InputError(f"mosaic={mosaic}, flip={flip}, jitter={jitter} are not allowed: each from 0 to 1")
+    if not (0 <= mosaic <= 1 and 0 <= flip <= 1 and 0 <= color_jitter <= 1):
+        raise InputError(f"mosaic={mosaic}, flip={flip}, color_jitter={color_jitter} are not allowed: each from 0 to 1")
     if not 0 < scale[0] <= scale[1]:
         raise InputError(f"scale={scale} is not allowed: a smallest size above 0 and a largest one not below it")
     mirrored = v2.Compose([v2.SanitizeBoundingBoxes(_LEAST), v2.RandomHorizontalFlip(flip)])
-    tinted = v2.ColorJitter(jitter, jitter, jitter, jitter / 10) if jitter else None
+    tinted = v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 10) if color_jitter else None
     return _Varied(preprocess, mosaic, scale, mirrored, tinted)
 
 

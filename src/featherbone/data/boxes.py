@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +11,17 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from featherbone.data._box_dataset import BoxItem, Truth
-from featherbone.data._box_faults import LEFT_OUT, Fault, corners
-from featherbone.data.dataset import Seen, Source
+from featherbone.data.dataset import Seen, Skipped, Source
 from featherbone.data.image import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
 from featherbone.errors import first_line
+
+# why a box is left out
+LEFT_OUT = {
+    "numbers": "without four finite numbers",
+    "class": "of an unknown class",
+    "empty": "without an area inside the image",
+}
+
 
 _BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
 
@@ -112,3 +121,32 @@ def _turned(boxes: np.ndarray, turn: tuple[bool, bool], seen: Seen) -> np.ndarra
     # mirroring exchanges the corners; those that were the wrong way round stay so
     x, y = (x[:, ::-1] if turn[0] else x), (y[:, ::-1] if turn[1] else y)
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a box of an image.
+
+    Attributes:
+        kind: "numbers", "class" or "empty" (which are left out), "outside" (cut off at the edge), "twice" or
+            "two-classes" (in the same place as another).
+        box: its place among the boxes that are annotated on the image, from 1.
+        corners: as annotated, x1 y1 x2 y2 in pixels of the upright image.
+    """
+
+    kind: str
+    box: int
+    corners: tuple[float, float, float, float]
+
+
+def corners(box: np.ndarray) -> tuple[float, float, float, float]:
+    """Return a box as plain numbers."""
+    x1, y1, x2, y2 = map(float, box)
+    return x1, y1, x2, y2
+
+
+def left_out(path: str, faults: Sequence[Fault]) -> Skipped | None:
+    """Return how many boxes of an image are left out, and why; nothing if all are kept."""
+    counts = Counter(fault.kind for fault in faults if fault.kind in LEFT_OUT)
+    reasons = ", ".join(f"{count} {LEFT_OUT[kind]}" for kind, count in counts.items())
+    return Skipped(f"{path} (boxes)", reasons) if counts else None

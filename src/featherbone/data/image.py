@@ -203,3 +203,21 @@ def _on_white(image: Image.Image) -> Image.Image:
         part = image.crop(box).convert("RGBA")
         flat.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
     return flat
+
+
+def image_mode(channels: int) -> Mode:
+    """Return what Pillow calls images of one or three channels."""
+    return "L" if channels == 1 else "RGB"
+
+
+def read_again(source: Source, mode: Mode) -> Image.Image:
+    """Return an image that could be read when its data set was opened.
+
+    Raises:
+        InputError: if it has changed since.
+    """
+    try:
+        return read_image(source, mode)
+    except UnreadableImageError as error:
+        name = "an image" if isinstance(source, np.ndarray) else source if isinstance(source, Path) else source.name
+        raise InputError(f"{name} can no longer be read: {error}") from error

@@ -10,10 +10,126 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from featherbone.deploy._script import script
 from featherbone.deploy.formats import Format
 from featherbone.deploy.nms import Ending
 from featherbone.errors import InputError
+
+# how a runner opens the model, and asks it: x is the input, a numpy array
+CALLS: Mapping[str, tuple[str, str, str]] = {
+    "onnx": (
+        "import onnxruntime",
+        'onnxruntime.InferenceSession(HERE / "model.onnx", providers=["CPUExecutionProvider"])',
+        'network.run(None, {"images": x})[0]',
+    ),
+    "openvino": (
+        "import openvino",
+        'openvino.compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
+        "network(x)[0]",
+    ),
+    "torch": (
+        "import torch",
+        'torch.export.load(HERE / "model.pt2").module()',
+        "network(torch.from_numpy(x)).detach().numpy()",
+    ),
+    "executorch": (
+        "import torch\nfrom executorch.runtime import Runtime",
+        'Runtime.get().load_program(HERE / "model.pte").load_method("forward")',
+        "network.execute([torch.from_numpy(x)])[0].numpy()",
+    ),
+}
+_OPENING = Template('''\
+$about
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+$imports
+from PIL import Image, ImageOps
+
+HERE = Path(__file__).parent
+HOW = json.loads((HERE / "preprocessing.json").read_text(encoding="utf-8"))
+LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").removesuffix("\\n").split("\\n")
+network = $network
+
+
+def read(path):
+    """Return an image upright, on white, with 8 bits a colour."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode in ("I", "F"):
+        sys.exit(f"{path}: 32 bits a pixel, which has no fixed white; save it with 8 or 16")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) * (255 / 65535)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if HOW["colours"] == "L" else "RGB")
+
+
+def normalised(square):
+    """Return a square image as the network's input (1, C, size, size)."""
+    pixels = np.asarray(square, np.float32).reshape(HOW["size"], HOW["size"], -1) / 255
+    pixels = pixels[..., ::-1] if HOW["colours"] == "BGR" else pixels
+    scaled = (pixels - np.float32(HOW["mean"])) / np.float32(HOW["std"])
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+''')
+_CROPPED = '''
+
+def prepare(image):
+    """Return the network's input: the short side resized, the middle cut out, normalised."""
+    short, size = min(image.size), HOW["size"]
+    image = image.resize([HOW["resize_short_side"] * side // short for side in image.size], Image.Resampling.BILINEAR)
+    left, top = (round((side - size) / 2) for side in image.size)
+    return normalised(image.crop((left, top, left + size, top + size)))
+'''
+_LETTERBOXED = '''
+
+def drawn(size):
+    """Return the width and height with which an image lies in the input."""
+    factor = HOW["resize_long_side"] / max(size)
+    return [max(1, round(side * factor)) for side in size]
+
+
+def prepare(image):
+    """Return the network's input: all of the image at the top left, the rest grey, normalised."""
+    grey = HOW["fill"] if image.mode == "L" else (HOW["fill"],) * 3
+    square = Image.new(image.mode, (HOW["size"], HOW["size"]), grey)
+    square.paste(image.resize(drawn(image.size), Image.Resampling.BILINEAR))
+    return normalised(square)
+'''
+_CLASSES = Template("""
+
+for path in sys.argv[1:]:
+    x = prepare(read(path))
+    outputs = $answer[0]
+    shares = np.exp(outputs - outputs.max())
+    shares /= shares.sum()
+    print(path, *(f"{LABELS[i]} {shares[i]:.4f}" for i in np.argsort(-shares)[:5]), sep="\\t")
+""")
+_BOXES = Template("""
+
+for path in sys.argv[1:]:
+    image = read(path)
+    x = prepare(image)
+    found = $answer[0]
+    found = found[found.any(1)]  # rows of zeros follow the last box
+    scale = [there / here for there, here in zip(drawn(image.size), image.size)]
+    edges = (found[:, :4] / np.array(scale * 2)).clip(0, image.size * 2)
+    for box, score, label in zip(edges, found[:, 4], found[:, 5].astype(int)):
+        print(path, LABELS[label], f"{score:.4f}", *(f"{edge:.2f}" for edge in box), sep="\\t")
+    if not len(found):
+        print(path)
+""")
+_ABOUT_CLASSES = (
+    '''"""Say what is in images: python run.py IMAGE... prints for each its five likeliest classes, tabs between."""'''
+)
+_ABOUT_BOXES = '''"""Say where things are in images: python run.py IMAGE... prints a line for every box, tabs between.
+
+A line is the image, the class, the score, and left, top, right and bottom in pixels of the upright image; an image in
+which nothing is found is a line without these.
+"""'''
+
 
 _README = Template("""\
 # A network that is ready to be used
@@ -92,3 +208,18 @@ class Contents:
             f"class; the best first, zeros after the last. Scores are {self.ending.score:g} or more; of two boxes of a "
             f"class whose intersection over union is more than {self.ending.iou:g}, the better one is there"
         )
+
+
+def script(form: str, *, letterbox: bool, boxes: bool) -> str:
+    """Return the text of a script for a format.
+
+    Args:
+        form: a key of ``CALLS``.
+        letterbox: show all of the image; else its middle is cut out.
+        boxes: the network answers with boxes, which only goes with ``letterbox``; else with classes.
+    """
+    imports, network, answer = CALLS[form]
+    about = _ABOUT_BOXES if boxes else _ABOUT_CLASSES
+    opening = _OPENING.substitute(about=about, imports=imports, network=network)
+    ending = _BOXES if boxes else _CLASSES
+    return opening + (_LETTERBOXED if letterbox else _CROPPED) + ending.substitute(answer=answer)

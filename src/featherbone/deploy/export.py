@@ -100,7 +100,7 @@ def export_network(
     optimize: bool = False,
     contents: Contents | None = None,
     calibration: Tensor | None = None,
-    largest_drop: float = 0.01,
+    max_drop: float = 0.01,
     ending: Ending | None = None,
 ) -> Exported:
     """Rewrite a network, write it, run the written file on ``samples`` one by one and all together, and compare.
@@ -117,7 +117,7 @@ def export_network(
         calibration: makes the file one of eight-bit integers, with scales from these images ``(N, C, H, W)``, as the
             network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
             much as ``fb.optimize`` allows.
-        largest_drop: in integers, the share of the calibration images on which the highest output may be another.
+        max_drop: in integers, the share of the calibration images on which the highest output may be another.
         ending: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one image, and
             answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
 
@@ -131,7 +131,7 @@ def export_network(
         check_calibration(calibration, samples)
         samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
     module = copy.deepcopy(module).cpu().eval()
-    report = _fastest(module, samples, form, calibration, largest_drop, ending) if optimize else None
+    report = _fastest(module, samples, form, calibration, max_drop, ending) if optimize else None
     graph, applied = (report.chosen.form if report else Form()).of(rewritable(captured(module, samples)))
     with torch.no_grad():
         wanted = module(samples)
@@ -141,7 +141,7 @@ def export_network(
         if ending:
             proof = made.with_boxes(ending, tolerance)
         elif calibration is not None:
-            proof = made.in_integers(module, calibration, largest_drop)
+            proof = made.in_integers(module, calibration, max_drop)
         else:
             proof = made.in_floats(tolerance)
         if contents:
@@ -182,7 +182,7 @@ def _fastest(
     samples: Tensor,
     form: Format,
     calibration: Tensor | None,
-    largest_drop: float,
+    max_drop: float,
     ending: Ending | None,
 ) -> OptimizeReport:
     assert form.engine is not None
@@ -192,7 +192,7 @@ def _fastest(
         engines=(form.engine,),
         precisions=("f32",) if calibration is None else ("int8",),
         calibration=calibration,
-        largest_drop=largest_drop,
+        max_drop=max_drop,
         threads=usable_cores(),
         scale=box_scale if ending else largest,
     ).report

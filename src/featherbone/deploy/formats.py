@@ -13,8 +13,6 @@ from torch.fx import GraphModule
 
 from featherbone.deploy.engines import (
     Runner,
-    _onnx_boxes,
-    _openvino_boxes,
     executorch,
     onnxruntime,
     openvino,
@@ -64,8 +62,8 @@ class Format:
     boxes: BoxWriter | None = None
 
 
-_ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), _onnx_boxes.with_boxes, onnxruntime.save)
-_OPENVINO_BOXES = BoxWriter(partial(openvino.translate, one=True), _openvino_boxes.with_boxes, openvino.save)
+_ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), onnxruntime.with_boxes, onnxruntime.save)
+_OPENVINO_BOXES = BoxWriter(partial(openvino.translate, one=True), openvino.with_boxes, openvino.save)
 
 FORMATS: Mapping[str, Format] = {
     one.name: one

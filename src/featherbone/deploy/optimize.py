@@ -49,7 +49,7 @@ def optimize_network(
     engines: Sequence[str] = QUICK,
     precisions: Sequence[str] | None = None,
     calibration: Tensor | None = None,
-    largest_drop: float = 0.01,
+    max_drop: float = 0.01,
     threads: int,
     refresh: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -65,7 +65,7 @@ def optimize_network(
         precisions: of "f32", "bf16" and "int8"; default: the floats that an engine has here.
         calibration: for "int8", which OpenVINO runs: images ``(N, C, H, W)`` as the network gets them in use, 100 to
             300.
-        largest_drop: in int8, the share of the calibration images on which the highest output may be another.
+        max_drop: in int8, the share of the calibration images on which the highest output may be another.
         threads: of the processor.
         refresh: measure again, even if the choice for this network, setting and machine is known.
         say: told what is being done.
@@ -77,9 +77,9 @@ def optimize_network(
     ways = _ways(engines, precisions)
     if calibration is None and any(precision == "int8" for _, precision in ways):
         raise InputError("precision='int8' needs calibration: 100 to 300 images as the network gets them in use")
-    subject = Subject(module, samples, calibration, largest_drop, scale)
+    subject = Subject(module, samples, calibration, max_drop, scale)
     search = Search(subject, batch, threads, say)
-    question = (subject.graph.code, sorted(_shapes(subject.graph)), subject.size, batch, threads, ways, largest_drop)
+    question = (subject.graph.code, sorted(_shapes(subject.graph)), subject.size, batch, threads, ways, max_drop)
     known = None if refresh else recall(question)
     if known and search.build(known.chosen.way):
         return Optimized(search.proven(known), search.runners[known.chosen.way])

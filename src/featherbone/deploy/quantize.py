@@ -79,7 +79,7 @@ def quantised(
     calibration: Tensor,
     *,
     score: Callable[[Runner], float] | None = None,
-    largest_drop: float = 0.01,
+    max_drop: float = 0.01,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantised:
     """Put a network into eight-bit integers, except for the layers that lose too much.
@@ -91,7 +91,7 @@ def quantised(
         calibration: images ``(N, C, H, W)`` as the network gets them in use, preprocessed; 100 to 300 are usual.
         score: of a function from images to outputs, more is better. Default: the share of the calibration images on
             which the largest output is that of the float network.
-        largest_drop: the most that the score may lose.
+        max_drop: the most that the score may lose.
         say: told what is being done.
 
     Raises:
@@ -99,8 +99,8 @@ def quantised(
             with half of the layers in float.
     """
     check_calibration(calibration, next(iter(graph.graph.find_nodes(op="placeholder"))).meta["val"])
-    if not 0 <= largest_drop < math.inf:
-        raise InputError(f"largest_drop={largest_drop} is not allowed: 0 or more")
+    if not 0 <= max_drop < math.inf:
+        raise InputError(f"max_drop={max_drop} is not allowed: 0 or more")
     plain = named(engine.translate(graph, calibration))
     run = in_parts(engine.run_model(plain.clone(), "f32", 0))
     score = score or agreement(run, calibration)
@@ -112,7 +112,7 @@ def quantised(
     while True:
         reached = score(in_parts(engine.run_model(model.clone(), "int8", 0)))
         say(f"{len(kept)} of {len(worst)} layers in float: score {reached:.4f}, {wanted:.4f} in float")
-        if wanted - reached <= largest_drop:
+        if wanted - reached <= max_drop:
             return Quantised(model, Int8Report(wanted, reached, kept, errors, len(worst)))
         more = max(1, 2 * len(kept))
         if more > len(worst) // 2:
@@ -120,7 +120,7 @@ def quantised(
         kept = tuple(worst[:more])
         model = integers(plain, calibration, kept)
     raise InputError(
-        f"largest_drop={largest_drop:g} does not hold: int8 scores {reached:.4f}, float {wanted:.4f}, with "
+        f"max_drop={max_drop:g} does not hold: int8 scores {reached:.4f}, float {wanted:.4f}, with "
         f"{len(kept)} of {len(worst)} layers in float; give more calibration images, or allow more"
     )
 

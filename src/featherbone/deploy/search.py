@@ -43,7 +43,7 @@ class Subject:
         module: images ``(B, C, H, W)`` to one tensor; it is taken as in evaluation mode. It is not changed.
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way in float is compared with the module.
         calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8, and compared on.
-        largest_drop: in int8, the share of the calibration images on which the highest output may be another.
+        max_drop: in int8, the share of the calibration images on which the highest output may be another.
         scale: from outputs to magnitudes, of a shape that broadcasts, by which their errors are judged.
 
     Raises:
@@ -55,11 +55,11 @@ class Subject:
         module: nn.Module,
         samples: Tensor,
         calibration: Tensor | None = None,
-        largest_drop: float = 0.01,
+        max_drop: float = 0.01,
         scale: Scale = largest,
     ) -> None:
         module = copy.deepcopy(module).cpu().eval()
-        self.samples, self.calibration, self.largest_drop = samples, calibration, largest_drop
+        self.samples, self.calibration, self.max_drop = samples, calibration, max_drop
         self.scale = scale
         self.graph = rewritable(captured(module, samples))
         with torch.inference_mode():
@@ -104,7 +104,7 @@ class Subject:
             graph = self.form(form)
             if precision == "int8":
                 assert self.calibration is not None
-                self.translated[key] = quantised(graph, self.calibration, largest_drop=self.largest_drop).model
+                self.translated[key] = quantised(graph, self.calibration, max_drop=self.max_drop).model
             else:
                 self.translated[key] = ENGINES[engine].translate(graph, self.samples)
         return self.translated[key]

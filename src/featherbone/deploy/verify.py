@@ -55,14 +55,14 @@ class Made:
         self.form.write(self.graph, self.samples, self.file, self.notes)
         return self._compared(tolerance)
 
-    def in_integers(self, module: nn.Module, calibration: Tensor, largest_drop: float) -> Proof:
+    def in_integers(self, module: nn.Module, calibration: Tensor, max_drop: float) -> Proof:
         """Write and compare it in eight-bit integers."""
         assert self.form.save is not None
         score = agreement(in_parts(torch.no_grad()(module)), calibration)
-        integers = quantised(self.graph, calibration, score=score, largest_drop=largest_drop)
+        integers = quantised(self.graph, calibration, score=score, max_drop=max_drop)
         self.form.save(integers.model, self.file, self.notes)
         proof = self._compared(BOUNDS["int8"])
-        proof["int8"] = _scored(integers, score, in_parts(self.form.load(self.file)), largest_drop)
+        proof["int8"] = _scored(integers, score, in_parts(self.form.load(self.file)), max_drop)
         return proof
 
     def with_boxes(self, ending: Ending, tolerance: float) -> Proof:
@@ -111,16 +111,16 @@ def _one_by_one(run: Runner, samples: Tensor) -> Tensor:
     return torch.cat([run(sample[None]) for sample in samples])
 
 
-def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, largest_drop: float) -> Int8Report:
+def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, max_drop: float) -> Int8Report:
     """Return what eight bits cost in the written file.
 
     Raises:
         InputError: if it is more than is allowed.
     """
     reached = score(run)
-    if model.report.float_score - reached > largest_drop:
+    if model.report.float_score - reached > max_drop:
         raise InputError(
             f"nothing was written: on {1 - reached:.2%} of the calibration images the file's highest output is another "
-            f"than the network's, largest_drop={largest_drop:g} is allowed"
+            f"than the network's, max_drop={max_drop:g} is allowed"
         )
     return replace(model.report, score=reached)

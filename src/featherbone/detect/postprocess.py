@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from featherbone.errors import InputError, needs
+
+# what a file answers with by itself: the boxes that people are shown
+SURE, IOU, MOST = 0.25, 0.6, 100
+
 
 _CANDIDATES = 3000  # the best of an image that are compared with each other
 
@@ -58,3 +63,22 @@ def _answer(rows: Tensor, score: float, iou: float, most: int) -> Boxes:
     beyond = boxes.amin().clamp(max=0) if len(boxes) else 0
     kept = batched_nms(boxes - beyond, scores, labels, iou)[:most]
     return Boxes(boxes[kept], scores[kept], labels[kept])
+
+
+def table(output: Tensor, *, score: float = SURE, iou: float = IOU, most: int = MOST) -> Tensor:
+    """Return the boxes of every image as rows of x1, y1, x2, y2, score and class: ``(B, most, 6)``.
+
+    The best come first; rows of zeros follow the last one.
+
+    Args:
+        output: what a detector returns, ``(B, N, 4 + num_classes)``.
+        score: as in ``answers``.
+        iou: as in ``answers``.
+        most: rows.
+
+    Raises:
+        InputError: if the output has another form.
+    """
+    found = answers(output, score=score, iou=iou, most=most)
+    rows = [torch.cat((one.boxes, one.scores[:, None], one.labels[:, None].to(one.boxes)), 1) for one in found]
+    return torch.stack([pad(row, (0, 0, 0, most - len(row))) for row in rows])

@@ -22,8 +22,9 @@ from torchmetrics.functional.classification import (
 from featherbone.data import Preprocess
 from featherbone.data.dataset import ImageSet, Skipped
 from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
-from featherbone.data.loader import evaluation_transform, loader
+from featherbone.data.loader import loader
 from featherbone.data.progress import watched
+from featherbone.data.transforms import evaluation_transform
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from featherbone.data import Preprocess
 from featherbone.data._box_dataset import BoxSet
 from featherbone.data._box_loader import BoxTargets, box_loader
-from featherbone.data._reading import image_mode
 from featherbone.data.box_transforms import evaluation_boxes, letterboxing
 from featherbone.data.dataset import Skipped, Source
-from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
+from featherbone.data.image import UnreadableImageError, image_mode, read_image, without_pillows_warnings
 from featherbone.data.letterbox import Placement
-from featherbone.data.loader import evaluation_transform
 from featherbone.data.progress import watched
 from featherbone.data.scan import shown
+from featherbone.data.transforms import evaluation_transform
 from featherbone.detect.postprocess import Boxes, answers
 from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.matching import Found

@@ -15,39 +15,22 @@ RUN/recipe.json             all that determines the run
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from featherbone.data import Preprocess
-from featherbone.detect.detector import Detector
-from featherbone.errors import InputError, nearest
-from featherbone.models import list_models, row_for
-from featherbone.spec import Backbone
+from featherbone.errors import InputError, needs
+from featherbone.files import AnyPath, read_json
 from featherbone.training import Recipe
-from featherbone.weights import Header, load, read_header
+
+if TYPE_CHECKING:
+    from featherbone.data.dataset import Skipped
+
+_SCORES = ("top1", "top5", "ap", "ap50", "ap75")
+
 
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
-
-AnyPath = str | os.PathLike[str]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} cannot be read: it holds no JSON object")
-    return values
 
 
 def read_recipe(run: AnyPath) -> Recipe:
@@ -55,40 +38,68 @@ def read_recipe(run: AnyPath) -> Recipe:
     return Recipe.from_dict(read_json(Path(run) / RECIPE)) if Path(run).is_dir() else Recipe()
 
 
-def open_network(
-    source: AnyPath, *, num_classes: int | None = None, in_chans: int | None = None
-) -> Backbone | Detector:
-    """Return the trained network of a run or weight file, or a named one, freshly initialised; in evaluation mode.
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
 
-    Args:
-        source: a run's folder, a weight file, or the name of a network.
-        num_classes: outputs of a named network; what a trained one must have.
-        in_chans: channels that a named network reads; what a trained one must read.
+    Attributes:
+        folder: where it is.
+        recipe: all that determined it.
+        classes: class names in label order.
+        scores: on the held-out images, 0 to 1: "top1" and "top5" (shares whose true class came first, or among the
+            first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
+        test_images: how many images were held out.
+        train_seconds: time spent in training and validating, over all sittings.
+        skipped: files of the data set that could not be read.
+        examples: a few held-out image files.
+    """
+
+    folder: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    scores: Mapping[str, float]
+    test_images: int
+    train_seconds: float
+    skipped: tuple[Skipped, ...]
+    examples: tuple[Path, ...]
+
+    @property
+    def test_top1(self) -> float:
+        """Share of held-out images whose true class came first; of a classifier."""
+        return self.scores["top1"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "run": str(self.folder),
+            **{f"test_{name}": score for name, score in self.scores.items()},
+            "test_images": self.test_images,
+            "train_seconds": self.train_seconds,
+            "classes": list(self.classes),
+            "skipped": [asdict(file) for file in self.skipped],
+            "examples": [str(path) for path in self.examples],
+            "recipe": self.recipe.to_dict(),
+        }
+
+
+def open_run(folder: Path) -> Run:
+    """Return the finished run in a folder.
 
     Raises:
-        InputError: if there is no such network, or a trained one differs from what is asked.
+        InputError: if there is none.
     """
-    if Path(source).exists():
-        model = load(source, nn.Module, num_classes=num_classes)
-        assert isinstance(model, Backbone | Detector)
-        if in_chans not in (None, model.spec.in_chans):
-            raise InputError(f"in_chans={in_chans}, but {source} reads {model.spec.in_chans} channels")
-        return model
-    name, names = os.fspath(source), list_models()
-    if name not in names:
-        raise InputError(f"{name} is neither a run, a weight file nor the name of a network{nearest(name, names)}")
-    return row_for(name, num_classes=num_classes, in_chans=in_chans).build().eval()
-
-
-def describe(run: AnyPath) -> tuple[Header, Preprocess]:
-    """Return what a run or weight file says of itself, and how to feed it.
-
-    Raises:
-        InputError: if it cannot be read, or does not say its classes and preprocessing.
-    """
-    header = read_header(run)
-    if not header.classes or header.preprocess is None:
-        raise InputError(
-            f"{run} does not say its classes and preprocessing: save it with classes=... and preprocess=..."
-        )
-    return header, header.preprocess
+    with needs("train", "reading a run"):
+        from featherbone.data.dataset import Skipped
+    if not (folder / RESULT).exists():
+        raise InputError(f"{folder} holds no finished run (it has no {RESULT})")
+    facts, result = read_json(folder / DATA), read_json(folder / RESULT)
+    return Run(
+        folder=folder,
+        recipe=read_recipe(folder),
+        classes=tuple(facts["classes"]),
+        scores={name: result[name] for name in _SCORES if name in result},
+        test_images=facts["val_images"],
+        train_seconds=result["train_seconds"],
+        skipped=tuple(Skipped(**file) for file in facts["skipped"]),
+        examples=tuple(map(Path, facts["examples"])),
+    )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
-from featherbone.files import check_output, write_text
+from featherbone.files import AnyPath, check_output, read_json, write_text
 from featherbone.report.pages.run import run_html
-from featherbone.runs.folder import DATA, RESULT, AnyPath, describe, read_json, read_recipe
+from featherbone.runs.folder import DATA, RESULT, read_recipe
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines, shown_name
 from featherbone.weights import Network, load_any
+from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
     from featherbone.data._box_dataset import BoxSet
@@ -123,10 +124,10 @@ def _seen(folder: Path, model: Network, images: ImageSet | BoxSet, quiet: bool) 
     root = read_recipe(folder).data
     with needs("train", "the page of a run"):
         from featherbone.data._box_dataset import BoxSet
-        from featherbone.evaluation.detection import detector_outputs
         from featherbone.evaluation.classification import classifier_outputs
-        from featherbone.runs.page_detection import boxes_seen
+        from featherbone.evaluation.detection import detector_outputs
         from featherbone.runs.page_classification import classes_seen
+        from featherbone.runs.page_detection import boxes_seen
     if isinstance(images, BoxSet):
         return boxes_seen(detector_outputs(model, images, preprocess, header.classes, quiet=quiet), root)
     return classes_seen(classifier_outputs(model, images, preprocess, header.classes, quiet=quiet), root)

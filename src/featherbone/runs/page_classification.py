@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from featherbone.data.scan import shown
+from featherbone.data.thumbnails import thumbnail
 from featherbone.evaluation.classification import Outputs
-from featherbone.data._picturing import picture
 
 _PICTURED = 32, 16  # mistakes and unsure images with a picture
 _NAMED = 2000  # mistakes with a name
@@ -51,6 +51,6 @@ def _answers(outputs: Outputs, places: Sequence[int], root: str, *, pictures: in
             "loss": round(float(outputs.losses[place]), 4),
         }
         if number < pictures:
-            answer |= picture(source)
+            answer |= thumbnail(source)
         answers.append(answer)
     return answers

@@ -9,10 +9,10 @@ import numpy as np
 
 from featherbone.data._box_dataset import Truth
 from featherbone.data.scan import shown
-from featherbone.evaluation.matching import Found, Matching, confusion, match
+from featherbone.data.thumbnails import thumbnail
 from featherbone.evaluation.average_precision import BoxEvaluation
 from featherbone.evaluation.detection import DetectorOutputs
-from featherbone.data._picturing import picture
+from featherbone.evaluation.matching import Found, Matching, confusion, match
 
 _PICTURED = 24  # images with a picture
 _SIDE = 360  # its pixels: boxes are to be seen in it
@@ -134,7 +134,7 @@ def _told(one: _Looked, outputs: DetectorOutputs, root: str, classes: int, *, pi
     }
     if not pictured:
         return told
-    return told | picture(source, _SIDE) | {"boxes": _boxes(one)}
+    return told | thumbnail(source, _SIDE) | {"boxes": _boxes(one)}
 
 
 def _boxes(one: _Looked) -> list[list[Any]]:

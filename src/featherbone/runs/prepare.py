@@ -12,12 +12,10 @@ from typing import Any
 
 from featherbone.data._box_dataset import BoxData
 from featherbone.data.dataset import ImageData, Looked, Skipped
-from featherbone.detect._spec import DetectorSpec
+from featherbone.detect.detector import DetectorSpec
 from featherbone.errors import InputError, needs
-from featherbone.files import write_json
-from featherbone.spec import Spec
-from featherbone.training import Recipe, recipe_for
-from featherbone.runs.folder import DATA, RECIPE, START, AnyPath, read_json
+from featherbone.files import AnyPath, read_json, write_json
+from featherbone.runs.folder import DATA, RECIPE, START
 from featherbone.runs.start import (
     DEFAULT_DETECTOR,
     DEFAULT_MODEL,
@@ -29,6 +27,8 @@ from featherbone.runs.start import (
     preprocess_of,
     usual_preprocess,
 )
+from featherbone.spec import Spec
+from featherbone.training import Recipe, recipe_for
 from featherbone.weights import Network, Row, read_header, row_to_dict, save
 
 _LONGEST = 40  # characters of a name in the name of a run's folder

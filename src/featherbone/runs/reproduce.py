@@ -7,13 +7,13 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from featherbone.detect.detector import DetectorSpec
 from featherbone.detect.necks import NECKS
-from featherbone.detect._spec import DetectorSpec
 from featherbone.models import list_models, spec
+from featherbone.runs.folder import RECIPE, START
+from featherbone.runs.teacher import GIVEN_TEACHER
 from featherbone.spec import Spec
 from featherbone.training import Recipe, recipe_for
-from featherbone.runs.folder import RECIPE, START
-from featherbone.runs.start import GIVEN_TEACHER
 from featherbone.weights import Row, row_from_dict
 
 # columns of a recipe that 'featherbone train' has options for

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.detect.anchors import Anchors, cluster_anchors
-from featherbone.detect.detector import Detector, reset_classes, with_backbone
+from featherbone.detect.detector import Detector, DetectorSpec, Kind, reset_classes, with_backbone
 from featherbone.detect.necks import NeckSpec, neck_spec
-from featherbone.detect._spec import DetectorSpec, Kind
 from featherbone.errors import InputError
+from featherbone.files import AnyPath
 from featherbone.models import spec, stem_stride_for
+from featherbone.runs.folder import START
 from featherbone.spec import Backbone, Spec, reset_head
 from featherbone.training import Recipe
-from featherbone.runs.folder import START, AnyPath, describe
 from featherbone.weights import Network, load, load_any, read_header, row_from_dict
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
 DEFAULT_NECK = "efm"
 DEFAULT_HEAD: Kind = "free"
-GIVEN_TEACHER = "a module"  # in a recipe: the teacher has no name, and is given again to resume
 _PER_SCALE = 3  # anchors, as YOLOv3 has them
 
 
@@ -192,7 +190,7 @@ def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Network, Pre
         return model, usual_preprocess(recipe, channels, boxes=isinstance(model, Detector))
     start = load_any(folder / START).train()
     known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, start.spec.in_chans)
-    return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop)
+    return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop_pct)
 
 
 def preprocess_of(weights: AnyPath, size: int, *, boxes: bool) -> Preprocess | None:
@@ -205,48 +203,10 @@ def preprocess_of(weights: AnyPath, size: int, *, boxes: bool) -> Preprocess | N
 
 def usual_preprocess(recipe: Recipe, channels: int, *, boxes: bool) -> Preprocess:
     """Return how the inputs of a network are prepared that comes from nowhere, or of which it is not known."""
-    usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop)
+    usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop_pct)
     return letterboxed(usual) if boxes else usual
 
 
 def letterboxed(preprocess: Preprocess) -> Preprocess:
     """Return the same preprocessing for whole images, of which no box is cut off."""
     return replace(preprocess, fit="letterbox", crop=1.0)
-
-
-def teacher_of(recipe: Recipe, given: nn.Module | None, images: ImageData, preprocess: Preprocess) -> nn.Module | None:
-    """Return the teacher, for inputs that are prepared as the student's.
-
-    Raises:
-        InputError: if it is missing, or knows other classes.
-    """
-    if given is not None or not recipe.teacher:
-        return given
-    if recipe.teacher == GIVEN_TEACHER:
-        raise InputError("this run learns from a teacher that was given as a module: give it again, teacher=...")
-    header, own = describe(recipe.teacher)
-    if header.classes != images.classes:
-        raise InputError(
-            f"teacher={recipe.teacher} knows other classes than the data: {', '.join(header.classes[:5])} ..."
-        )
-    if own.channels != preprocess.channels or own.bgr != preprocess.bgr:
-        raise InputError(f"teacher={recipe.teacher} reads images of other channels than the student")
-    return _Renormalised(load(recipe.teacher), preprocess, own)
-
-
-class _Renormalised(nn.Module):
-    """A network for inputs that were normalised for another one."""
-
-    def __init__(self, model: nn.Module, given: Preprocess, wanted: Preprocess) -> None:
-        super().__init__()
-        self.model = model
-        mean, std = torch.tensor(given.mean), torch.tensor(given.std)
-        own_mean, own_std = torch.tensor(wanted.mean), torch.tensor(wanted.std)
-        self.scale: Tensor
-        self.shift: Tensor
-        self.register_buffer("scale", (std / own_std).view(-1, 1, 1))
-        self.register_buffer("shift", ((mean - own_mean) / own_std).view(-1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        answers: Tensor = self.model(x * self.scale + self.shift)
-        return answers

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.data._reading import image_mode, read_again
-from featherbone.data.image import without_pillows_warnings
-from featherbone.data.loader import Grouped, evaluation_transform
+from featherbone.data.image import image_mode, read_again, without_pillows_warnings
+from featherbone.data.sampler import Grouped
+from featherbone.data.transforms import evaluation_transform
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from featherbone.files import replacing
 from featherbone.training.checkpoints import Checkpoints
-from featherbone.training.distributed import StopRequest
+from featherbone.training.interrupt import StopRequest
 from featherbone.training.learner import Task
 
 Row = dict[str, float]

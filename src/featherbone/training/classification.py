@@ -15,7 +15,9 @@ from torchvision.transforms import v2
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import ImageData, ImageSet
-from featherbone.data.loader import EpochBatches, evaluation_transform, loader, training_transform
+from featherbone.data.loader import loader
+from featherbone.data.sampler import EpochBatches
+from featherbone.data.transforms import evaluation_transform, training_transform
 from featherbone.training.distributed import Processes
 from featherbone.training.learner import Job, Task
 from featherbone.training.recipe import Recipe
@@ -125,7 +127,7 @@ def classification(
         rotation=recipe.rotation,
         translate=recipe.translate,
         rand_augment=recipe.rand_augment,
-        erase=recipe.erase,
+        random_erasing=recipe.random_erasing,
     )
     train = batches(data.train, augmented, shuffle=True)
     val = batches(data.val, evaluation_transform(preprocess))

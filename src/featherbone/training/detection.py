@@ -7,18 +7,19 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from featherbone.data import Preprocess
 from featherbone.data._box_dataset import BoxData, BoxSet
 from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
-from featherbone.data.loader import EpochBatches
+from featherbone.data.sampler import EpochBatches
 from featherbone.detect.assignment import Truths
 from featherbone.detect.detector import Detector
 from featherbone.detect.losses import detection_loss
+from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.detection import found_in
-from featherbone.training._box_watching import BoxWatch
+from featherbone.evaluation.matching import Found
 from featherbone.training.distributed import Processes
 from featherbone.training.learner import Job, Task
 from featherbone.training.recipe import Recipe
@@ -109,10 +110,45 @@ def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Re
     augmented = training_boxes(
         preprocess,
         mosaic=recipe.mosaic,
-        scale=(1 - recipe.zoom, 1 + recipe.zoom),
+        scale=(1 - recipe.scale, 1 + recipe.scale),
         flip=recipe.flip,
-        jitter=recipe.jitter,
+        color_jitter=recipe.color_jitter,
     )
     train = batches(data.train, augmented, shuffle=True)
     val = batches(data.val, evaluation_boxes(preprocess))
     return Job(Detect(model, recipe, data.classes, data.train, train.order, data.val), train, val)
+
+
+class BoxWatch:
+    """What was found in the images of a set since the last ``reset``. It lives within one validation: nothing to save.
+
+    Args:
+        images: the set that is validated on.
+        classes: names, in label order.
+    """
+
+    def __init__(self, images: BoxSet, classes: Sequence[str]) -> None:
+        self.images, self.classes = images, tuple(classes)
+        self._found: dict[int, Found] = {}
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._found.clear()
+
+    def update(self, found: Sequence[Found], places: Tensor) -> None:
+        """Take what was found in the images at these places of the set."""
+        self._found.update(zip(places.tolist(), found, strict=True))
+
+    def compute(self) -> BoxEvaluation:
+        """Return the scores of all images seen, the same in every process: all of them must ask.
+
+        Raises:
+            InputError: if none was seen.
+        """
+        found = self._found
+        if distributed.is_available() and distributed.is_initialized():
+            shares: list[dict[int, Found]] = [{} for _ in range(distributed.get_world_size())]
+            distributed.all_gather_object(shares, found)
+            found = {place: one for share in shares for place, one in share.items()}
+        places = sorted(found)
+        return score_boxes([found[i] for i in places], [self.images.truths[i] for i in places], self.classes)

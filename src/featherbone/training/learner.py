@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MeanMetric
 
 from featherbone.data.dataset import Source
-from featherbone.data.loader import EpochBatches, Loader, mixed_seed
+from featherbone.data.loader import Loader
+from featherbone.data.sampler import EpochBatches, mixed_seed
 from featherbone.data.scan import shown
 from featherbone.errors import InputError, some
 from featherbone.training.autotune import memory_format
@@ -65,7 +66,7 @@ class Task(L.LightningModule):
         self.recipe, self.train_set, self.batches = recipe, train, batches
         self.order = memory_format(bool(recipe.channels_last))
         self.model = model.to(memory_format=self.order)
-        self.average = averaged(model, recipe.averaging) if recipe.averaging else None
+        self.average = averaged(model, recipe.ema_decay) if recipe.ema_decay else None
         self.train_loss, self.val_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.train_loss.persistent(True)  # noqa: FBT003 - torchmetrics' own signature
         self._last: tuple[Tensor, int] | None = None
@@ -136,8 +137,8 @@ class Task(L.LightningModule):
 
     def _freeze(self) -> None:
         """Let what is frozen in this epoch keep its weights and statistics."""
-        first = self.current_epoch < self.recipe.head_first
-        if not self.recipe.freeze and not self.recipe.head_first:
+        first = self.current_epoch < self.recipe.freeze_epochs
+        if not self.recipe.freeze and not self.recipe.freeze_epochs:
             return
         for part in trunk(self.model):
             part.requires_grad_(not first).train(not first)

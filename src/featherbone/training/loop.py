@@ -27,7 +27,8 @@ from featherbone.training.callbacks import History, ProgressBar, Stopping
 from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
 from featherbone.training.classification import classification
 from featherbone.training.detection import detection
-from featherbone.training.distributed import Processes, StopRequest, follow_the_launcher, processes, stopping
+from featherbone.training.distributed import Processes, follow_the_launcher, processes
+from featherbone.training.interrupt import StopRequest, stopping
 from featherbone.training.learner import Task
 from featherbone.training.recipe import Recipe
 
@@ -95,7 +96,7 @@ def fit(
             strategy=_strategy(team, recipe),
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
-            gradient_clip_val=recipe.clip or None,
+            gradient_clip_val=recipe.clip_grad or None,
             callbacks=[
                 history,
                 *_callbacks(folder, recipe, request, job.task),
@@ -135,7 +136,7 @@ def _strategy(team: Processes, recipe: Recipe) -> str | Strategy:
     if team.world == 1:
         return "auto"
     # what is frozen for some epochs gets no gradient in them
-    return DDPStrategy(find_unused_parameters=recipe.head_first > 0 or bool(recipe.freeze))
+    return DDPStrategy(find_unused_parameters=recipe.freeze_epochs > 0 or bool(recipe.freeze))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser over all weights of a network that are not frozen for good."""
     groups = parameter_groups(model, recipe)
     # one kernel for all weights: faster, but Lightning does not clip with it in bfloat16, and no weight may begin late
-    fused = not recipe.clip and not recipe.head_first
+    fused = not recipe.clip_grad and not recipe.freeze_epochs
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
@@ -49,7 +49,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]
     for depth, (_, section) in enumerate(reversed(ends)):
         for weight in section.parameters():
             if id(weight) not in frozen:
-                decayed = recipe.decay_all or weight.ndim > 1
+                decayed = recipe.decay_norms or weight.ndim > 1
                 groups.setdefault((recipe.layer_decay**depth, decayed), []).append(weight)
     if not groups:
         raise InputError(f"freeze={', '.join(recipe.freeze)} leaves nothing to learn")
@@ -83,6 +83,6 @@ def parts(model: nn.Module, names: Iterable[str]) -> Iterator[nn.Module]:
 
 
 def trunk(model: nn.Module) -> list[nn.Module]:
-    """Return stem and stages: what ``head_first`` leaves alone at first."""
+    """Return stem and stages: what ``freeze_epochs`` leaves alone at first."""
     body = {"stem", "stages", "backbone"}
     return [module for name, module in sections(model) if name.partition(".")[0] in body]

@@ -17,16 +17,16 @@ _CHOICES = {
     "box_loss": get_args(BoxLoss),
 }
 _COUNTS = ("epochs", "batch_size")  # whole numbers above 0
-_WHOLE = ("size", "seed", "rand_augment", "head_first", "patience")
-_NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip", "power", "checkpoint_seconds")
-_BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "averaging", "zoom", "multi_scale")
-_SHARES = ("flip", "erase", "distill_weight", "mosaic", "jitter")
-_SOME = ("crop_min", "crop", "layer_decay")  # above 0, at most 1
+_WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
+_NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds")
+_BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay", "scale", "multi_scale")
+_SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
+_SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
 _OF_CLASSIFIERS = (
-    *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "erase", "mixup", "cutmix"),
-    *("crop", "teacher"),
+    *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "random_erasing", "mixup", "cutmix"),
+    *("crop_pct", "teacher"),
 )
-_OF_DETECTORS = ("mosaic", "zoom", "jitter", "multi_scale", "box_loss")
+_OF_DETECTORS = ("mosaic", "scale", "color_jitter", "multi_scale", "box_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,10 @@ class Recipe:
         milestones: shares of the run at which "steps" falls.
         power: of "polynomial".
         weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
-        decay_all: decay norms and biases as well.
+        decay_norms: decay norms and biases as well.
         momentum: of SGD; the first beta of AdamW.
-        clip: largest norm of the gradient; 0 for any.
-        averaging: decay of the running average of the weights, which is what is evaluated and kept; 0 for none.
+        clip_grad: largest norm of the gradient; 0 for any.
+        ema_decay: decay of the running average of the weights, which is what is evaluated and kept; 0 for none.
         label_smoothing: probability taken from the true class and spread over all.
         class_weights: "balanced" lets every class weigh the same in the loss, however many images it has.
         crop_min: smallest share of the area that a random crop keeps; 1 for none.
@@ -64,17 +64,17 @@ class Recipe:
         rotation: largest random rotation, in degrees either way.
         translate: largest random shift, as a share of the side.
         rand_augment: magnitude of RandAugment, 0 to 30; 0 for none.
-        erase: probability of erasing a random rectangle.
+        random_erasing: probability of erasing a random rectangle.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; 0 for none. With both, one of them is drawn for each step.
-        crop: share of the resized short side that the centre crop covers in evaluation.
+        crop_pct: share of the resized short side that the centre crop covers in evaluation.
         mosaic: of a detector, as the next four: probability of showing four images as one.
-        zoom: share by which an image is made smaller or larger at random.
-        jitter: how strongly colours are changed at random, 0 to 1.
+        scale: share by which an image is made smaller or larger at random.
+        color_jitter: how strongly colours are changed at random, 0 to 1.
         multi_scale: share by which the side of a batch varies, in steps of the network's stride.
         box_loss: of the boxes: "mse" (of YOLOv3's coordinates), "iou", "giou", "diou" or "ciou".
         freeze: parts that keep their weights: "stem", "stages.0", "stages.0.layers.2" ...
-        head_first: epochs in which only the classifier learns, then all does that is not frozen.
+        freeze_epochs: epochs in which only the classifier learns, then all does that is not frozen.
         layer_decay: each stage learns this many times as fast as the one behind it (1: all alike).
         teacher: a run or weight file whose answers are learned, too; "" for none.
         distill_weight: share of the teacher's answers in the loss.
@@ -101,10 +101,10 @@ class Recipe:
     milestones: tuple[float, ...] = (0.5, 0.75)
     power: float = 4.0
     weight_decay: float = 5e-4
-    decay_all: bool = False
+    decay_norms: bool = False
     momentum: float = 0.9
-    clip: float = 0.0
-    averaging: float = 0.0
+    clip_grad: float = 0.0
+    ema_decay: float = 0.0
     label_smoothing: float = 0.1
     class_weights: str = "none"
     crop_min: float = 1.0
@@ -113,17 +113,17 @@ class Recipe:
     rotation: float = 0.0
     translate: float = 0.0
     rand_augment: int = 0
-    erase: float = 0.0
+    random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
-    crop: float = 1.0
+    crop_pct: float = 1.0
     mosaic: float = 0.0
-    zoom: float = 0.0
-    jitter: float = 0.0
+    scale: float = 0.0
+    color_jitter: float = 0.0
     multi_scale: float = 0.0
     box_loss: BoxLoss = "ciou"
     freeze: tuple[str, ...] = ()
-    head_first: int = 0
+    freeze_epochs: int = 0
     layer_decay: float = 1.0
     teacher: str = ""
     distill_weight: float = 0.5

@@ -11,11 +11,11 @@ from featherbone.data.check.detection import FAULTS, BoxCheck, Flaw
 from featherbone.data.check.report import Picture
 from featherbone.data.dataset import group_of
 from featherbone.errors import needs
-from featherbone.files import write_text
+from featherbone.files import AnyPath, write_text
 from featherbone.report.pages.data import DUPLICATES, FLAWS, OF_ONE_GROUP, data_html
-from featherbone.runs.folder import AnyPath
 
-_SIDE = 256  # pixels of a picture with boxes, at most
+_SMALL_SIDE = 96  # pixels of a picture, at most
+_SIDE = 256  # of one with boxes
 
 
 def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
@@ -33,8 +33,7 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
     """
     with needs("train", "reading images"):
         from featherbone.data._box_open import list_boxes
-        from featherbone.data.check._box_examine import examine_boxes
-        from featherbone.data.check.examine import examine
+        from featherbone.data.check.examine import examine, examine_boxes
         from featherbone.data.open import list_data
     if boxes := list_boxes(source):
         return examine_boxes(boxes, quiet=quiet)
@@ -68,7 +67,7 @@ def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", 
     write_text(path, data_html(check.to_dict(), samples, duplicates, flaws, caption=caption))
 
 
-def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int | None = None) -> dict[Picture, dict[str, Any]]:
+def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int = _SMALL_SIDE) -> dict[Picture, dict[str, Any]]:
     """Return what a page needs of every picture, in order."""
     with needs("train", "reading images"):
         from featherbone.data.scan import look_at
@@ -76,10 +75,11 @@ def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int | None = None)
     wanted = dict.fromkeys(pictures)
     # a shard that is fetched serves all of its pictures
     fetched = sorted(wanted, key=lambda picture: group_of(picture.source))
-    how = partial(thumbnail, side=side) if side else thumbnail
-    uris = look_at([picture.source for picture in fetched], how, doing="drawing thumbnails", quiet=quiet)
-    found = dict(zip(fetched, uris, strict=True))
-    return {picture: {**picture.to_dict(), "uri": found[picture]} for picture in wanted}
+    drawn = look_at(
+        [picture.source for picture in fetched], partial(thumbnail, side=side), doing="drawing thumbnails", quiet=quiet
+    )
+    found = {picture: one for picture, one in zip(fetched, drawn, strict=True) if isinstance(one, dict)}
+    return {picture: {**picture.to_dict(), **found[picture]} for picture in wanted}
 
 
 def _flawed(check: BoxCheck, *, quiet: bool) -> list[Mapping[str, Any]]:

@@ -23,13 +23,12 @@ from featherbone.cost.measurement import (
     usable_cores,
 )
 from featherbone.cost.measurement.setting import Precision, Setting
-from featherbone.detect._spec import DetectorSpec
-from featherbone.detect.detector import Detector
+from featherbone.detect.detector import Detector, DetectorSpec
 from featherbone.errors import InputError
-from featherbone.files import write_text
+from featherbone.files import AnyPath, write_text
 from featherbone.graph import image_channels
 from featherbone.report.pages.comparison import comparison_html
-from featherbone.runs.folder import AnyPath, open_network
+from featherbone.weights.open import open_network
 
 # each family once (PeleeNet with and without CSP): common networks, equal in neither size nor accuracy
 ONE_OF_EACH = (

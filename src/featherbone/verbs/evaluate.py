@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from featherbone.detect._spec import DetectorSpec
-from featherbone.detect.detector import Detector
+import numpy as np
+
+from featherbone.detect.detector import Detector, DetectorSpec
 from featherbone.errors import InputError, needs, some
-from featherbone.runs.folder import AnyPath, describe, read_recipe
+from featherbone.files import AnyPath
+from featherbone.runs.folder import read_recipe
 from featherbone.training import Recipe
-from featherbone.weights import load, load_any
+from featherbone.weights import load
+from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
     from featherbone.data._box_dataset import BoxSet
     from featherbone.data.dataset import ImageSet, Skipped
     from featherbone.evaluation.average_precision import BoxEvaluation
-    from featherbone.evaluation.classification import Evaluation, Prediction
-    from featherbone.evaluation.detection import Detections
-
-SURE = 0.25
+    from featherbone.evaluation.classification import Evaluation
 
 
 def evaluate(
@@ -86,52 +86,23 @@ def _require_same(source: str, found: Sequence[str], known: Sequence[str]) -> No
         )
 
 
-def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SURE, quiet: bool = False
-) -> tuple[list[Prediction] | list[Detections], list[Skipped]]:
-    """Classify image files, or find boxes in them.
-
-    Args:
-        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        images: files, folders, shell patterns.
-        top: how many classes a classifier names per image.
-        score: the least score, 0 to 1, of a box that a detector names.
-        quiet: no progress on the error stream.
-
-    Returns:
-        One prediction per readable image, and the files that could not be read.
+def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPath) -> None:
+    """Draw an evaluation's confusion matrix to a picture file (.png, .svg, .pdf).
 
     Raises:
-        InputError: if an argument is not usable, or no image can be read.
+        InputError: if it cannot be written.
     """
-    header, preprocess = describe(run)
-    if top < 1:
-        raise InputError(f"top={top} is not allowed: 1 or more")
-    check_score(score)
-    with needs("train", "predicting"):
-        from featherbone.data.sources.folder import find_images
-        from featherbone.evaluation.classification import classify_images
-        from featherbone.evaluation.detection import detect_images
-    files, model = find_images(images), load_any(run)
-    found: list[Prediction] | list[Detections]
-    if isinstance(header.spec, DetectorSpec):
-        found, skipped = detect_images(model, files, preprocess, header.classes, score=score, quiet=quiet)
-    else:
-        found, skipped = classify_images(model, files, preprocess, header.classes, top=top, quiet=quiet)
-    if not found:
-        raise InputError(
-            f"none of the {len(skipped)} files can be read as an image ({skipped[0].path}: {skipped[0].reason})"
-            if skipped
-            else "no image to predict on was named"
-        )
-    return found, skipped
+    with needs("train", "drawing"):
+        from featherbone.report.pictures.confusion import draw_confusion
+    draw_confusion(confusion, classes, path)
 
 
-def check_score(score: float) -> None:
-    """Refuse what is no probability.
+def precision_recall_picture(evaluation: BoxEvaluation, path: AnyPath) -> None:
+    """Draw a detector's precision against its recall at IoU 0.5 to a picture file (.png, .svg, .pdf).
 
     Raises:
-        InputError: then.
+        InputError: if it cannot be written.
     """
-    if not 0 <= score <= 1:
-        raise InputError(f"score={score} is not allowed: from 0 to 1")
+    with needs("train", "drawing"):
+        from featherbone.report.pictures.precision_recall import draw_precision_recall
+    draw_precision_recall(evaluation, path)

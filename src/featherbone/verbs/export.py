@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from featherbone.detect._ending import IOU, MOST, SURE, table
 from featherbone.detect.detector import Detector
+from featherbone.detect.postprocess import IOU, MOST, SURE, table
 from featherbone.errors import InputError, nearest, needs
-from featherbone.runs.folder import AnyPath
+from featherbone.files import AnyPath
 from featherbone.verbs.samples import inputs_of, proof
 from featherbone.weights import Header
 
@@ -29,7 +29,7 @@ def export(
     folder: bool = False,
     precision: Literal["f32", "int8"] = "f32",
     calibration: Tensor | AnyPath | None = None,
-    largest_drop: float = 0.01,
+    max_drop: float = 0.01,
     score: float | None = None,
     iou: float | None = None,
     most: int | None = None,
@@ -57,7 +57,7 @@ def export(
         precision: "f32", or "int8" for OpenVINO: the rewritten network in eight-bit integers.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
             folder of them, of which up to 300 are taken.
-        largest_drop: in int8, the share of the calibration images that may get another first class than from the
+        max_drop: in int8, the share of the calibration images that may get another first class than from the
             network; the worst layers stay in float for it.
         score: of a detector: the least score of a box, 0 to 1; default 0.25.
         iou: of a detector: of two boxes of a class that overlap more, the better one stays; default 0.6.
@@ -88,7 +88,7 @@ def export(
         optimize=optimize,
         contents=_contents(header, ending) if folder and header else None,
         calibration=calibration,
-        largest_drop=largest_drop,
+        max_drop=max_drop,
         ending=ending,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featherbone.cost.measurement import usable_cores
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
-from featherbone.runs.folder import AnyPath
+from featherbone.files import AnyPath
 from featherbone.verbs.samples import inputs_of, proof
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def optimize(
     engine: str | Sequence[str] = "auto",
     precision: str | Sequence[str] = "auto",
     calibration: Tensor | AnyPath | None = None,
-    largest_drop: float = 0.01,
+    max_drop: float = 0.01,
     threads: int | None = None,
     in_chans: int | None = None,
     refresh: bool = False,
@@ -37,7 +37,7 @@ def optimize(
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
     kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16 (of a detector: of 1 for probabilities, and of every
-    box's longer side for its edges); in int8, which detectors have not, all but ``largest_drop`` of the calibration
+    box's longer side for its edges); in int8, which detectors have not, all but ``max_drop`` of the calibration
     images must keep their first class, for which the worst layers stay in float. If no rewritten form is faster than
     the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 
@@ -50,7 +50,7 @@ def optimize(
         precision: "f32", "bf16", "int8", or several; "auto": the floats that the processor computes in.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
             folder of them, of which up to 300 are taken.
-        largest_drop: in int8, the share of the calibration images that may get another first class.
+        max_drop: in int8, the share of the calibration images that may get another first class.
         threads: of the processor; default: all that this process may use.
         in_chans: channels of a module's images; default: those that its first convolution reads.
         refresh: measure again, even if the choice is known.
@@ -80,7 +80,7 @@ def optimize(
         engines=(QUICK_ON_GPU if on_gpu else QUICK) if engine == "auto" else _several(engine),
         precisions=precisions,
         calibration=calibration,
-        largest_drop=largest_drop,
+        max_drop=max_drop,
         threads=threads or usable_cores(),
         refresh=refresh,
         say=say,

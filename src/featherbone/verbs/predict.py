@@ -8,41 +8,18 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from featherbone.detect._spec import DetectorSpec
-from featherbone.detect.detector import Detector
+from featherbone.detect.detector import Detector, DetectorSpec
 from featherbone.errors import InputError, needs
-from featherbone.files import replacing
-from featherbone.runs.folder import AnyPath, describe
-from featherbone.verbs.evaluate import SURE, check_score
-from featherbone.weights import load
+from featherbone.files import AnyPath, replacing
+from featherbone.weights import load, load_any
+from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
-    from featherbone.evaluation.average_precision import BoxEvaluation
+    from featherbone.data.dataset import Skipped
+    from featherbone.evaluation.classification import Prediction
     from featherbone.evaluation.detection import Detections
 
-
-def confusion_picture(confusion: np.ndarray, classes: Sequence[str], path: AnyPath) -> None:
-    """Draw an evaluation's confusion matrix to a picture file (.png, .svg, .pdf).
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with needs("train", "drawing"):
-        from featherbone.report.pictures.confusion import draw_confusion
-    draw_confusion(confusion, classes, path)
-
-
-def precision_recall_picture(evaluation: BoxEvaluation, path: AnyPath) -> None:
-    """Draw a detector's precision against its recall at IoU 0.5 to a picture file (.png, .svg, .pdf).
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with needs("train", "drawing"):
-        from featherbone.report.pictures.boxes import draw_precision_recall
-    draw_precision_recall(evaluation, path)
+SURE = 0.25
 
 
 def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]:
@@ -136,7 +113,7 @@ def detect_video(
     with needs("video", "reading videos"):
         from featherbone.data.video import reading, writing
     with needs("train", "predicting"):
-        from featherbone.data._reading import image_mode
+        from featherbone.data.image import image_mode
         from featherbone.data.progress import watched
         from featherbone.evaluation.detection import detect_image
         from featherbone.report.pictures.boxes import draw_boxes
@@ -173,3 +150,54 @@ def _require_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
     known, lost = files(read), files(written)
     if both := known.keys() & lost.keys():
         raise InputError(f"{lost[both.pop()]} would be replaced by its own drawing: write to another place")
+
+
+def predict(
+    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SURE, quiet: bool = False
+) -> tuple[list[Prediction] | list[Detections], list[Skipped]]:
+    """Classify image files, or find boxes in them.
+
+    Args:
+        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
+        images: files, folders, shell patterns.
+        top: how many classes a classifier names per image.
+        score: the least score, 0 to 1, of a box that a detector names.
+        quiet: no progress on the error stream.
+
+    Returns:
+        One prediction per readable image, and the files that could not be read.
+
+    Raises:
+        InputError: if an argument is not usable, or no image can be read.
+    """
+    header, preprocess = describe(run)
+    if top < 1:
+        raise InputError(f"top={top} is not allowed: 1 or more")
+    check_score(score)
+    with needs("train", "predicting"):
+        from featherbone.data.sources.folder import find_images
+        from featherbone.evaluation.classification import classify_images
+        from featherbone.evaluation.detection import detect_images
+    files, model = find_images(images), load_any(run)
+    found: list[Prediction] | list[Detections]
+    if isinstance(header.spec, DetectorSpec):
+        found, skipped = detect_images(model, files, preprocess, header.classes, score=score, quiet=quiet)
+    else:
+        found, skipped = classify_images(model, files, preprocess, header.classes, top=top, quiet=quiet)
+    if not found:
+        raise InputError(
+            f"none of the {len(skipped)} files can be read as an image ({skipped[0].path}: {skipped[0].reason})"
+            if skipped
+            else "no image to predict on was named"
+        )
+    return found, skipped
+
+
+def check_score(score: float) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        InputError: then.
+    """
+    if not 0 <= score <= 1:
+        raise InputError(f"score={score} is not allowed: from 0 to 1")

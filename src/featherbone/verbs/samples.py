@@ -13,10 +13,12 @@ from featherbone.data import Preprocess
 from featherbone.data.preprocess import Fit
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
+from featherbone.files import AnyPath, read_json
 from featherbone.graph import image_channels
-from featherbone.runs.folder import DATA, AnyPath, open_network, read_json
+from featherbone.runs.folder import DATA
 from featherbone.spec import Backbone
 from featherbone.weights import Header, read_header
+from featherbone.weights.open import open_network
 
 _DEFAULT_SIZE = 224
 
@@ -107,7 +109,7 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
 def _inputs(images: Iterable[Any], preprocess: Preprocess | None, channels: int, side: int) -> Tensor | None:
     with needs("export", "reading images"):
         from featherbone.data.image import UnreadableImageError, read_image
-        from featherbone.data.loader import evaluation_transform
+        from featherbone.data.transforms import evaluation_transform
     seen = channels if channels in (1, 3) else 3
     transform = evaluation_transform((preprocess or Preprocess.usual(side, seen)).resized(side))
     inputs = []

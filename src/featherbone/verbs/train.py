@@ -19,12 +19,12 @@ from featherbone.data._box_dataset import BoxData
 from featherbone.data.dataset import ImageData
 from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, InterruptedRunError, needs
-from featherbone.files import write_json
-from featherbone.runs._run import Run, open_run
-from featherbone.runs.folder import DATA, RECIPE, RESULT, AnyPath, read_json, read_recipe
+from featherbone.files import AnyPath, read_json, write_json
+from featherbone.runs.folder import DATA, RECIPE, RESULT, Run, open_run, read_recipe
 from featherbone.runs.page import run_page
 from featherbone.runs.prepare import new_folder, open_images, prepare
-from featherbone.runs.start import GIVEN_TEACHER, Asked, beginning, teacher_of
+from featherbone.runs.start import Asked, beginning
+from featherbone.runs.teacher import GIVEN_TEACHER, teacher_of
 from featherbone.spec import Spec
 from featherbone.training import Recipe, processes, recipe_named
 from featherbone.weights import FILE_NAME, save

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.detect._spec import DetectorSpec, detector_from_dict, detector_to_dict
-from featherbone.detect.detector import Detector
+from featherbone.detect.detector import Detector, DetectorSpec, detector_from_dict, detector_to_dict
 from featherbone.errors import InputError
 from featherbone.files import replacing
 from featherbone.models import spec_from_row

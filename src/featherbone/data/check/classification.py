@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from featherbone.data.check.report import FEW, Check, Finding, counted
-from featherbone.errors import some
+from featherbone.data.check.report import FEW, Check, Finding
+from featherbone.errors import counted, some
 
 _UNBALANCED = 10
 

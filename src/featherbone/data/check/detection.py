@@ -11,10 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from featherbone.data._box_dataset import Format, Truth
-from featherbone.data._box_faults import LEFT_OUT, Fault, corners
-from featherbone.data.check.report import FEW, Check, Finding, Picture, counted, named_spread, spread_of
+from featherbone.data.boxes import LEFT_OUT, Fault, corners
+from featherbone.data.check.report import FEW, Check, Finding, Picture, named_spread, spread_of
 from featherbone.data.dataset import Seen
-from featherbone.errors import some
+from featherbone.errors import counted, some
 
 # COCO's limits: areas in pixels of the image
 _SMALL, _MEDIUM = 32**2, 96**2

@@ -14,6 +14,7 @@ import numpy as np
 
 from featherbone.data.dataset import Seen, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
+from featherbone.errors import counted
 
 FEW = 10
 SMALL = 16
@@ -233,15 +234,6 @@ class Check(ABC):
 def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, grave: bool) -> Finding:
     files = sum(len(group.pictures) for group in groups)
     return Finding(kind, files, grave=grave, text=f"{counted(len(groups), 'picture')} ({files} files) {text}")
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "box", "boxes"), counted(1200, "image")
-    ('1 box', '1,200 images')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def spread_of(values: np.ndarray) -> tuple[float, float, float]:

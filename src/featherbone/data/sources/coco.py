@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
-from featherbone.data.check.report import counted
 from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
 from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, part_folders
-from featherbone.errors import InputError, first_line, some
+from featherbone.errors import InputError, counted, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
 _BOX = re.compile(rb'"bbox"\s*:')

@@ -14,7 +14,6 @@ from xml.parsers import expat
 import numpy as np
 
 from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
-from featherbone.data.check.report import counted
 from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
@@ -28,7 +27,7 @@ from featherbone.data.sources.paths import (
     part_folders,
     read_bounded,
 )
-from featherbone.errors import InputError, first_line, some
+from featherbone.errors import InputError, counted, first_line, some
 
 _MOST_BYTES = 1 << 24  # of one file
 _FIRST = 4096  # bytes in which the outermost element begins

@@ -16,6 +16,7 @@ DUPLICATES = 60  # groups that are shown
 OF_ONE_GROUP = 6
 FLAWS = 12  # pictures with each kind of flaw
 _ROWS = 1000  # of files that are left out
+_TINY = 48  # pixels: up to here every one of them is to be seen
 
 _Values = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ def data_html(
 
     Args:
         check: plain values. Every name in them may be hostile: all of them are escaped.
-        samples: pictures, each with part, label, path and a data URI (``uri``); those with boxes also as ``outlined``
+        samples: pictures, each with part, label, path and what ``thumbnail`` gives (``picture``, ``size``); those with boxes also as ``outlined``
             takes them.
         duplicates: groups of equal pictures of the same form (``images``), and how many there are (``count``).
         flaws: groups of pictures with boxes that are wrong, and the ``kind`` of flaw.
@@ -104,13 +105,13 @@ def _bar(count: int, most: int) -> str:
 
 
 def _image(picture: _Values) -> str:
-    if not picture["uri"]:
+    if "unreadable" in picture:
         return '<span class="gone">gone</span>'
     if "outlines" in picture:
         return outlined(picture)
     name = _safe(picture["path"])
-    tiny = ' class="tiny"' if picture["uri"].startswith("data:image/png") else ""
-    return f'<img src="{picture["uri"]}" alt="{name}" title="{name}"{tiny}>'
+    tiny = ' class="tiny"' if max(picture["size"]) <= _TINY else ""
+    return f'<img src="{picture["picture"]}" alt="{name}" title="{name}"{tiny}>'
 
 
 def _forms(check: _Values) -> str:

@@ -24,7 +24,7 @@ KINDS = {
 
 
 def outlined(picture: _Values) -> str:
-    """Return a picture with its boxes: ``uri``, ``width``, ``height`` and ``outlines`` of (corners, name, role).
+    """Return a picture with its boxes: ``picture``, ``width``, ``height`` and ``outlines`` of (corners, name, role).
 
     The last outlines lie on top; roles are "shown", "other" and "wrong".
     """
@@ -38,7 +38,7 @@ def outlined(picture: _Values) -> str:
     name = _safe(picture["path"])
     return (
         f'<svg class="outlined" viewBox="{view}" role="img" aria-label="{name}"><title>{name}</title>'
-        f'<image href="{picture["uri"]}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+        f'<image href="{picture["picture"]}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
         f"{''.join(_outline(*one) for one in drawn)}</svg>"
     )
 

@@ -6,23 +6,17 @@ and a library inside would make each of them 5 MB. The page may not load anythin
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from typing import Any, Literal
 
 Task = Literal["classification", "detection"]
 
 _HERE = Path(__file__).parent
 _STYLES: Mapping[Task, tuple[str, ...]] = {"classification": (), "detection": ("run_detection.css",)}
-SIDE = 160  # pixels of a thumbnail at most: twice what the page shows, for fine screens
 
 
 def run_html(values: Mapping[str, Any], task: Task = "classification") -> str:
@@ -40,15 +34,6 @@ def run_html(values: Mapping[str, Any], task: Task = "classification") -> str:
         script=_files("charts.js", "matrix.js", "run.js", f"run_{task}.js"),
         data=_script_json(values),
     )
-
-
-def thumbnail(image: Image, side: int = SIDE) -> str:
-    """Return an image as a ``data:`` address, smaller if it is larger than ``side``; tiny ones keep every pixel."""
-    small = image.copy()
-    small.thumbnail((side, side))
-    stream = io.BytesIO()
-    small.save(stream, "WEBP", lossless=max(small.size) <= SIDE // 2, quality=80)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _files(*names: str) -> str:

@@ -21,5 +21,5 @@ RECIPE = Recipe(
     crop_min=0.25,
     flip=0.5,
     rotation=7.0,
-    crop=0.875,
+    crop_pct=0.875,
 )

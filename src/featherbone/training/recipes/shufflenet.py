@@ -19,5 +19,5 @@ RECIPE = Recipe(
     label_smoothing=0.1,
     crop_min=0.25,
     flip=0.5,
-    crop=0.875,
+    crop_pct=0.875,
 )
