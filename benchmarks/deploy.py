@@ -78,7 +78,7 @@ def versus(
     ours = [name for name in here if name in QUICK]
     search.compare(
         [(name, precision, PLAIN) for name in here]
-        + [(name, precision, form) for name in ours for form in search.subject.forms if form.rewritten]
+        + [(name, precision, form) for name in ours for form in search.subject.variants if form.rewritten]
     )
     report = search.report(precision)
     ways = {"theirs": report.plain.way, "ours": report.chosen.way}
@@ -162,12 +162,12 @@ def main() -> None:
                     spread(mine),
                     f"{theirs.median_ms / mine.median_ms:.2f}",
                     bound(module, batch, precision, given.threads),
-                    f"{report.chosen.engine}, {report.chosen.form}",
+                    f"{report.chosen.engine}, {report.chosen.variant}",
                 )
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
                 if given.profile:
-                    for label, form in (("before", PLAIN), ("after", report.chosen.form)):
-                        spent = profile(subject.form(form), search.images, precision, given.threads)
+                    for label, form in (("before", PLAIN), ("after", report.chosen.variant)):
+                        spent = profile(subject.variant(form), search.images, precision, given.threads)
                         print(f"  {label}: " + ", ".join(f"{kind} {ms:.2f}" for kind, ms in spent.items()), flush=True)
 
 

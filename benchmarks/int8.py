@@ -24,7 +24,7 @@ from featherbone.deploy.engines import Runner
 from featherbone.deploy.engines import openvino as engine
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.quantize import quantised
-from featherbone.deploy.variants import PLAIN, Form
+from featherbone.deploy.variants import PLAIN, Variant
 
 CALIBRATION = 300
 
@@ -45,12 +45,12 @@ def compared(name: str, model: nn.Module, data: Path, mean: Tensor, std: Tensor)
     """Print float and int8 accuracy on the whole test set; the fallback looks at training images only."""
     train = images_of(data, "train", 2, mean, std)
     labels = torch.from_numpy(np.load(data / "train_labels.npy").astype(np.int64))[: len(train)]
-    graph, _ = Form().of(rewritable(captured(model, train[:2])))
+    graph, _ = Variant().of(rewritable(captured(model, train[:2])))
     result = quantised(
         graph,
         train[:CALIBRATION],
         score=accuracy(train[CALIBRATION:], labels[CALIBRATION : len(train)]),
-        say=lambda text: print(f"  {text}", flush=True),
+        log=lambda text: print(f"  {text}", flush=True),
     )
     test = images_of(data, "test", 10, mean, std)
     right = accuracy(test, torch.from_numpy(np.load(data / "test_labels.npy").astype(np.int64)))
@@ -87,7 +87,7 @@ def timed() -> None:
     samples = torch.randn(16, 3, 224, 224)
     graph = rewritable(captured(model, samples))
     models: dict[str, tuple[object, str]] = {}
-    for name, form in (("plain", PLAIN), ("rewritten", Form())):
+    for name, form in (("plain", PLAIN), ("rewritten", Variant())):
         rewritten, _ = form.of(graph)
         network = engine.translate(rewritten, samples)
         models |= {f"{name} {precision}": (network, precision) for precision in engine.precisions()}

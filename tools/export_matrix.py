@@ -20,7 +20,7 @@ from featherbone.deploy.engines import eager, openvino
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.search import BOUNDS
-from featherbone.deploy.variants import PLAIN, Form
+from featherbone.deploy.variants import PLAIN, Variant
 from featherbone.errors import InputError, first_line
 
 TARGET = Path(__file__).parents[1] / "docs" / "export.md"
@@ -41,7 +41,7 @@ NETWORKS: Mapping[str, Mapping[str, object]] = {
     "rdnet_tiny": {"growth_rates": (8, 8, 8, 16), "shrinks": (True, True, True), "stem_channels": 16},
     "densenet121": {"layers": (2, 2, 2, 2)},
 }
-FORMS = {"as given": PLAIN, "rewritten": Form()}
+FORMS = {"as given": PLAIN, "rewritten": Variant()}
 HEADER = f"""# What runs where
 
 Written by `just matrix` (`uv run --extra executorch python tools/export_matrix.py`); a test fails when a family or a

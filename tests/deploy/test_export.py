@@ -243,13 +243,13 @@ def test_the_fastest_form_is_the_one_that_is_written(tmp_path: Path, monkeypatch
     result = fb.export(model, tmp_path / "m.xml", size=32, optimize=True)
     report = result.report
     assert report
-    assert {(way.engine, way.precision) for way in report.tried} == {("openvino", "f32")}
+    assert {(way.engine, way.precision) for way in report.candidates} == {("openvino", "f32")}
     assert result.rewrites == report.applied
     values = json.loads(json.dumps(result.to_dict()))["report"]
-    assert values["form"] == str(report.chosen.form)
+    assert values["form"] == str(report.chosen.variant)
     assert values["speedup"] == report.speedup
     assert values["verdict"] in report.verdict
-    plain = replace(report, chosen=replace(report.plain, form=PLAIN), applied={})
+    plain = replace(report, chosen=replace(report.plain, variant=PLAIN), applied={})
     monkeypatch.setattr("featherbone.deploy.export._fastest", lambda *_: plain)
     assert fb.export(model, tmp_path / "plain.xml", size=32, optimize=True).rewrites == {}
     with pytest.raises(fb.InputError, match="optimize=True is not allowed for executorch"):

@@ -403,12 +403,12 @@ def test_a_way_whose_probabilities_are_wrong_is_not_taken() -> None:
     model = planted("free")
     subject = Subject(model, torch.randn(2, 3, 64, 64), scale=box_scale)
     search = Search(subject, 1, 1)
-    way = ("eager", "f32", subject.forms[0])
+    way = ("eager", "f32", subject.variants[0])
     assert search.build(way)
     subject.wanted = subject.wanted + torch.tensor([0, 0, 0, 0, 1e-3, 0, 0])
     again = Search(subject, 1, 1)
     assert not again.build(way)
-    assert "its outputs differ by 0.001 of their size, 0.0001 allowed" in again.tried[way].problem
+    assert "its outputs differ by 0.001 of their size, 0.0001 allowed" in again.candidates[way].problem
 
 
 @pytest.mark.usefixtures("own_cache", "no_waiting")
@@ -416,7 +416,7 @@ def test_the_form_that_is_written_may_be_the_fastest(tmp_path: Path, monkeypatch
     monkeypatch.setattr(search, "further", lambda form, graph: iter(()))  # there are many of them
     result = fb.export(planted("free"), tmp_path / "m.xml", size=64, optimize=True)
     assert result.report
-    assert {(way.engine, way.precision) for way in result.report.tried} == {("openvino", "f32")}
+    assert {(way.engine, way.precision) for way in result.report.candidates} == {("openvino", "f32")}
     assert result.rewrites == result.report.applied
     assert result.boxes
     assert result.boxes.boxes > 100

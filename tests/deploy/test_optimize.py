@@ -16,7 +16,7 @@ from featherbone.deploy import optimize, optimize_report, search
 from featherbone.deploy.engines import ENGINES, QUICK, Engine
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.variants import PLAIN, Form, further
+from featherbone.deploy.variants import PLAIN, Variant, further
 
 pytestmark = pytest.mark.usefixtures("own_cache", "no_waiting")
 
@@ -44,7 +44,7 @@ def test_every_engine_gives_the_networks_answers(engine: str, network: nn.Module
     assert fast.report.chosen.engine == engine
     assert fast.report.chosen.error is not None
     assert fast.report.chosen.error < 1e-5
-    assert {tried.form.rewritten for tried in fast.report.tried} == {True, False}
+    assert {candidates.variant.rewritten for candidates in fast.report.candidates} == {True, False}
 
 
 def test_fb_optimize_takes_any_module_and_reports(network: nn.Module) -> None:
@@ -62,10 +62,10 @@ def test_fb_optimize_takes_any_module_and_reports(network: nn.Module) -> None:
 
 def test_the_choice_is_remembered_and_proven_again(network: nn.Module, own_cache: Path) -> None:
     said: list[str] = []
-    first = optimize_network(network, samples(), engines=("eager",), threads=1, say=said.append)
+    first = optimize_network(network, samples(), engines=("eager",), threads=1, log=said.append)
     assert any("timing" in line for line in said)
     said.clear()
-    again = optimize_network(network, samples(), engines=("eager",), threads=1, say=said.append)
+    again = optimize_network(network, samples(), engines=("eager",), threads=1, log=said.append)
     assert again.report.remembered
     assert again.report.chosen.way == first.report.chosen.way
     assert again.report.machine == first.report.machine
@@ -80,7 +80,7 @@ def test_the_choice_is_remembered_and_proven_again(network: nn.Module, own_cache
 def test_a_cache_that_cannot_be_written_loses_nothing(network: nn.Module, own_cache: Path) -> None:
     own_cache.write_text("a file where the folder should be")
     said: list[str] = []
-    fast = optimize_network(network, samples(), engines=("eager",), threads=1, say=said.append)
+    fast = optimize_network(network, samples(), engines=("eager",), threads=1, log=said.append)
     assert fast(samples(1)).shape == (1, 7)
     assert any("could not be kept" in line for line in said)
 
@@ -95,7 +95,9 @@ def test_a_way_with_other_outputs_is_never_chosen(network: nn.Module, monkeypatc
     monkeypatch.setattr(search, "ENGINES", {**ENGINES, "openvino": wrong, "onnxruntime": nan})
     fast = optimize_network(network, samples(), engines=QUICK, precisions=("f32",), threads=1)
     assert fast.report.chosen.engine == "eager"
-    problems = {tried.engine: tried.problem for tried in fast.report.tried if tried.timing is None}
+    problems = {
+        candidates.engine: candidates.problem for candidates in fast.report.candidates if candidates.timing is None
+    }
     assert set(problems) == {"openvino", "onnxruntime"}
     assert all("differ" in problem for problem in problems.values())
     with pytest.raises(fb.InputError, match="nothing gives the network's outputs here"):
@@ -105,7 +107,7 @@ def test_a_way_with_other_outputs_is_never_chosen(network: nn.Module, monkeypatc
 def test_plain_is_kept_where_no_rule_fits() -> None:
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 2)).eval()
     report = optimize_network(plain, samples(2, side=32), engines=("eager",), precisions=("f32",), threads=1).report
-    assert report.chosen.form == PLAIN
+    assert report.chosen.variant == PLAIN
     assert "no rewritten form is faster here" in report.verdict
 
 
@@ -116,7 +118,7 @@ def test_engines_that_are_not_installed_are_left_out(network: nn.Module, monkeyp
     missing = Engine("openvino", absent, ENGINES["openvino"].translate, ENGINES["openvino"].start)
     monkeypatch.setattr(optimize, "ENGINES", {**ENGINES, "openvino": missing})
     fast = optimize_network(network, samples(), engines=("openvino", "eager"), precisions=("f32",), threads=1)
-    assert {tried.engine for tried in fast.report.tried} == {"eager"}
+    assert {candidates.engine for candidates in fast.report.candidates} == {"eager"}
     with pytest.raises(fb.InputError, match=r"pip install 'featherbone\[export\]'"):
         optimize_network(network, samples(), engines=("openvino",), threads=1)
 
@@ -125,19 +127,19 @@ def test_grouped_convolutions_are_tried_dense() -> None:
     torch.manual_seed(0)
     model = fb.create_model("shufflenet_v1_g3_x0_5", num_classes=5).eval()
     graph = rewritable(captured(model, samples()))
-    steps = further(Form(), graph)
+    steps = further(Variant(), graph)
     seen = [next(steps)]
     while True:
         try:
             seen.append(steps.send(True))  # noqa: FBT003 - the protocol of a generator
         except StopIteration:
             break
-    dense = [form for form in seen if form.dense]
+    dense = [variant for variant in seen if variant.dense]
     assert dense
     images = samples(2)
     with torch.no_grad():
-        for form in (dense[0], dense[-1]):
-            torch.testing.assert_close(form.of(graph)[0](images), model(images), rtol=1e-4, atol=1e-5)
+        for variant in (dense[0], dense[-1]):
+            torch.testing.assert_close(variant.of(graph)[0](images), model(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

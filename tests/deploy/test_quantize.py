@@ -29,10 +29,10 @@ from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.quantize import quantised
 from featherbone.deploy.search import REAL_IMAGES
-from featherbone.deploy.variants import Form
+from featherbone.deploy.variants import Variant
 from featherbone.errors import InputError
 from featherbone.models.densenet import DenseNetSpec
-from featherbone.verbs.samples import inputs_of
+from featherbone.verbs.samples import folder_inputs
 
 # PyTorch speaks of its own older interfaces where NNCF imports it
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -73,7 +73,7 @@ def right(run: Callable[[Tensor], Tensor], given: tuple[Tensor, Tensor]) -> floa
 
 
 def rewritten(model: nn.Module, images: Tensor) -> GraphModule:
-    return Form().of(rewritable(captured(model, images)))[0]
+    return Variant().of(rewritable(captured(model, images)))[0]
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +198,7 @@ def test_the_worst_layer_stays_in_float(
     assert right(hostile, held_out) == pytest.approx(right(plain_net, held_out), abs=0.003)
     graph = rewritten(hostile, train[0])
     said: list[str] = []
-    result = quantised(
-        graph, train[0][:100], score=lambda run: right(run, held_out), max_drop=0.05, say=said.append
-    )
+    result = quantised(graph, train[0][:100], score=lambda run: right(run, held_out), max_drop=0.05, log=said.append)
     assert result.report.kept_float[0] == "Convolution 2"
     assert max(result.report.layer_errors, key=lambda name: result.report.layer_errors[name]) == "Convolution 2"
     assert result.report.float_score - result.report.score <= 0.05
@@ -215,9 +213,7 @@ def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tu
     def score(run: Runner) -> float:
         return next(scores)
 
-    with pytest.raises(
-        InputError, match=r"max_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"
-    ):
+    with pytest.raises(InputError, match=r"max_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"):
         quantised(rewritten(plain_net, train[0]), train[0][:8], score=score)
 
 
@@ -292,7 +288,7 @@ def test_int8_is_one_of_the_ways_to_optimize(
     fast = optimize_network(
         plain_net, images[:4], engines=("openvino",), precisions=("f32", "int8"), calibration=images, threads=1
     )
-    assert {way.precision for way in fast.report.tried if way.timing} == {"f32", "int8"}
+    assert {way.precision for way in fast.report.candidates if way.timing} == {"f32", "int8"}
 
 
 def test_calibration_images_come_from_a_folder(tmp_path: Path) -> None:
@@ -300,7 +296,7 @@ def test_calibration_images_come_from_a_folder(tmp_path: Path) -> None:
         Image.fromarray(photograph).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("no image")
     like = torch.zeros(1, 3, 48, 48)
-    assert inputs_of(tmp_path, None, like).shape == (len(photographs()), 3, 48, 48)
-    assert len(inputs_of(tmp_path, None, like, most=1)) == 1
+    assert folder_inputs(tmp_path, None, like).shape == (len(photographs()), 3, 48, 48)
+    assert len(folder_inputs(tmp_path, None, like, most=1)) == 1
     with pytest.raises(InputError, match="no image that can be read"):
-        inputs_of(tmp_path / "notes.txt", None, like)
+        folder_inputs(tmp_path / "notes.txt", None, like)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import featherbone as fb
 from featherbone.data.dataset import ImageSet
 from featherbone.layers import conv
-from featherbone.training.batch_norm import inputs_of, measured, without_statistics
+from featherbone.training.batch_norm import measured, sample_inputs, without_statistics
 
 EPS = 1e-5
 
@@ -101,9 +101,9 @@ def test_a_run_begins_as_published_weights_are(tmp_path: Path) -> None:
     assert preprocess is not None
     files = tuple(sorted((SHARED / "bccd" / "images").glob("*.jpg"))[:32])
     sources, few = (ImageSet(some, (0,) * len(some)) for some in (files, files[:8]))
-    after = fb.Pyramid(measured(model, inputs_of(sources, preprocess)), (2, 3))
+    after = fb.Pyramid(measured(model, sample_inputs(sources, preprocess)), (2, 3))
     before = fb.Pyramid(model, (2, 3))
-    images = torch.cat(list(inputs_of(few, preprocess)))
+    images = torch.cat(list(sample_inputs(few, preprocess)))
     with torch.no_grad():
         published = before.eval()(images)
         for ours, theirs in zip(after.eval()(images), published, strict=True):

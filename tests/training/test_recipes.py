@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import featherbone as fb
 from featherbone.data.dataset import ImageSet
 from featherbone.data.sampler import EpochBatches
-from featherbone.training.classification import Classify, class_weights
+from featherbone.training.classification import ClassificationLearner, class_weights
 from featherbone.training.learner import averaged
 from featherbone.training.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
 from featherbone.training.recipes import RECIPES, recipe_named
@@ -120,7 +120,7 @@ def test_distillation_is_the_difference_of_softened_answers() -> None:
     images = ImageSet((Path("a"),) * 4, (0, 1, 0, 1))
     student, teacher = Constant([1.0, 0.0]), Constant([0.0, 3.0])
     recipe = fb.Recipe(distill_weight=0.25, temperature=3.0, label_smoothing=0.0, channels_last=False)
-    task = Classify(student, recipe, ("a", "b"), images, EpochBatches(images, 4), teacher)
+    task = ClassificationLearner(student, recipe, ("a", "b"), images, EpochBatches(images, 4), teacher)
     pixels, labels = torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])
     hard = F.cross_entropy(student(pixels), labels, reduction="none")
     found = task._taught(pixels, student(pixels), hard)

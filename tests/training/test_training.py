@@ -274,11 +274,11 @@ def test_the_faster_way_to_compute_is_measured_and_written_down(monkeypatch: pyt
     monkeypatch.setattr(compute, "_step_seconds", lambda model, shape, candidate: seconds[candidate])
     model = fb.create_model("shufflenet_v2_x0_5")
     recipe, data = fb.Recipe(size=32), digits()
-    found = compute.settled(recipe, model, data)
+    found = compute.resolve(recipe, model, data)
     assert (found.precision, found.channels_last) == ("bf16", True)
-    found = compute.settled(recipe.changed({"precision": "f32"}), model, data)
+    found = compute.resolve(recipe.changed({"precision": "f32"}), model, data)
     assert (found.precision, found.channels_last) == ("f32", False)
-    found = compute.settled(recipe.changed({"channels_last": False, "precision": "bf16"}), model, data)
+    found = compute.resolve(recipe.changed({"channels_last": False, "precision": "bf16"}), model, data)
     assert (found.precision, found.channels_last) == ("bf16", False)
 
 
@@ -296,8 +296,8 @@ def test_measuring_leaves_model_and_generator_as_they_were() -> None:
 
 def test_the_recipe_suits_the_data() -> None:
     assert recipe_for("digits", 16).flip == 0.0
-    assert recipe_for("photos", 32).crop == 1.0
-    assert recipe_for("photos", 224).crop == 0.875
+    assert recipe_for("photos", 32).crop_pct == 1.0
+    assert recipe_for("photos", 224).crop_pct == 0.875
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NumClasses, Source
+from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses
 from featherbone.cli.output import console, next_steps, show_json, show_table
 
 
 def export(
-    source: Source,
+    source: NetworkArgument,
     out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt2 or .pte; or the folder.")],
     to: Annotated[
         Literal["onnx", "openvino", "torch", "executorch"] | None,

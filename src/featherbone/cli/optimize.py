@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NumClasses, Size, Source
+from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses, Size
 from featherbone.cli.output import console, next_steps, say, show_json, show_table
 
 
 def optimize(
-    source: Source,
+    source: NetworkArgument,
     size: Size = None,
     batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
     engine: Annotated[
@@ -45,7 +45,7 @@ def optimize(
             max_drop=max_drop,
             threads=threads,
             refresh=refresh,
-            say=status.update,
+            log=status.update,
         ).report
     if json:
         show_json(report.to_dict())
@@ -55,11 +55,11 @@ def optimize(
     rows = [
         (
             f"{way.engine} {way.precision}",
-            str(way.form) + (" *" if way.way == report.chosen.way else ""),
+            str(way.variant) + (" *" if way.way == report.chosen.way else ""),
             *((f"{t.median_ms:.2f}", f"{t.p10_ms:.2f}-{t.p90_ms:.2f}") if (t := way.timing) else ("-", way.problem)),
             "-" if way.error is None else f"{way.error:.0e}",
         )
-        for way in sorted(report.tried, key=lambda way: way.milliseconds)
+        for way in sorted(report.candidates, key=lambda way: way.milliseconds)
     ]
     show_table(("engine", "form", "ms", "p10-p90", "error"), rows, left=2)
     for rule, times in report.applied.items():

@@ -13,7 +13,7 @@ NumClasses = Annotated[int | None, typer.Option(help="Outputs of a named network
 InChans = Annotated[int | None, typer.Option(help="Channels of a named network's input; default 3.")]
 Size = Annotated[int | None, typer.Option(help="Side of the input, in pixels; default: as trained or published.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]
-Source = Annotated[
+NetworkArgument = Annotated[
     str,
     typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
 ]

@@ -95,7 +95,7 @@ def train(
             teacher=teacher,
             devices=devices,
             quiet=quiet,
-            say=tell,
+            log=tell,
         )
     if not first:
         return

@@ -176,26 +176,26 @@ class Contents:
             if set(label) & set("\r\n"):
                 raise InputError(f"class {label!r} is not allowed in labels.txt: a name without line breaks")
 
-    def write(self, folder: Path, form: Format) -> None:
+    def write(self, folder: Path, file_format: Format) -> None:
         """Write everything but the model."""
-        for name, text in self.files(form).items():
+        for name, text in self.files(file_format).items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
-    def files(self, form: Format) -> dict[str, str]:
+    def files(self, file_format: Format) -> dict[str, str]:
         """Return the texts by file name."""
         channels, size = len(self.preprocessing["mean"]), self.preprocessing["size"]
         readme = _README.substitute(
-            runtime=form.runtime,
-            version=version(form.runtime),
-            model=f"model{form.suffix}",
-            shape=f"{1 if self.ending else form.batch or 'any number'}, {channels}, {size}, {size}",
+            runtime=file_format.runtime,
+            version=version(file_format.runtime),
+            model=f"model{file_format.suffix}",
+            shape=f"{1 if self.ending else file_format.batch or 'any number'}, {channels}, {size}, {size}",
             outputs=self._outputs(),
         )
         letterbox = "resize_long_side" in self.preprocessing
         return {
             "preprocessing.json": json.dumps(dict(self.preprocessing), indent=2) + "\n",
             "labels.txt": "\n".join(self.labels) + "\n",
-            "run.py": script(form.name, letterbox=letterbox, boxes=self.ending is not None),
+            "run.py": script(file_format.name, letterbox=letterbox, boxes=self.ending is not None),
             "README.md": readme,
         }
 
@@ -210,15 +210,15 @@ class Contents:
         )
 
 
-def script(form: str, *, letterbox: bool, boxes: bool) -> str:
+def script(file_format: str, *, letterbox: bool, boxes: bool) -> str:
     """Return the text of a script for a format.
 
     Args:
-        form: a key of ``CALLS``.
+        file_format: a key of ``CALLS``.
         letterbox: show all of the image; else its middle is cut out.
         boxes: the network answers with boxes, which only goes with ``letterbox``; else with classes.
     """
-    imports, network, answer = CALLS[form]
+    imports, network, answer = CALLS[file_format]
     about = _ABOUT_BOXES if boxes else _ABOUT_CLASSES
     opening = _OPENING.substitute(about=about, imports=imports, network=network)
     ending = _BOXES if boxes else _CLASSES

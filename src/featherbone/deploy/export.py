@@ -25,8 +25,8 @@ from featherbone.deploy.optimize_report import OptimizeReport
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.quantize import Int8Report, check_calibration
 from featherbone.deploy.search import BOUNDS, REAL_IMAGES, largest
-from featherbone.deploy.variants import Form
-from featherbone.deploy.verify import Made
+from featherbone.deploy.variants import Variant
+from featherbone.deploy.verify import Verified
 from featherbone.errors import InputError, nearest
 
 METADATA_KEY = "featherbone"
@@ -81,7 +81,9 @@ class Exported:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.report
-        verdict = {"form": str(found.chosen.form), "speedup": found.speedup, "verdict": found.verdict} if found else {}
+        verdict = (
+            {"form": str(found.chosen.variant), "speedup": found.speedup, "verdict": found.verdict} if found else {}
+        )
         return asdict(self) | {
             "path": str(self.path),
             "folder": str(self.folder) if self.folder else None,
@@ -125,19 +127,19 @@ def export_network(
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs
             differ; then nothing is written.
     """
-    target, form = _folder(Path(path), to) if contents else _target(Path(path), to)
-    _check_able(form, ending, optimize=optimize, int8=calibration is not None)
+    target, file_format = _folder(Path(path), to) if contents else _target(Path(path), to)
+    _check_able(file_format, ending, optimize=optimize, int8=calibration is not None)
     if calibration is not None:
         check_calibration(calibration, samples)
         samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
     module = copy.deepcopy(module).cpu().eval()
-    report = _fastest(module, samples, form, calibration, max_drop, ending) if optimize else None
-    graph, applied = (report.chosen.form if report else Form()).of(rewritable(captured(module, samples)))
+    report = _fastest(module, samples, file_format, calibration, max_drop, ending) if optimize else None
+    graph, applied = (report.chosen.variant if report else Variant()).of(rewritable(captured(module, samples)))
     with torch.no_grad():
         wanted = module(samples)
     with _workshop(target) as shop:
-        file = shop / (f"model{form.suffix}" if contents else target.name)
-        made = Made(form, file, graph, samples, wanted, {METADATA_KEY: json.dumps(dict(metadata or {}))})
+        file = shop / (f"model{file_format.suffix}" if contents else target.name)
+        made = Verified(file_format, file, graph, samples, wanted, {METADATA_KEY: json.dumps(dict(metadata or {}))})
         if ending:
             proof = made.with_boxes(ending, tolerance)
         elif calibration is not None:
@@ -145,14 +147,14 @@ def export_network(
         else:
             proof = made.in_floats(tolerance)
         if contents:
-            contents.write(shop, form)
+            contents.write(shop, file_format)
             shop.replace(target)
         else:
             _move_files(shop, target)
     return Exported(
         path=target / file.name if contents else target,
-        format=form.name,
-        batch=1 if ending else form.batch,
+        format=file_format.name,
+        batch=1 if ending else file_format.batch,
         rewrites=applied,
         samples=len(samples),
         folder=target if contents else None,
@@ -161,18 +163,22 @@ def export_network(
     )
 
 
-def _check_able(form: Format, ending: Ending | None, *, optimize: bool, int8: bool) -> None:
+def _check_able(file_format: Format, ending: Ending | None, *, optimize: bool, int8: bool) -> None:
     """Refuse what a format cannot hold."""
-    if optimize and form.engine is None:
-        raise InputError(f"optimize=True is not allowed for {form.name}: its files are for other devices than this one")
-    if int8 and form.save is None:
+    if optimize and file_format.engine is None:
+        raise InputError(
+            f"optimize=True is not allowed for {file_format.name}: its files are for other devices than this one"
+        )
+    if int8 and file_format.save is None:
         able = ", ".join(one.name for one in FORMATS.values() if one.save)
-        raise InputError(f"precision='int8' is not allowed for {form.name} files: {able}")
+        raise InputError(f"precision='int8' is not allowed for {file_format.name} files: {able}")
     if not ending:
         return
-    if form.boxes is None:
+    if file_format.boxes is None:
         able = ", ".join(f"{one.name} ({one.suffix})" for one in FORMATS.values() if one.boxes)
-        raise InputError(f"{form.name} files are not allowed for a detector: they hold no suppression of boxes; {able}")
+        raise InputError(
+            f"{file_format.name} files are not allowed for a detector: they hold no suppression of boxes; {able}"
+        )
     if int8:
         raise InputError("precision='int8' is not allowed for a detector: what eight bits do to boxes is not judged")
 
@@ -180,16 +186,16 @@ def _check_able(form: Format, ending: Ending | None, *, optimize: bool, int8: bo
 def _fastest(
     module: nn.Module,
     samples: Tensor,
-    form: Format,
+    file_format: Format,
     calibration: Tensor | None,
     max_drop: float,
     ending: Ending | None,
 ) -> OptimizeReport:
-    assert form.engine is not None
+    assert file_format.engine is not None
     return optimize_network(
         module,
         samples,
-        engines=(form.engine,),
+        engines=(file_format.engine,),
         precisions=("f32",) if calibration is None else ("int8",),
         calibration=calibration,
         max_drop=max_drop,
@@ -206,16 +212,18 @@ def _named(to: str) -> Format:
 
 def _target(path: Path, to: str | None) -> tuple[Path, Format]:
     by_suffix = {one.suffix: one for one in FORMATS.values()}
-    form = _named(to) if to is not None else by_suffix.get(path.suffix)
-    if form is None:
+    file_format = _named(to) if to is not None else by_suffix.get(path.suffix)
+    if file_format is None:
         raise InputError(
             f"the format of {path} is not clear: name it {' or '.join(by_suffix)}, or say which ({', '.join(FORMATS)})"
         )
-    if path.suffix == form.suffix:
-        return path, form
+    if path.suffix == file_format.suffix:
+        return path, file_format
     if path.suffix in by_suffix:
-        raise InputError(f"{path} is to be {form.name}, whose files end in {form.suffix}, not {path.suffix}")
-    return path.with_name(path.name + form.suffix), form
+        raise InputError(
+            f"{path} is to be {file_format.name}, whose files end in {file_format.suffix}, not {path.suffix}"
+        )
+    return path.with_name(path.name + file_format.suffix), file_format
 
 
 def _folder(path: Path, to: str | None) -> tuple[Path, Format]:

@@ -52,7 +52,7 @@ def optimize_network(
     max_drop: float = 0.01,
     threads: int,
     refresh: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     scale: Scale = largest,
 ) -> Optimized:
     """Try equal forms of a network on engines in precisions, and keep the fastest that is proven close.
@@ -68,7 +68,7 @@ def optimize_network(
         max_drop: in int8, the share of the calibration images on which the highest output may be another.
         threads: of the processor.
         refresh: measure again, even if the choice for this network, setting and machine is known.
-        say: told what is being done.
+        log: told what is being done.
         scale: from outputs to magnitudes by which their errors are judged; default: the largest output's.
 
     Raises:
@@ -78,15 +78,15 @@ def optimize_network(
     if calibration is None and any(precision == "int8" for _, precision in ways):
         raise InputError("precision='int8' needs calibration: 100 to 300 images as the network gets them in use")
     subject = Subject(module, samples, calibration, max_drop, scale)
-    search = Search(subject, batch, threads, say)
+    search = Search(subject, batch, threads, log)
     question = (subject.graph.code, sorted(_shapes(subject.graph)), subject.size, batch, threads, ways, max_drop)
     known = None if refresh else recall(question)
     if known and search.build(known.chosen.way):
         return Optimized(search.proven(known), search.runners[known.chosen.way])
-    search.compare([(engine, precision, form) for engine, precision in ways for form in subject.forms])
+    search.compare([(engine, precision, variant) for engine, precision in ways for variant in subject.variants])
     report = search.report()
     if not remember(question, report):
-        say("the choice could not be kept: the next call measures again")
+        log("the choice could not be kept: the next call measures again")
     return Optimized(report, search.runners[report.chosen.way])
 
 

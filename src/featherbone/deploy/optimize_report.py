@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from featherbone.cost.measurement import Timing, machine
-from featherbone.deploy.variants import Form
+from featherbone.deploy.variants import Variant
 from featherbone.errors import InputError
 from featherbone.files import write_json
 
-Way = tuple[str, str, Form]
+Way = tuple[str, str, Variant]
 
 
 @dataclass(frozen=True)
-class Tried:
+class Candidate:
     """One way to run the network.
 
     Attributes:
         engine: its name.
         precision: what it computes in.
-        form: which of the network's equal forms it runs.
+        variant: which of the network's equal forms it runs.
         timing: how long a batch took; ``None`` if it does not run or its outputs are too far away.
         error: largest difference of an output, as a share of the largest output.
         problem: why there is no timing.
@@ -34,7 +34,7 @@ class Tried:
 
     engine: str
     precision: str
-    form: Form
+    variant: Variant
     timing: Timing | None = None
     error: float | None = None
     problem: str = ""
@@ -42,12 +42,12 @@ class Tried:
     @property
     def way(self) -> Way:
         """What identifies it."""
-        return self.engine, self.precision, self.form
+        return self.engine, self.precision, self.variant
 
     @property
     def name(self) -> str:
         """Engine, precision and form in words."""
-        return f"{self.engine} {self.precision}, {self.form}"
+        return f"{self.engine} {self.precision}, {self.variant}"
 
     @property
     def milliseconds(self) -> float:
@@ -60,7 +60,7 @@ class OptimizeReport:
     """What was tried, and what was chosen.
 
     Attributes:
-        tried: every way, in the order in which they were tried.
+        candidates: every way, in the order in which they were tried.
         chosen: the fastest that is proven close.
         plain: the fastest way to run the network as it was given.
         applied: how often each rewrite applied in the chosen form.
@@ -72,9 +72,9 @@ class OptimizeReport:
         remembered: whether the choice was read from the cache; then only the chosen way was built and proven again.
     """
 
-    tried: tuple[Tried, ...]
-    chosen: Tried
-    plain: Tried
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    plain: Candidate
     applied: Mapping[str, int]
     channels: int
     size: tuple[int, int]
@@ -92,13 +92,13 @@ class OptimizeReport:
     def verdict(self) -> str:
         """The choice in a sentence."""
         chosen = f"{self.chosen.name}: {self.chosen.milliseconds:.2f} ms"
-        if not self.chosen.form.rewritten:
+        if not self.chosen.variant.rewritten:
             return f"{chosen}; no rewritten form is faster here"
         return f"{chosen}, {self.speedup:.2f} times as fast as the network as given ({self.plain.name})"
 
     def __str__(self) -> str:
         lines = [f"{'ms':>9} {'p10':>8} {'p90':>8} {'error':>8}  way"]
-        for way in sorted(self.tried, key=lambda way: way.milliseconds):
+        for way in sorted(self.candidates, key=lambda way: way.milliseconds):
             if way.timing is None:
                 lines.append(f"{'-':>9} {'-':>8} {'-':>8} {'-':>8}  {way.name}: {way.problem}")
                 continue
@@ -127,11 +127,11 @@ def recall(question: object) -> OptimizeReport | None:
     """Return the answer that is kept for a question on this machine; ``None`` if there is none that can be read."""
     try:
         stored = json.loads(_file(question).read_text(encoding="utf-8"))
-        chosen, plain, *tried = (
-            _tried(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("tried"))
+        chosen, plain, *candidates = (
+            _candidate(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("tried"))
         )
         height, width = stored.pop("size")
-        return OptimizeReport(tuple(tried), chosen, plain, size=(height, width), **stored)
+        return OptimizeReport(tuple(candidates), chosen, plain, size=(height, width), **stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -154,8 +154,8 @@ def _versions() -> list[str]:
     return found
 
 
-def _tried(stored: Mapping[str, Any]) -> Tried:
-    form = stored["form"]
+def _candidate(stored: Mapping[str, Any]) -> Candidate:
+    variant = stored["form"]
     timing = Timing(**stored["timing"]) if stored["timing"] else None
-    shape = Form(form["rewritten"], tuple(form["optional"]), tuple(form["dense"]))
-    return Tried(stored["engine"], stored["precision"], shape, timing, stored["error"], stored["problem"])
+    shape = Variant(variant["rewritten"], tuple(variant["optional"]), tuple(variant["dense"]))
+    return Candidate(stored["engine"], stored["precision"], shape, timing, stored["error"], stored["problem"])

@@ -80,7 +80,7 @@ def quantised(
     *,
     score: Callable[[Runner], float] | None = None,
     max_drop: float = 0.01,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Quantised:
     """Put a network into eight-bit integers, except for the layers that lose too much.
 
@@ -92,7 +92,7 @@ def quantised(
         score: of a function from images to outputs, more is better. Default: the share of the calibration images on
             which the largest output is that of the float network.
         max_drop: the most that the score may lose.
-        say: told what is being done.
+        log: told what is being done.
 
     Raises:
         InputError: if the images are none or of another size, a package is missing, or the score does not hold even
@@ -111,7 +111,7 @@ def quantised(
     kept: tuple[str, ...] = ()
     while True:
         reached = score(in_parts(engine.run_model(model.clone(), "int8", 0)))
-        say(f"{len(kept)} of {len(worst)} layers in float: score {reached:.4f}, {wanted:.4f} in float")
+        log(f"{len(kept)} of {len(worst)} layers in float: score {reached:.4f}, {wanted:.4f} in float")
         if wanted - reached <= max_drop:
             return Quantised(model, Int8Report(wanted, reached, kept, errors, len(worst)))
         more = max(1, 2 * len(kept))

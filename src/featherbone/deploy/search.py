@@ -13,10 +13,10 @@ from torch.fx import GraphModule
 from featherbone.cost.measurement import machine
 from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import ENGINES, Runner
-from featherbone.deploy.optimize_report import OptimizeReport, Tried, Way
+from featherbone.deploy.optimize_report import Candidate, OptimizeReport, Way
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.quantize import quantised
-from featherbone.deploy.variants import PLAIN, Form, further
+from featherbone.deploy.variants import PLAIN, Variant, further
 from featherbone.errors import InputError, first_line
 
 # largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is
@@ -70,9 +70,9 @@ class Subject:
         self.real = None if calibration is None else calibration[:REAL_IMAGES]
         with torch.inference_mode():
             self.really = None if self.real is None else module(self.real)
-        self.graphs: dict[Form, GraphModule] = {}
-        self.applied: dict[Form, dict[str, int]] = {}
-        self.translated: dict[tuple[str, Form, bool], object] = {}
+        self.graphs: dict[Variant, GraphModule] = {}
+        self.applied: dict[Variant, dict[str, int]] = {}
+        self.translated: dict[tuple[str, Variant, bool], object] = {}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,9 +81,9 @@ class Subject:
         return height, width
 
     @property
-    def forms(self) -> tuple[Form, ...]:
+    def variants(self) -> tuple[Variant, ...]:
         """The network as it was given and, if any rule applies, rewritten."""
-        return (PLAIN,) if self.form(Form()) is self.graph else (PLAIN, Form())
+        return (PLAIN,) if self.variant(Variant()) is self.graph else (PLAIN, Variant())
 
     def proof(self, precision: str) -> tuple[Tensor, Tensor]:
         """Return images on which a way is compared with the network, and the network's outputs."""
@@ -91,17 +91,17 @@ class Subject:
             return self.real, self.really
         return self.samples, self.wanted
 
-    def form(self, form: Form) -> GraphModule:
+    def variant(self, variant: Variant) -> GraphModule:
         """Return the graph of a form."""
-        if form not in self.graphs:
-            self.graphs[form], self.applied[form] = form.of(self.graph)
-        return self.graphs[form]
+        if variant not in self.graphs:
+            self.graphs[variant], self.applied[variant] = variant.of(self.graph)
+        return self.graphs[variant]
 
-    def read_by(self, engine: str, precision: str, form: Form) -> object:
+    def read_by(self, engine: str, precision: str, variant: Variant) -> object:
         """Return what an engine reads of a form: one model for all floats, another for int8."""
-        key = (engine, form, precision == "int8")
+        key = (engine, variant, precision == "int8")
         if key not in self.translated:
-            graph = self.form(form)
+            graph = self.variant(variant)
             if precision == "int8":
                 assert self.calibration is not None
                 self.translated[key] = quantised(graph, self.calibration, max_drop=self.max_drop).model
@@ -126,56 +126,58 @@ class Search:
         InputError: if a number is not usable.
     """
 
-    def __init__(self, subject: Subject, batch: int, threads: int, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, subject: Subject, batch: int, threads: int, log: Callable[[str], None] = lambda _: None) -> None:
         if batch < 1 or threads < 1:
             raise InputError(f"batch={batch}, threads={threads} is not allowed: 1 or more each")
-        self.subject, self.batch, self.threads, self.say = subject, batch, threads, say
+        self.subject, self.batch, self.threads, self.log = subject, batch, threads, log
         self.images = subject.samples[torch.arange(batch) % len(subject.samples)].contiguous()
         self.runners: dict[Way, Runner] = {}
-        self.tried: dict[Way, Tried] = {}
+        self.candidates: dict[Way, Candidate] = {}
 
     def build(self, way: Way) -> bool:
         """Make one way ready and prove it; whether it may be timed."""
-        if way in self.tried:
+        if way in self.candidates:
             return way in self.runners
-        name, precision, form = way
-        tried = Tried(name, precision, form)
-        self.say(tried.name)
+        name, precision, variant = way
+        candidate = Candidate(name, precision, variant)
+        self.log(candidate.name)
         try:
-            run = ENGINES[name].start(self.subject.read_by(name, precision, form), self.images, precision, self.threads)
+            run = ENGINES[name].start(
+                self.subject.read_by(name, precision, variant), self.images, precision, self.threads
+            )
             images, wanted = self.subject.proof(precision)
             given = in_batches(run, images, self.batch)
         except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
-            self.tried[way] = replace(tried, problem=first_line(failure))
+            self.candidates[way] = replace(candidate, problem=first_line(failure))
             return False
         scale = self.subject.scale(wanted)
         error = float(((given - wanted).abs() / torch.where(scale > 0, scale, 1.0)).max())
         if not error <= BOUNDS[precision]:  # also refuses NaN
-            self.tried[way] = replace(
-                tried,
+            self.candidates[way] = replace(
+                candidate,
                 error=error,
                 problem=f"its outputs differ by {error:.1g} of their size, {BOUNDS[precision]:g} allowed",
             )
             return False
-        self.tried[way], self.runners[way] = replace(tried, error=error), run
+        self.candidates[way], self.runners[way] = replace(candidate, error=error), run
         return True
 
     def compare(self, ways: Sequence[Way], rounds: int = 8) -> None:
         """Time ways side by side."""
         ready = [way for way in ways if self.build(way)]
-        self.say(f"timing {len(ready)} ways")
+        self.log(f"timing {len(ready)} ways")
         named = {str(index): self.runners[way] for index, way in enumerate(ready)}
         for index, timing in race(named, self.images, rounds=rounds).items():
             way = ready[int(index)]
-            self.tried[way] = replace(self.tried[way], timing=timing)
+            self.candidates[way] = replace(self.candidates[way], timing=timing)
 
     def best(self, *, rewritten: bool, precision: str | None = None) -> Way:
         """Return the fastest way that is rewritten or is not, as the first race had it."""
         allowed = [way for way in self.runners if way[2].rewritten is rewritten and precision in (None, way[1])]
         if not allowed:
-            problems = "; ".join(f"{tried.name}: {tried.problem}" for tried in self.tried.values())
+            problems = "; ".join(f"{one.name}: {one.problem}" for one in self.candidates.values())
             raise InputError(f"nothing gives the network's outputs here: {problems}")
-        return min(allowed, key=lambda way: self.tried[way].milliseconds)
+        return min(allowed, key=lambda way: self.candidates[way].milliseconds)
 
     def refined(self, way: Way) -> Way:
         """Return the fastest of the forms further than this one, on its engine and in its precision."""
@@ -195,11 +197,11 @@ class Search:
         if not self.build(challenger):
             return False
         self.compare([holder, challenger])
-        return self.tried[challenger].milliseconds < self.tried[holder].milliseconds * (1 - _WORTH)
+        return self.candidates[challenger].milliseconds < self.candidates[holder].milliseconds * (1 - _WORTH)
 
     def proven(self, known: OptimizeReport) -> OptimizeReport:
         """Return what was found before, with today's proof."""
-        chosen = replace(known.chosen, error=self.tried[known.chosen.way].error)
+        chosen = replace(known.chosen, error=self.candidates[known.chosen.way].error)
         return replace(known, chosen=chosen, remembered=True)
 
     def report(self, precision: str | None = None) -> OptimizeReport:
@@ -214,13 +216,13 @@ class Search:
             rewritten = self.best(rewritten=True, precision=precision)
             finalists = list(dict.fromkeys((plain, rewritten, self.refined(rewritten))))
             self.compare(finalists, rounds=16)
-        best = min(finalists, key=lambda way: self.tried[way].milliseconds)
-        if self.tried[best].milliseconds > self.tried[plain].milliseconds * (1 - _WORTH):
+        best = min(finalists, key=lambda way: self.candidates[way].milliseconds)
+        if self.candidates[best].milliseconds > self.candidates[plain].milliseconds * (1 - _WORTH):
             best = plain
         return OptimizeReport(
-            tuple(self.tried.values()),
-            self.tried[best],
-            self.tried[plain],
+            tuple(self.candidates.values()),
+            self.candidates[best],
+            self.candidates[plain],
             self.subject.applied.get(best[2], {}),
             self.subject.samples.shape[1],
             self.subject.size,

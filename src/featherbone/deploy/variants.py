@@ -13,7 +13,7 @@ from featherbone.deploy.rewrites.routes import route_channels
 
 
 @dataclass(frozen=True)
-class Form:
+class Variant:
     """One of the equal forms of a network.
 
     Attributes:
@@ -45,27 +45,27 @@ class Form:
         return ", ".join(["rewritten", *self.optional, *dense]) if self.rewritten else "as given"
 
 
-PLAIN = Form(rewritten=False)
+PLAIN = Variant(rewritten=False)
 
 
-def further(form: Form, graph: GraphModule) -> Generator[Form, bool, None]:
+def further(variant: Variant, graph: GraphModule) -> Generator[Variant, bool, None]:
     """Yield forms one step further, each only if its rule has anything to do.
 
     Send ``True`` back if the last one was faster: the next ones then go on from it.
     """
     for name, rule in OPTIONAL.items():
-        if rule(form.of(graph)[0])[1]:
-            candidate = replace(form, optional=(*form.optional, name))
-            form = candidate if (yield candidate) else form
-    shapes = sorted(set(grouped_shapes(form.of(graph)[0]).values()))
+        if rule(variant.of(graph)[0])[1]:
+            candidate = replace(variant, optional=(*variant.optional, name))
+            variant = candidate if (yield candidate) else variant
+    shapes = sorted(set(grouped_shapes(variant.of(graph)[0]).values()))
     for kind in _kinds(shapes).values():
-        candidate = replace(form, dense=(*form.dense, *map(str, kind)))
+        candidate = replace(variant, dense=(*variant.dense, *map(str, kind)))
         if not (yield candidate):
             continue
-        form = candidate
+        variant = candidate
         for shape in kind if len(kind) > 1 else ():
-            candidate = replace(form, dense=tuple(name for name in form.dense if name != str(shape)))
-            form = candidate if (yield candidate) else form
+            candidate = replace(variant, dense=tuple(name for name in variant.dense if name != str(shape)))
+            variant = candidate if (yield candidate) else variant
 
 
 def _kinds(shapes: list[GroupedShape]) -> Mapping[str, list[GroupedShape]]:

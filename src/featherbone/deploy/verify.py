@@ -31,11 +31,11 @@ class Proof(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class Verified:
     """A file that is made in one of three ways, read back, and compared with the network.
 
     Attributes:
-        form: its format.
+        file_format: its format.
         file: where.
         graph: what is written.
         samples: what it is compared on.
@@ -43,7 +43,7 @@ class Made:
         notes: its metadata.
     """
 
-    form: Format
+    file_format: Format
     file: Path
     graph: GraphModule
     samples: Tensor
@@ -52,17 +52,17 @@ class Made:
 
     def in_floats(self, tolerance: float) -> Proof:
         """Write and compare it; ``tolerance`` is a share of the largest output."""
-        self.form.write(self.graph, self.samples, self.file, self.notes)
+        self.file_format.write(self.graph, self.samples, self.file, self.notes)
         return self._compared(tolerance)
 
     def in_integers(self, module: nn.Module, calibration: Tensor, max_drop: float) -> Proof:
         """Write and compare it in eight-bit integers."""
-        assert self.form.save is not None
+        assert self.file_format.save is not None
         score = agreement(in_parts(torch.no_grad()(module)), calibration)
         integers = quantised(self.graph, calibration, score=score, max_drop=max_drop)
-        self.form.save(integers.model, self.file, self.notes)
+        self.file_format.save(integers.model, self.file, self.notes)
         proof = self._compared(BOUNDS["int8"])
-        proof["int8"] = _scored(integers, score, in_parts(self.form.load(self.file)), max_drop)
+        proof["int8"] = _scored(integers, score, in_parts(self.file_format.load(self.file)), max_drop)
         return proof
 
     def with_boxes(self, ending: Ending, tolerance: float) -> Proof:
@@ -70,7 +70,7 @@ class Made:
 
         The same network is compared with any box let through, too: else an image without boxes would say nothing.
         """
-        writer, engine = self.form.boxes, self.form.engine
+        writer, engine = self.file_format.boxes, self.file_format.engine
         assert writer is not None
         assert engine is not None
         network = writer.translate(self.graph, self.samples)
@@ -79,10 +79,12 @@ class Made:
         every = writer.end(network, free.above, free.iou, free.most)
         run = ENGINES[engine].start(every, self.samples[:1], "f32", usable_cores())
         try:
-            found = compared(_one_by_one(self.form.load(self.file), self.samples), self.wanted, ending, tolerance)
+            found = compared(
+                _one_by_one(self.file_format.load(self.file), self.samples), self.wanted, ending, tolerance
+            )
             more = compared(_one_by_one(run, self.samples), self.wanted, free, tolerance)
         except InputError as error:
-            raise InputError(f"nothing was written: the {self.form.name} file is wrong: {error}") from error
+            raise InputError(f"nothing was written: the {self.file_format.name} file is wrong: {error}") from error
         boxes = found.joined(more)
         largest_edge = float(self.wanted[..., :4].abs().max())
         return Proof(largest_error=boxes.edge_error, largest_output=largest_edge, same_answers=boxes.same, boxes=boxes)
@@ -93,13 +95,13 @@ class Made:
         Raises:
             InputError: if they differ by more than the tolerance.
         """
-        run, wanted = self.form.load(self.file), self.wanted
+        run, wanted = self.file_format.load(self.file), self.wanted
         given = torch.cat([run(self.samples), _one_by_one(run, self.samples)])
         error = float((given - wanted.repeat(2, 1)).abs().max())
         scale = float(wanted.abs().max())
         if not error <= tolerance * scale:  # also refuses NaN
             raise InputError(
-                f"nothing was written: the outputs of the {self.form.name} file differ from the network's by "
+                f"nothing was written: the outputs of the {self.file_format.name} file differ from the network's by "
                 f"{error:.3g} (largest output {scale:.3g}, allowed {tolerance * scale:.3g})"
             )
         same = (given.argmax(1) == wanted.argmax(1).repeat(2)).float().mean().item()

@@ -17,7 +17,7 @@ from featherbone.errors import InputError, nearest
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone, Spec, spec_to_dict
 
-Kind = Literal["anchors", "free"]
+HeadKind = Literal["anchors", "free"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class DetectorSpec:
     usual_size: ClassVar[int] = 416
     backbone: Spec
     neck: NeckSpec
-    head: Kind
+    head: HeadKind
     num_classes: int
     anchors: Anchors = ()
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from featherbone.errors import InputError, nearest
 from featherbone.layers import Attention, Maxout, concat, conv, initialise, pools
 
-Kind = Literal["fpn", "pan", "gfm", "efm"]
+NeckKind = Literal["fpn", "pan", "gfm", "efm"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class NeckSpec:
         spp: whether the coarsest map is read through pools of 5, 9 and 13 pixels.
     """
 
-    kind: Kind
+    kind: NeckKind
     widths: tuple[int, ...] = (64, 128, 256)
     maxout: int = 2
     sam: bool = False

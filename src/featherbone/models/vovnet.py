@@ -32,7 +32,7 @@ from torch import nn
 from featherbone.layers import Head, OneShot, Residual, conv, ese
 from featherbone.spec import Backbone, Spec
 
-Row = dict[str, Any]
+Columns = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -143,11 +143,11 @@ class VoVNetV2Spec(VoVNetSpec):
         return self.ese_everywhere or module == count - 1
 
 
-_WIDE: Row = {"conv_channels": (128, 160, 192, 224), "concat_channels": (256, 512, 768, 1024)}
-_SLIM: Row = {"conv_channels": (64, 80, 96, 112), "concat_channels": (128, 256, 384, 512)}
-_SLIM_V2: Row = {"conv_channels": (64, 80, 96, 112), "concat_channels": (112, 256, 384, 512)}
-_LIGHT: Row = {"layers": 3, "modules": (1, 1, 1, 1)}
-_DEPTHWISE: Row = {"depthwise": True, "stem_channels": (64, 64, 64)}
+_WIDE: Columns = {"conv_channels": (128, 160, 192, 224), "concat_channels": (256, 512, 768, 1024)}
+_SLIM: Columns = {"conv_channels": (64, 80, 96, 112), "concat_channels": (128, 256, 384, 512)}
+_SLIM_V2: Columns = {"conv_channels": (64, 80, 96, 112), "concat_channels": (112, 256, 384, 512)}
+_LIGHT: Columns = {"layers": 3, "modules": (1, 1, 1, 1)}
+_DEPTHWISE: Columns = {"depthwise": True, "stem_channels": (64, 64, 64)}
 
 _V1 = {
     "vovnet27_slim": VoVNetSpec(**_SLIM, modules=(1, 1, 1, 1)),

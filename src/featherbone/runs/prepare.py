@@ -19,7 +19,7 @@ from featherbone.runs.folder import DATA, RECIPE, START
 from featherbone.runs.start import (
     DEFAULT_DETECTOR,
     DEFAULT_MODEL,
-    Asked,
+    ModelRequest,
     build,
     classifier,
     detector,
@@ -38,61 +38,63 @@ _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to prove
 def prepare(
     folder: Path,
     data: AnyPath,
-    asked: Asked,
+    request: ModelRequest,
     recipe: Recipe | None,
     changes: Mapping[str, Any],
     *,
     quiet: bool,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> ImageData | BoxData:
     """Settle a run and write what determines it; the recipe comes last: once it is there, the run can begin.
 
     Args:
         folder: of the run.
         data: the data set.
-        asked: the network that was asked for.
+        request: the network that was asked for.
         recipe: how to train; ``None`` for what suits the data.
         changes: columns of the recipe to change.
         quiet: no progress on the error stream.
-        say: told the recipe in full.
+        log: told the recipe in full.
 
     Raises:
         InputError: if an argument is not usable.
     """
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
-    asked.check()
+    request.check()
     images = open_images(data, early, quiet=quiet)
     boxes = not isinstance(images, ImageData)
-    size = early.size or _usual_size(asked, images)
-    settled = (recipe or recipe_for(images.name, size, boxes=boxes, trained=asked.weights is not None)).changed(changes)
-    settled.check_for(boxes=boxes)
+    size = early.size or _usual_size(request, images)
+    resolved = (recipe or recipe_for(images.name, size, boxes=boxes, trained=request.weights is not None)).changed(
+        changes
+    )
+    resolved.check_for(boxes=boxes)
     row: Row
     start: Network | None
     if isinstance(images, ImageData):
-        row, start = classifier(asked, images, size, settled.seed)
+        row, start = classifier(request, images, size, resolved.seed)
     else:
-        row, start = detector(asked, images, size, settled.seed)
-    settled = settled.changed({"model": row_to_dict(row), "data": images.name, "size": size})
+        row, start = detector(request, images, size, resolved.seed)
+    resolved = resolved.changed({"model": row_to_dict(row), "data": images.name, "size": size})
     with needs("train", "training"):
-        from featherbone.training.autotune import settled as computed
-        from featherbone.training.batch_norm import inputs_of, measured
+        from featherbone.training.autotune import resolve
+        from featherbone.training.batch_norm import measured, sample_inputs
         from featherbone.training.optimizer import parameter_groups
-    network = fitting(start, size) if start else build(settled)
-    parameter_groups(network, settled)  # refuses parts that there are not
-    settled = computed(settled, network, replace(images, channels=row.in_chans))
-    if start is not None and asked.weights is not None:
-        preprocess = preprocess_of(asked.weights, size, boxes=boxes)
-        inputs = inputs_of(images.train, preprocess or usual_preprocess(settled, row.in_chans, boxes=boxes))
+    network = fitting(start, size) if start else build(resolved)
+    parameter_groups(network, resolved)  # refuses parts that there are not
+    resolved = resolve(resolved, network, replace(images, channels=row.in_chans))
+    if start is not None and request.weights is not None:
+        preprocess = preprocess_of(request.weights, size, boxes=boxes)
+        inputs = sample_inputs(images.train, preprocess or usual_preprocess(resolved, row.in_chans, boxes=boxes))
         save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
-    say(", ".join(f"{name} {value}" for name, value in settled.to_dict().items() if name != "model"))
+    log(", ".join(f"{name} {value}" for name, value in resolved.to_dict().items() if name != "model"))
     write_json(folder / DATA, _facts(folder, images))
-    write_json(folder / RECIPE, settled.to_dict())
+    write_json(folder / RECIPE, resolved.to_dict())
     return images
 
 
-def _usual_size(asked: Asked, images: ImageData | BoxData) -> int:
+def _usual_size(request: ModelRequest, images: ImageData | BoxData) -> int:
     """Return the size that given weights were trained with for the same task, else the one that suits the images."""
-    header = read_header(asked.weights) if asked.weights is not None else None
+    header = read_header(request.weights) if request.weights is not None else None
     if header is None or header.preprocess is None:
         return images.size
     same = isinstance(header.spec, Spec) is isinstance(images, ImageData)
@@ -123,14 +125,14 @@ def open_images(data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet
     return opened(data, seed=recipe.seed, val_fraction=recipe.val_fraction, looked=looked, quiet=quiet)
 
 
-def new_folder(out: AnyPath | None, data: AnyPath, asked: Asked) -> Path:
+def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest) -> Path:
     """Return the folder of a new run: as given, or one that is named after data and network and is not there yet.
 
     Raises:
         InputError: if it is a file, or holds a run.
     """
     if out is None:
-        name = f"{_plain(data)}-{_words(_network_name(data, asked))}"
+        name = f"{_plain(data)}-{_words(_network_name(data, request))}"
         return next(folder for i in count(1) if not (folder := Path("runs") / f"{name}-{i}").exists())
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -140,12 +142,12 @@ def new_folder(out: AnyPath | None, data: AnyPath, asked: Asked) -> Path:
     return folder
 
 
-def _network_name(data: AnyPath, asked: Asked) -> str:
+def _network_name(data: AnyPath, request: ModelRequest) -> str:
     """Return what the network that was asked for is called."""
-    if asked.model is not None:
-        return asked.model if isinstance(asked.model, str) else asked.model.family
-    if asked.weights is not None:
-        row = read_header(asked.weights).spec
+    if request.model is not None:
+        return request.model if isinstance(request.model, str) else request.model.family
+    if request.weights is not None:
+        row = read_header(request.weights).spec
         return row.backbone.family if isinstance(row, DetectorSpec) else row.family
     return DEFAULT_DETECTOR if is_detection(data) else DEFAULT_MODEL
 

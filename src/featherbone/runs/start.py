@@ -10,7 +10,7 @@ import torch
 
 from featherbone.data import Preprocess
 from featherbone.detect.anchors import Anchors, cluster_anchors
-from featherbone.detect.detector import Detector, DetectorSpec, Kind, reset_classes, with_backbone
+from featherbone.detect.detector import Detector, DetectorSpec, HeadKind, reset_classes, with_backbone
 from featherbone.detect.necks import NeckSpec, neck_spec
 from featherbone.errors import InputError
 from featherbone.files import AnyPath
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
 DEFAULT_NECK = "efm"
-DEFAULT_HEAD: Kind = "free"
+DEFAULT_HEAD: HeadKind = "free"
 _PER_SCALE = 3  # anchors, as YOLOv3 has them
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelRequest:
     """What network was asked for.
 
     Attributes:
@@ -44,7 +44,7 @@ class Asked:
     model: str | Spec | None = None
     weights: AnyPath | None = None
     neck: str | NeckSpec | None = None
-    head: Kind | None = None
+    head: HeadKind | None = None
 
     @property
     def named(self) -> Spec | None:
@@ -77,51 +77,53 @@ class Asked:
             read_header(self.weights)
 
 
-def classifier(asked: Asked, images: ImageData, size: int, seed: int) -> tuple[Spec, Backbone | None]:
+def classifier(request: ModelRequest, images: ImageData, size: int, seed: int) -> tuple[Spec, Backbone | None]:
     """Return the row of a classifier for a data set, and the network if it starts from weights.
 
     Raises:
         InputError: if something was asked for that a classifier has not, or the weights are of another network.
     """
-    if asked.neck is not None or asked.head is not None:
+    if request.neck is not None or request.head is not None:
         raise InputError(f"neck and head are those of a detector, but {images.name} has classes only: leave them out")
-    if asked.weights is None:
-        row = asked.named or spec(DEFAULT_MODEL)
+    if request.weights is None:
+        row = request.named or spec(DEFAULT_MODEL)
         # a row with another stem than the published one was made so on purpose
         stride = stem_stride_for(size) if row.stem_stride == Spec.stem_stride else row.stem_stride
         row = replace(row, num_classes=len(images.classes), in_chans=images.channels, stem_stride=stride)
         return row, None
-    start = load(asked.weights)
-    _require_same(asked, start.spec)
+    start = load(request.weights)
+    _require_same(request, start.spec)
     torch.manual_seed(seed)
-    if read_header(asked.weights).classes != images.classes:
+    if read_header(request.weights).classes != images.classes:
         start = reset_head(start, len(images.classes))
     return start.spec, start
 
 
-def detector(asked: Asked, images: BoxData, size: int, seed: int) -> tuple[DetectorSpec, Detector | None]:
+def detector(request: ModelRequest, images: BoxData, size: int, seed: int) -> tuple[DetectorSpec, Detector | None]:
     """Return the row of a detector for a data set, and the network if it starts from weights: its own or a backbone's.
 
     Raises:
         InputError: if the weights are of another network.
     """
-    start = load_any(asked.weights) if asked.weights is not None else None
+    start = load_any(request.weights) if request.weights is not None else None
     torch.manual_seed(seed)
     if isinstance(start, Detector):
-        _require_same(asked, start.spec.backbone)
-        if asked.wanted_neck not in (None, start.spec.neck) or asked.head not in (None, start.spec.head):
-            raise InputError(f"weights={asked.weights} are those of a detector with another neck or head: leave it out")
-        if read_header(asked.weights or "").classes != images.classes:
+        _require_same(request, start.spec.backbone)
+        if request.wanted_neck not in (None, start.spec.neck) or request.head not in (None, start.spec.head):
+            raise InputError(
+                f"weights={request.weights} are those of a detector with another neck or head: leave it out"
+            )
+        if read_header(request.weights or "").classes != images.classes:
             start = reset_classes(start, len(images.classes))
         return start.spec, start
     if start is None:
-        backbone = replace(asked.named or spec(DEFAULT_DETECTOR), in_chans=images.channels)
+        backbone = replace(request.named or spec(DEFAULT_DETECTOR), in_chans=images.channels)
     else:
-        backbone = _require_same(asked, start.spec)
-        if not isinstance(asked.model, Spec):  # a classifier of small images has a stem that hardly shrinks them
+        backbone = _require_same(request, start.spec)
+        if not isinstance(request.model, Spec):  # a classifier of small images has a stem that hardly shrinks them
             backbone = replace(backbone, stem_stride=Spec.stem_stride)
-    neck = asked.wanted_neck or neck_spec(DEFAULT_NECK)
-    head = asked.head or DEFAULT_HEAD
+    neck = request.wanted_neck or neck_spec(DEFAULT_NECK)
+    head = request.head or DEFAULT_HEAD
     row = DetectorSpec(
         backbone=backbone,
         neck=neck,
@@ -132,17 +134,17 @@ def detector(asked: Asked, images: BoxData, size: int, seed: int) -> tuple[Detec
     return row, with_backbone(row.build(), start) if start else None
 
 
-def _require_same(asked: Asked, own: Spec) -> Spec:
+def _require_same(request: ModelRequest, own: Spec) -> Spec:
     """Return the row of given weights.
 
     Raises:
         InputError: if another one was asked for.
     """
-    if asked.named is not None:
-        same = replace(asked.named, num_classes=own.num_classes, in_chans=own.in_chans, stem_stride=own.stem_stride)
+    if request.named is not None:
+        same = replace(request.named, num_classes=own.num_classes, in_chans=own.in_chans, stem_stride=own.stem_stride)
         if same != own:
             raise InputError(
-                f"weights={asked.weights} are those of another network than model={asked.model}: leave model out"
+                f"weights={request.weights} are those of another network than model={request.model}: leave model out"
             )
     return own
 

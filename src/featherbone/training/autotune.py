@@ -29,7 +29,7 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def settled(recipe: Recipe, model: nn.Module, data: ImageData | BoxData) -> Recipe:
+def resolve(recipe: Recipe, model: nn.Module, data: ImageData | BoxData) -> Recipe:
     """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits here."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     allowed = [

@@ -19,7 +19,7 @@ from featherbone.data.image import image_mode, read_again, without_pillows_warni
 from featherbone.data.sampler import Grouped
 from featherbone.data.transforms import evaluation_transform
 
-Network = TypeVar("Network", bound=nn.Module)
+Model = TypeVar("Model", bound=nn.Module)
 
 _IMAGES, _BATCH = 64, 16  # a map of 13 x 13 has 10,000 values a channel
 
@@ -30,7 +30,7 @@ def without_statistics(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @torch.no_grad()
-def measured(model: Network, batches: Iterable[Tensor]) -> Network:
+def measured(model: Model, batches: Iterable[Tensor]) -> Model:
     """Return a network equal in evaluation mode, whose folded norms have the statistics of what they are given.
 
     Args:
@@ -55,7 +55,7 @@ def measured(model: Network, batches: Iterable[Tensor]) -> Network:
     return result.train(training)
 
 
-def inputs_of(images: Grouped, preprocess: Preprocess) -> Iterator[Tensor]:
+def sample_inputs(images: Grouped, preprocess: Preprocess) -> Iterator[Tensor]:
     """Yield some of the images that are learned from, as batches that a network is evaluated with.
 
     They are spread over all, or the first ones where images are fetched together.

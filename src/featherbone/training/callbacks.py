@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from featherbone.files import replacing
 from featherbone.training.checkpoints import Checkpoints
 from featherbone.training.interrupt import StopRequest
-from featherbone.training.learner import Task
+from featherbone.training.learner import Learner
 
-Row = dict[str, float]
+HistoryRow = dict[str, float]
 _LOOK_EVERY = 10
 
 
@@ -30,7 +30,7 @@ class History(L.Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[Row] = []
+        self.rows: list[HistoryRow] = []
         self._start, self._before = time.perf_counter(), 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -38,7 +38,7 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, Learner)
         watched = {name: measured[name] for name in ("train_loss", "val_loss", *pl_module.scores.values())}
         rate = {"lr": max(group["lr"] for group in trainer.optimizers[0].param_groups)}
         epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self._spent(), 3)}
@@ -119,7 +119,7 @@ class ProgressBar(L.Callback):
         self.bar.update(self.task, completed=trainer.global_step, description=epoch, watched=watched)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, Learner)
         seen = trainer.callback_metrics
         self._watched = f"  held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
         if not self.console.is_terminal:

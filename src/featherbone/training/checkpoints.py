@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from featherbone.errors import InputError, first_line
 from featherbone.files import replacing
-from featherbone.training.learner import Task
+from featherbone.training.learner import Learner
 
 FOLDER = "checkpoints"
 _KEPT = 2
@@ -72,7 +72,7 @@ class Checkpoints(Checkpoint):
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write a checkpoint and delete those before the last but one."""
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, Learner)
         pl_module.check_finite()
         trainer.save_checkpoint(self.folder / f"{trainer.global_step:09}{_SUFFIX}")
         self._saved = time.monotonic()
@@ -89,7 +89,7 @@ class Best(L.Callback):
         self.score = -1.0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Task)
+        assert isinstance(pl_module, Learner)
         reached = float(trainer.callback_metrics[pl_module.watched])
         if reached > self.score:
             self.score = reached

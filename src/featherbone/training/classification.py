@@ -19,7 +19,7 @@ from featherbone.data.loader import loader
 from featherbone.data.sampler import EpochBatches
 from featherbone.data.transforms import evaluation_transform, training_transform
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Task
+from featherbone.training.learner import Job, Learner
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
@@ -33,7 +33,7 @@ class _Beside:
     teacher: nn.Module | None
 
 
-class Classify(Task):
+class ClassificationLearner(Learner):
     """Train a classifier.
 
     Args:
@@ -131,7 +131,7 @@ def classification(
     )
     train = batches(data.train, augmented, shuffle=True)
     val = batches(data.val, evaluation_transform(preprocess))
-    return Job(Classify(model, recipe, data.classes, data.train, train.order, teacher), train, val)
+    return Job(ClassificationLearner(model, recipe, data.classes, data.train, train.order, teacher), train, val)
 
 
 def batch_mixing(recipe: Recipe, classes: int) -> v2.Transform | None:

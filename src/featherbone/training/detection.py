@@ -21,13 +21,13 @@ from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.detection import found_in
 from featherbone.evaluation.matching import Found
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Task
+from featherbone.training.learner import Job, Learner
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, BoxTargets]  # images (B, C, size, size), what is in them
 
 
-class Detect(Task):
+class DetectionLearner(Learner):
     """Train a detector.
 
     Args:
@@ -116,7 +116,7 @@ def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Re
     )
     train = batches(data.train, augmented, shuffle=True)
     val = batches(data.val, evaluation_boxes(preprocess))
-    return Job(Detect(model, recipe, data.classes, data.train, train.order, data.val), train, val)
+    return Job(DetectionLearner(model, recipe, data.classes, data.train, train.order, data.val), train, val)
 
 
 class BoxWatch:

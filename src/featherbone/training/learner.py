@@ -24,7 +24,7 @@ from featherbone.training.optimizer import optimizer_for, parts, share_of_lr, tr
 from featherbone.training.recipe import Recipe
 
 
-class Learnt(Protocol):
+class TrainSet(Protocol):
     """A set of images that is learned from."""
 
     @property
@@ -36,12 +36,12 @@ class Learnt(Protocol):
 class Job:
     """A task and its batches: to learn from, and held out."""
 
-    task: Task
+    learner: Learner
     train: Loader
     val: Loader
 
 
-class Task(L.LightningModule):
+class Learner(L.LightningModule):
     """Train ``model`` on batches as the recipe says.
 
     A step depends on the seed, its epoch and its number alone, and the sums of an epoch travel in the checkpoint: so a
@@ -61,7 +61,7 @@ class Task(L.LightningModule):
     scores: ClassVar[Mapping[str, str]]
     headline: ClassVar[str]
 
-    def __init__(self, model: nn.Module, recipe: Recipe, train: Learnt, batches: EpochBatches) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, train: TrainSet, batches: EpochBatches) -> None:
         super().__init__()
         self.recipe, self.train_set, self.batches = recipe, train, batches
         self.order = memory_format(bool(recipe.channels_last))

@@ -29,7 +29,7 @@ from featherbone.training.classification import classification
 from featherbone.training.detection import detection
 from featherbone.training.distributed import Processes, follow_the_launcher, processes
 from featherbone.training.interrupt import StopRequest, stopping
-from featherbone.training.learner import Task
+from featherbone.training.learner import Learner
 from featherbone.training.recipe import Recipe
 
 
@@ -99,7 +99,7 @@ def fit(
             gradient_clip_val=recipe.clip_grad or None,
             callbacks=[
                 history,
-                *_callbacks(folder, recipe, request, job.task),
+                *_callbacks(folder, recipe, request, job.learner),
                 *([] if quiet or team.rank else [ProgressBar()]),
             ],
             default_root_dir=folder,
@@ -111,21 +111,21 @@ def fit(
             use_distributed_sampler=False,
             sync_batchnorm=team.world > 1 and torch.accelerator.is_available(),
         )
-        trainer.fit(job.task, job.train, job.val, ckpt_path=newest_whole(folder), weights_only=True)
+        trainer.fit(job.learner, job.train, job.val, ckpt_path=newest_whole(folder), weights_only=True)
     model.load_state_dict(
-        load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(job.task)
+        load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(job.learner)
     )
     model.cpu().eval()
-    last = max(history.rows, key=lambda row: row[job.task.watched]) if recipe.patience else history.rows[-1]
-    scores = {name: round(last[column], 6) for name, column in job.task.scores.items()}
+    last = max(history.rows, key=lambda row: row[job.learner.watched]) if recipe.patience else history.rows[-1]
+    scores = {name: round(last[column], 6) for name, column in job.learner.scores.items()}
     return Outcome(scores, round(sum(row["seconds"] for row in history.rows), 2), len(history.rows))
 
 
-def _kept(task: Task) -> dict[str, torch.Tensor]:
+def _kept(task: Learner) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in task.result.state_dict().items()}
 
 
-def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, task: Task) -> list[L.Callback]:
+def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, task: Learner) -> list[L.Callback]:
     checkpoints = Checkpoints(folder, recipe.checkpoint_seconds)
     stop_early = EarlyStopping(task.watched, mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
     early = [Best(folder), stop_early] if recipe.patience else []

@@ -23,7 +23,17 @@ _BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay",
 _SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
 _SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
 _OF_CLASSIFIERS = (
-    *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "random_erasing", "mixup", "cutmix"),
+    *(
+        "label_smoothing",
+        "class_weights",
+        "crop_min",
+        "shift",
+        "rotation",
+        "rand_augment",
+        "random_erasing",
+        "mixup",
+        "cutmix",
+    ),
     *("crop_pct", "teacher"),
 )
 _OF_DETECTORS = ("mosaic", "scale", "color_jitter", "multi_scale", "box_loss")

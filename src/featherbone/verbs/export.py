@@ -10,7 +10,7 @@ from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import IOU, MOST, SURE, table
 from featherbone.errors import InputError, nearest, needs
 from featherbone.files import AnyPath
-from featherbone.verbs.samples import inputs_of, proof
+from featherbone.verbs.samples import folder_inputs, samples_of
 from featherbone.weights import Header
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def export(
         raise InputError(f"precision={precision!r} is not allowed{nearest(precision, ('f32', 'int8'))}: f32 or int8")
     if (calibration is None) is (precision == "int8"):
         raise InputError("precision='int8' and calibration=... go together: give both, or neither")
-    model, samples, header = proof(source, size=size, in_chans=in_chans)
+    model, samples, header = samples_of(source, size=size, in_chans=in_chans)
     asked = {"score": score, "iou": iou, "most": most}
     ending = _ending(model, {name: value for name, value in asked.items() if value is not None})
     if calibration is not None and not isinstance(calibration, Tensor):
-        calibration = inputs_of(calibration, header.preprocess if header else None, samples)
+        calibration = folder_inputs(calibration, header.preprocess if header else None, samples)
     with needs("export", "exporting"):
         from featherbone.deploy import export_network
     if folder:

@@ -32,9 +32,9 @@ def push_to_hub(
         InputError: if the hub cannot be reached or refuses.
     """
     with needs("hub", "the Hugging Face hub"):
-        from featherbone.weights.hub import Shared
+        from featherbone.weights.hub import HubModel
     try:
-        shared = Shared(model, Header(model.spec, tuple(classes), preprocess))
+        shared = HubModel(model, Header(model.spec, tuple(classes), preprocess))
         return str(shared.push_to_hub(repository, private=private))
     except OSError as error:
         raise InputError(f"{repository} cannot be uploaded: {first_line(error)}") from error
@@ -50,8 +50,8 @@ def from_pretrained(repository: str | os.PathLike[str]) -> Backbone:
         InputError: if it cannot be reached or read.
     """
     with needs("hub", "the Hugging Face hub"):
-        from featherbone.weights.hub import Shared
+        from featherbone.weights.hub import HubModel
     try:
-        return Shared.from_pretrained(os.fspath(repository)).model
+        return HubModel.from_pretrained(os.fspath(repository)).model
     except OSError as error:
         raise InputError(f"{repository} cannot be downloaded: {first_line(error)}") from error

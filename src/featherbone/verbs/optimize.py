@@ -11,7 +11,7 @@ from featherbone.cost.measurement import usable_cores
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath
-from featherbone.verbs.samples import inputs_of, proof
+from featherbone.verbs.samples import folder_inputs, samples_of
 
 if TYPE_CHECKING:
     from featherbone.deploy import Optimized
@@ -29,7 +29,7 @@ def optimize(
     threads: int | None = None,
     in_chans: int | None = None,
     refresh: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Optimized:
     """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
 
@@ -54,7 +54,7 @@ def optimize(
         threads: of the processor; default: all that this process may use.
         in_chans: channels of a module's images; default: those that its first convolution reads.
         refresh: measure again, even if the choice is known.
-        say: told what is being done.
+        log: told what is being done.
 
     Raises:
         InputError: if an argument is not usable, an engine is missing, or nothing gives the network's outputs.
@@ -66,12 +66,12 @@ def optimize(
         from featherbone.deploy.search import largest
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} is not allowed: 1 or more")
-    model, samples, header = proof(source, size=size, in_chans=in_chans)
+    model, samples, header = samples_of(source, size=size, in_chans=in_chans)
     detector, precisions = isinstance(model, Detector), None if precision == "auto" else _several(precision)
     if detector and precisions and "int8" in precisions:
         raise InputError("precision='int8' is not allowed for a detector: what eight bits do to boxes is not judged")
     if calibration is not None and not isinstance(calibration, Tensor):
-        calibration = inputs_of(calibration, header.preprocess if header else None, samples)
+        calibration = folder_inputs(calibration, header.preprocess if header else None, samples)
     on_gpu = any(parameter.is_cuda for parameter in model.parameters())
     return optimize_network(
         model,
@@ -83,7 +83,7 @@ def optimize(
         max_drop=max_drop,
         threads=threads or usable_cores(),
         refresh=refresh,
-        say=say,
+        log=log,
         scale=box_scale if detector else largest,
     )
 

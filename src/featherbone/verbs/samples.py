@@ -23,7 +23,7 @@ from featherbone.weights.open import open_network
 _DEFAULT_SIZE = 224
 
 
-class Proof(NamedTuple):
+class Samples(NamedTuple):
     """A network with images for it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Proof(NamedTuple):
     header: Header | None
 
 
-def proof(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int | None = None) -> Proof:
+def samples_of(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int | None = None) -> Samples:
     """Open a network and get images for it.
 
     Args:
@@ -61,10 +61,10 @@ def proof(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int
     known = known or (Preprocess.usual(side, channels, fit=fit) if channels in (1, 3) else None)
     if header:
         header = Header(header.spec, header.classes, known.resized(side) if known else None)
-    return Proof(model, torch.cat([random, _real_images(source, known, channels, side)]), header)
+    return Samples(model, torch.cat([random, _real_images(source, known, channels, side)]), header)
 
 
-def inputs_of(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, most: int = 300) -> Tensor:
+def folder_inputs(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, most: int = 300) -> Tensor:
     """Return images of a folder, taken evenly over all of them, as inputs of the size and channels of ``like``.
 
     Args:

@@ -23,7 +23,7 @@ from featherbone.files import AnyPath, read_json, write_json
 from featherbone.runs.folder import DATA, RECIPE, RESULT, Run, open_run, read_recipe
 from featherbone.runs.page import run_page
 from featherbone.runs.prepare import new_folder, open_images, prepare
-from featherbone.runs.start import Asked, beginning
+from featherbone.runs.start import ModelRequest, beginning
 from featherbone.runs.teacher import GIVEN_TEACHER, teacher_of
 from featherbone.spec import Spec
 from featherbone.training import Recipe, processes, recipe_named
@@ -45,7 +45,7 @@ def train(
     teacher: AnyPath | nn.Module | None = None,
     devices: int = 1,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Train a network on a data set and write the run to a folder.
 
@@ -66,7 +66,7 @@ def train(
             are learned, too.
         devices: processes on this machine that share every batch, one a GPU if there are GPUs.
         quiet: no progress on the error stream.
-        say: told the recipe in full.
+        log: told the recipe in full.
 
     Started by ``torchrun`` or ``srun``, every process calls this with the same arguments and ``out`` on a shared disk;
     if that holds the run already, it goes on.
@@ -80,21 +80,21 @@ def train(
     wanted = dict(changes or {})
     if teacher is not None:
         wanted["teacher"] = GIVEN_TEACHER if isinstance(teacher, nn.Module) else os.fspath(teacher)
-    asked = Asked(model, weights, neck, head)
+    request = ModelRequest(model, weights, neck, head)
     module = teacher if isinstance(teacher, nn.Module) else None
     if team.world > 1:
         if out is None:
             raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
         folder = Path(out)
         if team.first and not (folder / RECIPE).exists():
-            prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
+            prepare(folder, data, request, row, wanted, quiet=quiet, log=log)
         _await(folder / RECIPE)
         return _resumed(folder, module, quiet=quiet)
     _check_devices(devices)
     if devices > 1 and module is not None:
         raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
-    folder = new_folder(out, data, asked)
-    images = prepare(folder, data, asked, row, wanted, quiet=quiet, say=say)
+    folder = new_folder(out, data, request)
+    images = prepare(folder, data, request, row, wanted, quiet=quiet, log=log)
     if devices > 1:
         return _launched(folder, devices, quiet=quiet)
     return _trained(folder, read_recipe(folder), images, module, quiet=quiet)

@@ -11,7 +11,7 @@ from featherbone.spec import Backbone
 from featherbone.weights.store import FILE_NAME, Header, load, read_header, save
 
 
-class Shared(ModelHubMixin, library_name="featherbone", tags=["image-classification"]):
+class HubModel(ModelHubMixin, library_name="featherbone", tags=["image-classification"]):
     """A network with what its weight file says of it; the mixin gives push_to_hub, save_pretrained, from_pretrained."""
 
     def __init__(self, model: Backbone, header: Header) -> None:

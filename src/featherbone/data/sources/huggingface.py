@@ -20,7 +20,7 @@ _LABELS = ("label", "fine_label", "class", "target", "category")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DatasetRow:
     """An image in a row of a data set, as it was encoded."""
 
     rows: Dataset
@@ -128,11 +128,11 @@ def _columns(name: str, rows: Dataset) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _rows(rows: Dataset, column: str, part: str) -> list[Row]:
+def _rows(rows: Dataset, column: str, part: str) -> list[DatasetRow]:
     from datasets import Image
 
     encoded = rows.select_columns([column]).cast_column(column, Image(decode=False))
-    return [Row(encoded, column, index, part) for index in range(len(rows))]
+    return [DatasetRow(encoded, column, index, part) for index in range(len(rows))]
 
 
 def _labels(rows: Dataset, column: str, names: tuple[str, ...]) -> list[str]:

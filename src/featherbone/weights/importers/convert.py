@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from featherbone.spec import Backbone
 from featherbone.weights.importers.match import Match, layers_of
-from featherbone.weights.importers.sources import Given, State
+from featherbone.weights.importers.sources import LayerMapping, State
 
 COUNTS = "num_batches_tracked"
 
@@ -52,13 +52,13 @@ def misfits(model: Backbone, state: State) -> list[str]:
     return shapes + [f"nothing for {name}" for name in wanted if name not in state and not name.startswith("head.")]
 
 
-def _bias_before(part: nn.Module, layer: Given, match: Match) -> Tensor | None:
+def _bias_before(part: nn.Module, layer: LayerMapping, match: Match) -> Tensor | None:
     """Return the bias that the file's convolution before a norm has, and ours has not."""
     found = match.get(layer, "bias") if isinstance(part, nn.Conv2d) and part.bias is None else None
     return torch.cat(found) if found else None
 
 
-def _norm(name: str, layer: Given, match: Match, eps: float, bias: Tensor | None) -> State:
+def _norm(name: str, layer: LayerMapping, match: Match, eps: float, bias: Tensor | None) -> State:
     state = {}
     for tensor in ("weight", "bias", "running_mean", "running_var"):
         found = match.get(layer, tensor)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from featherbone.spec import Backbone, Spec
-from featherbone.weights.importers.sources import SOURCES, Given, Source
+from featherbone.weights.importers.sources import SOURCES, LayerMapping, Project
 
 
 @dataclass
 class Match:
     """A source against a file."""
 
-    source: Source
-    layers: list[Given]
+    source: Project
+    layers: list[LayerMapping]
     prefix: str
     tensors: Mapping[str, Tensor]
     used: set[str] = field(default_factory=set)
@@ -26,11 +26,11 @@ class Match:
         """How many of the source's layers the file has."""
         return sum(self.has(layer) for layer in self.layers)
 
-    def has(self, layer: Given) -> bool:
+    def has(self, layer: LayerMapping) -> bool:
         name = self.prefix + layer.names[0]
         return name in self.tensors or f"{name}.weight" in self.tensors
 
-    def get(self, layer: Given, tensor: str) -> list[Tensor] | None:
+    def get(self, layer: LayerMapping, tensor: str) -> list[Tensor] | None:
         """Return a tensor of every foreign layer that makes up one of ours; all or none."""
         names = [self.prefix + name for name in layer.names]
         full = [name if name in self.tensors else f"{name}.{tensor}" for name in names]
@@ -45,7 +45,7 @@ def recognise(row: Spec, tensors: Mapping[str, Tensor]) -> Match | None:
     matches = []
     for source in SOURCES[row.family]:
         renamed = {source.rename(name): tensor for name, tensor in tensors.items()}
-        layers = [layer if isinstance(layer, Given) else Given((layer,)) for layer in source.layers(row)]
+        layers = [layer if isinstance(layer, LayerMapping) else LayerMapping((layer,)) for layer in source.layers(row)]
         if layers:
             matches.append(Match(source, layers, _prefix(layers[0].names[0], renamed), renamed))
     best = max(matches, key=lambda match: match.found, default=None)
@@ -61,8 +61,8 @@ def _prefix(first: str, tensors: Iterable[str]) -> str:
 
 def ours(model: Backbone, tensors: Mapping[str, Tensor]) -> Match:
     """Return our own names as a source, for files that have them."""
-    layers = [Given((name,)) for name, _ in layers_of(model)]
-    return Match(Source("featherbone", lambda _: ()), layers, "", tensors)
+    layers = [LayerMapping((name,)) for name, _ in layers_of(model)]
+    return Match(Project("featherbone", lambda _: ()), layers, "", tensors)
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -7,7 +7,7 @@ import torch
 
 from featherbone.deploy.program import constant
 from featherbone.deploy.rewrites.routes.lanes import Numbers
-from featherbone.deploy.rewrites.routes.reader import Routes, Source, Use
+from featherbone.deploy.rewrites.routes.reader import ChannelSource, Routes, Use
 
 
 class Plan:
@@ -35,7 +35,7 @@ class Plan:
         made = [source for source in routes.sources if source.origin is None]
         self.dead = sum(0 < len(source.order) < len(source.numbers) for source in made)
 
-    def runs(self, order: Numbers) -> list[tuple[Source, int, int]]:
+    def runs(self, order: Numbers) -> list[tuple[ChannelSource, int, int]]:
         """Return the stretches of memory that hold these channels in this order: source, start, stop."""
         if not len(order):
             return []
@@ -146,7 +146,7 @@ class Plan:
             if source.origin is not None:
                 self._hint(source.origin[mine - source.numbers[0]])
 
-    def _order(self, source: Source) -> Numbers:
+    def _order(self, source: ChannelSource) -> Numbers:
         if source.pinned:
             return source.numbers
         alive = source.numbers[self.live[source.numbers]]

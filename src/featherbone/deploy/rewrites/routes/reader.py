@@ -36,7 +36,7 @@ EACH: dict[object, tuple[int, ...]] = {
 
 
 @dataclass(eq=False)
-class Source:
+class ChannelSource:
     """A tensor that some operation computes.
 
     Attributes:
@@ -82,7 +82,7 @@ class Use:
     read: Node
     lanes: Lanes
     kind: str
-    source: Source | None
+    source: ChannelSource | None
     groups: int = 1
     order: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -119,14 +119,14 @@ class Routes:
     """
 
     graph: GraphModule
-    sources: list[Source]
+    sources: list[ChannelSource]
     uses: list[Use]
     values: Mapping[Node, Any]
-    maker: Mapping[Source, Use]
+    maker: Mapping[ChannelSource, Use]
     owner: Numbers
     root: Numbers
 
-    def touched(self, numbers: Numbers) -> list[Source]:
+    def touched(self, numbers: Numbers) -> list[ChannelSource]:
         """Return the sources of some channels."""
         return [self.sources[index] for index in np.unique(self.owner[numbers])]
 
@@ -150,7 +150,7 @@ class _Reader:
     def __init__(self, graph: GraphModule) -> None:
         self.graph = graph
         self.shapes = shapes(graph)
-        self.sources: list[Source] = []
+        self.sources: list[ChannelSource] = []
         self.uses: list[Use] = []
         self.values: dict[Node, Any] = {}
         self.total = 0
@@ -187,13 +187,13 @@ class _Reader:
     def _tensors(self, value: Any) -> list[Lanes]:
         return value if isinstance(value, list) else [value]
 
-    def _add_source(self, node: Node) -> Source | None:
+    def _add_source(self, node: Node) -> ChannelSource | None:
         shape = self.shapes[node]
         if not isinstance(shape, tuple) or len(shape) < 2 or shape[0] != BATCH:
             return None
         numbers = np.arange(self.total, self.total + shape[1])
         self.total += shape[1]
-        source = Source(node, numbers, shape[2:], blocks=np.arange(shape[1]))
+        source = ChannelSource(node, numbers, shape[2:], blocks=np.arange(shape[1]))
         self.sources.append(source)
         self.values[node] = Lanes(numbers, shape[2:])
         return source

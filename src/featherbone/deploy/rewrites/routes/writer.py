@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from featherbone.deploy.program import add_constant, cleaned, constant, convolution
 from featherbone.deploy.rewrites.routes.lanes import Numbers
 from featherbone.deploy.rewrites.routes.plan import Plan
-from featherbone.deploy.rewrites.routes.reader import EACH, Routes, Source, Use
+from featherbone.deploy.rewrites.routes.reader import EACH, ChannelSource, Routes, Use
 
 _aten = torch.ops.aten
 
@@ -66,8 +66,8 @@ class Writer:
             return self.graph.graph.call_function(name, (piece, 1))
         return self.graph.graph.call_function(_aten.unflatten.int, (piece, 1, [-1, *tail]))
 
-    def _pieces(self, order: Numbers) -> list[tuple[Source, Node]]:
-        found: list[tuple[Source, Node]] = []
+    def _pieces(self, order: Numbers) -> list[tuple[ChannelSource, Node]]:
+        found: list[tuple[ChannelSource, Node]] = []
         for source, start, stop in self._plan.runs(order):
             if (start, stop) == (0, len(source.order)):
                 found.append((source, source.node))
@@ -77,7 +77,7 @@ class Writer:
             found += [(source, node) for (a, b), node in source.parts.items() if start <= a and b <= stop]
         return found
 
-    def _split(self, source: Source) -> None:
+    def _split(self, source: ChannelSource) -> None:
         ends = sorted(source.cuts | {0, len(source.order)})
         parts = list(pairwise(ends))
         graph = self.graph.graph

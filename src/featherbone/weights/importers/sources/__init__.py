@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from featherbone.weights.importers.sources.cspnet import CSPDARKNET, CSPRESNET, RDNET, YOLOX
 from featherbone.weights.importers.sources.densenet import DENSENET, PELEENET
 from featherbone.weights.importers.sources.shufflenet import SHUFFLENET_V1, SHUFFLENET_V2
-from featherbone.weights.importers.sources.source import Given as Given
 from featherbone.weights.importers.sources.source import Layer as Layer
-from featherbone.weights.importers.sources.source import Source as Source
+from featherbone.weights.importers.sources.source import LayerMapping as LayerMapping
+from featherbone.weights.importers.sources.source import Project as Project
 from featherbone.weights.importers.sources.source import State as State
 from featherbone.weights.importers.sources.vovnet import VOVNET, VOVNET_V2
 
-SOURCES: Mapping[str, tuple[Source, ...]] = {
+SOURCES: Mapping[str, tuple[Project, ...]] = {
     "densenet": DENSENET,
     "peleenet": PELEENET,
     "cspresnet": CSPRESNET,

@@ -13,7 +13,7 @@ from featherbone.models.cspnet import CSPDarknetSpec, CSPResNetSpec
 from featherbone.models.rdnet import RDNetSpec
 from featherbone.models.yolox import YOLOXDarknetSpec
 from featherbone.spec import Spec
-from featherbone.weights.importers.sources.source import Given, Layer, Source, pairs
+from featherbone.weights.importers.sources.source import Layer, LayerMapping, Project, pairs
 
 
 def _timm(spec: Spec) -> Iterator[Layer]:
@@ -58,7 +58,7 @@ def _darknet(spec: Spec) -> Iterator[Layer]:
     def layers(convolutions: int = 1, swaps: int = 0) -> Iterator[Layer]:
         for _ in range(convolutions):
             name = f"convolution{next(number)}"
-            yield from (Given((f"{name}.conv",), swaps=swaps), f"{name}.bn")
+            yield from (LayerMapping((f"{name}.conv",), swaps=swaps), f"{name}.bn")
 
     yield from layers()
     for s, depth in enumerate(spec.depths):
@@ -71,7 +71,7 @@ def _darknet(spec: Spec) -> Iterator[Layer]:
         if spec.partial_ratio:
             yield from layers()
             yield from layers(swaps=split - round(split * spec.partial_ratio))
-    yield Given((f"convolution{next(number)}.conv",), change=lambda weight: weight.flatten(1))
+    yield LayerMapping((f"convolution{next(number)}.conv",), change=lambda weight: weight.flatten(1))
 
 
 def _yolox(spec: Spec) -> Iterator[Layer]:
@@ -81,7 +81,7 @@ def _yolox(spec: Spec) -> Iterator[Layer]:
     def spatial(where: str) -> Iterator[Layer]:
         yield from pairs(*([f"{where}.dconv.", f"{where}.pconv."] if spec.depthwise else [f"{where}."]))
 
-    yield Given(("stem.conv.conv",), change=_unfold)
+    yield LayerMapping(("stem.conv.conv",), change=_unfold)
     yield "stem.conv.bn"
     for s, depth in enumerate(spec.depths):
         last = s == len(spec.depths) - 1
@@ -91,11 +91,11 @@ def _yolox(spec: Spec) -> Iterator[Layer]:
             yield from pairs(f"{stage}.1.conv1.", f"{stage}.1.conv2.")
         cross = f"{stage}.{2 if last else 1}"
         for part in ("conv", "bn"):
-            yield Given((f"{cross}.conv2.{part}", f"{cross}.conv1.{part}"))
+            yield LayerMapping((f"{cross}.conv2.{part}", f"{cross}.conv1.{part}"))
         for block in range(depth):
             yield from pairs(f"{cross}.m.{block}.conv1.")
             yield from spatial(f"{cross}.m.{block}.conv2")
-        yield Given((f"{cross}.conv3.conv",), swaps=half)
+        yield LayerMapping((f"{cross}.conv3.conv",), swaps=half)
         yield f"{cross}.conv3.bn"
     yield "no classifier"
 
@@ -123,16 +123,16 @@ def _rdnet(spec: Spec) -> Iterator[Layer]:
             yield from (f"{layer}.layers.layers.{part}" for part in (0, 1, 2, 4))
             if b >= spec.plain_blocks:
                 yield f"{layer}.layers.layers.5.fc"
-            yield Given((f"{layer}.gamma",), change=lambda gamma: gamma.view(-1, 1, 1))
+            yield LayerMapping((f"{layer}.gamma",), change=lambda gamma: gamma.view(-1, 1, 1))
     yield from ("head.norm", "head.fc")
 
 
 # blue first, 0 to 255
 _YOLOX_PIXELS = Preprocess(size=416, mean=(0.0,) * 3, std=(1 / 255,) * 3, bgr=True)
 _DARKNET_PIXELS = Preprocess(size=256, mean=(0.0,) * 3, std=(1.0,) * 3)
-_DARKNET = Source("darknet", _darknet, preprocess=_DARKNET_PIXELS)
-CSPRESNET = (Source("timm", _timm), _DARKNET)
-CSPDARKNET = (Source("timm", _timm), _DARKNET, Source("pytorchcv", _pytorchcv_darknet))
-YOLOX = (Source("Megvii-BaseDetection/YOLOX", _yolox, norm_eps=1e-3, preprocess=_YOLOX_PIXELS),)
+_DARKNET = Project("darknet", _darknet, preprocess=_DARKNET_PIXELS)
+CSPRESNET = (Project("timm", _timm), _DARKNET)
+CSPDARKNET = (Project("timm", _timm), _DARKNET, Project("pytorchcv", _pytorchcv_darknet))
+YOLOX = (Project("Megvii-BaseDetection/YOLOX", _yolox, norm_eps=1e-3, preprocess=_YOLOX_PIXELS),)
 # the authors' file nests the stem once more
-RDNET = (Source("timm or naver-ai/rdnet", _rdnet, rename=lambda name: name.replace("stem.stem.", "stem.")),)
+RDNET = (Project("timm or naver-ai/rdnet", _rdnet, rename=lambda name: name.replace("stem.stem.", "stem.")),)

@@ -10,7 +10,7 @@ from itertools import count
 from featherbone.models.densenet import DenseNetSpec
 from featherbone.models.peleenet import PeleeNetSpec
 from featherbone.spec import Spec
-from featherbone.weights.importers.sources.source import Given, Layer, Source, pairs
+from featherbone.weights.importers.sources.source import Layer, LayerMapping, Project, pairs
 
 
 def _densenet(
@@ -92,7 +92,7 @@ def _pytorchcv_peleenet(spec: Spec) -> Iterator[Layer]:
     init = "features.init_block"
     yield from pairs(f"{init}.first_conv.", f"{init}.branches.branch1.conv1.", f"{init}.branches.branch1.conv2.")
     # it concatenates the pool after the convolutions
-    yield Given((f"{init}.last_conv.conv",), swaps=spec.stem_channels)
+    yield LayerMapping((f"{init}.last_conv.conv",), swaps=spec.stem_channels)
     yield f"{init}.last_conv.bn"
     for b, layers in zip(count(1), spec.layers, strict=False):
         for i in range(1, layers + 1):
@@ -107,9 +107,9 @@ def _pytorchcv_peleenet(spec: Spec) -> Iterator[Layer]:
 
 _EITHER = ("stem_norm",)  # with a small stem, many ports norm after the first convolution and the paper does not
 DENSENET = (
-    Source("torchvision or timm", _torchvision, rename=_old_torchvision, either=_EITHER),
-    Source("gpleiss/efficient_densenet_pytorch", _gpleiss, either=_EITHER),
-    Source("numbered layers", _listed, either=_EITHER),
-    Source("pytorchcv", _pytorchcv, either=_EITHER),
+    Project("torchvision or timm", _torchvision, rename=_old_torchvision, either=_EITHER),
+    Project("gpleiss/efficient_densenet_pytorch", _gpleiss, either=_EITHER),
+    Project("numbered layers", _listed, either=_EITHER),
+    Project("pytorchcv", _pytorchcv, either=_EITHER),
 )
-PELEENET = (Source("Robert-JunWang/PeleeNet", _peleenet), Source("pytorchcv", _pytorchcv_peleenet))
+PELEENET = (Project("Robert-JunWang/PeleeNet", _peleenet), Project("pytorchcv", _pytorchcv_peleenet))

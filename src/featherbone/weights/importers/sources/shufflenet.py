@@ -17,7 +17,7 @@ from featherbone.errors import InputError
 from featherbone.models.shufflenet_v1 import ShuffleNetV1Spec
 from featherbone.models.shufflenet_v2 import ShuffleNetV2Spec
 from featherbone.spec import Spec
-from featherbone.weights.importers.sources.source import Layer, Source, State, pairs
+from featherbone.weights.importers.sources.source import Layer, Project, State, pairs
 
 
 def _numbered(prefix: str, *numbers: int) -> Iterator[str]:
@@ -162,19 +162,19 @@ _NANODET = Preprocess(
     bgr=True,
 )
 SHUFFLENET_V1 = (
-    Source(
+    Project(
         "megvii-model/ShuffleNet-Series",
         _megvii_v1,
         permute=_permute_v1,
         preprocess=_BLUE_FIRST,
         either=("inverse_shuffle",),  # where channels cannot be put in the paper's order
     ),
-    Source("pytorchcv", _pytorchcv_v1),
+    Project("pytorchcv", _pytorchcv_v1),
 )
 SHUFFLENET_V2 = (
-    Source("RangiLyu/nanodet", _nanodet, preprocess=_NANODET),
-    Source("torchvision", _torchvision),
-    Source("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST),
-    Source("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT),
-    Source("pytorchcv (shufflenetv2b)", _pytorchcv_v2b),
+    Project("RangiLyu/nanodet", _nanodet, preprocess=_NANODET),
+    Project("torchvision", _torchvision),
+    Project("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST),
+    Project("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT),
+    Project("pytorchcv (shufflenetv2b)", _pytorchcv_v2b),
 )

@@ -16,7 +16,7 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Given:
+class LayerMapping:
     """Where the tensors of one of our layers are in a foreign file.
 
     Attributes:
@@ -37,11 +37,11 @@ class Given:
         return torch.cat([whole[:, self.swaps :], whole[:, : self.swaps]], 1) if self.swaps else whole
 
 
-Layer = str | Given
+Layer = str | LayerMapping
 
 
 @dataclass(frozen=True)
-class Source:
+class Project:
     """One project's form of a family.
 
     Attributes:

@@ -9,7 +9,7 @@ from functools import partial
 from featherbone.data import Preprocess
 from featherbone.models.vovnet import VoVNetSpec, VoVNetV2Spec
 from featherbone.spec import Spec
-from featherbone.weights.importers.sources.source import Layer, Source
+from featherbone.weights.importers.sources.source import Layer, Project
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ _DETECTRON2 = Preprocess(
     bgr=True,
 )
 VOVNET = (
-    Source("stigma0617/VoVNet.pytorch", partial(_layers, _SLASHES), preprocess=Preprocess.usual(224, 3, crop=0.875)),
-    Source("pytorchcv", partial(_layers, _PYTORCHCV)),
-    Source("timm", partial(_layers, _TIMM)),
+    Project("stigma0617/VoVNet.pytorch", partial(_layers, _SLASHES), preprocess=Preprocess.usual(224, 3, crop=0.875)),
+    Project("pytorchcv", partial(_layers, _PYTORCHCV)),
+    Project("timm", partial(_layers, _TIMM)),
 )
 VOVNET_V2 = (
-    Source("youngwanLEE/vovnet-detectron2", partial(_layers, _SLASHES), preprocess=_DETECTRON2),
-    Source("timm", partial(_layers, _TIMM)),
+    Project("youngwanLEE/vovnet-detectron2", partial(_layers, _SLASHES), preprocess=_DETECTRON2),
+    Project("timm", partial(_layers, _TIMM)),
 )
