@@ -136,7 +136,7 @@ def our_ways(name: str, size: int, threads: int, place: Path, *, optimize: bool)
     image = torch.randn(1, 3, size, size)
     facts = counted(module, lambda: module(image))
     network = eager.start(module, image, "f32", threads)
-    yield Way(name, size, "PyTorch", True, *facts, lambda: fb.answers(network(image), score=SCORE))  # noqa: FBT003
+    yield Way(name, size, "PyTorch", True, *facts, lambda: fb.postprocess(network(image), score=SCORE))  # noqa: FBT003
     stem = name.replace(" ", "-")
     for engine, suffix, load in (
         ("ONNX Runtime", "onnx", partial(onnxruntime.load, threads=threads)),

@@ -32,7 +32,7 @@ from featherbone.detect.necks import NECKS as NECKS
 from featherbone.detect.necks import NeckSpec as NeckSpec
 from featherbone.detect.necks import build_neck as build_neck
 from featherbone.detect.necks import neck_spec as neck_spec
-from featherbone.detect.postprocess import answers as answers
+from featherbone.detect.postprocess import postprocess as postprocess
 from featherbone.errors import InputError as InputError
 from featherbone.errors import InterruptedRunError as InterruptedRunError
 from featherbone.errors import needs as needs
@@ -87,7 +87,7 @@ from featherbone.verbs.hub import from_pretrained as from_pretrained
 from featherbone.verbs.hub import push_to_hub as push_to_hub
 from featherbone.verbs.import_weights import import_file as import_file
 from featherbone.verbs.optimize import optimize as optimize
-from featherbone.verbs.predict import SURE as SURE
+from featherbone.verbs.predict import SCORE_THRESHOLD as SCORE_THRESHOLD
 from featherbone.verbs.predict import detect_video as detect_video
 from featherbone.verbs.predict import detect_videos as detect_videos
 from featherbone.verbs.predict import draw_detections as draw_detections

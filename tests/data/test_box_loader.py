@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
 import featherbone as fb
-from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxSet
 from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
 from featherbone.data.letterbox import FILL, Placement
@@ -25,10 +25,10 @@ PLAIN = fb.Preprocess(size=64, mean=(0.0,) * 3, std=(1 / 255,) * 3, fit="letterb
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
 
 
-def truth(*rows: tuple[float, ...], crowd: tuple[int, ...] = ()) -> Truth:
+def truth(*rows: tuple[float, ...], crowd: tuple[int, ...] = ()) -> Annotations:
     """Rows are x1, y1, x2, y2, label."""
     values = np.array(rows, np.float32).reshape(-1, 5)
-    return Truth(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
+    return Annotations(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
 
 
 def rectangles(count: int = 8) -> BoxSet:

@@ -20,7 +20,7 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data._box_open import boxed_images, list_boxes, open_boxes
-from featherbone.data.dataset import Looked
+from featherbone.data.dataset import ScanResult
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -61,7 +61,7 @@ def test_a_second_look_sees_what_the_first_saw(orientation: int, file: str, tmp_
         Image.new("L", (100, 40)).save(tmp_path / "images" / part / f"a.{file}", exif=exif)
         (tmp_path / "labels" / part / "a.txt").write_text("0 0.5 0.4 0.2 0.2")
     first = open_boxes(tmp_path, quiet=True)
-    again = open_boxes(tmp_path, looked=Looked((), first.channels == 1), quiet=True)
+    again = open_boxes(tmp_path, scan=ScanResult((), first.channels == 1), quiet=True)
     assert first.fingerprint == again.fingerprint
     assert first.train.truths[0].boxes.tolist() == again.train.truths[0].boxes.tolist()
     side = 40 if orientation == 6 else 100

@@ -23,7 +23,7 @@ from featherbone.data.dataset import Source
 from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
 from featherbone.data.names import printable
 from featherbone.data.open import open_data
-from featherbone.data.scan import look_at
+from featherbone.data.scan import scan_images
 from featherbone.data.sources.folder import find_images
 
 GOOD = 6
@@ -247,7 +247,7 @@ def test_large_pictures_are_held_one_at_a_time(tmp_path: Path, monkeypatch: pyte
             time.sleep(0.02)
             held[kind] -= 1
 
-    look_at([tmp_path / f"{kind}.png" for kind in held for _ in range(12)], hold, quiet=True)
+    scan_images([tmp_path / f"{kind}.png" for kind in held for _ in range(12)], hold, quiet=True)
     assert most["large"] == 1
     assert most["small"] > 1
 

@@ -23,11 +23,11 @@ from featherbone.deploy import search
 from featherbone.deploy.engines.openvino import core, run_model
 from featherbone.deploy.export import METADATA_KEY, Exported
 from featherbone.deploy.formats import FORMATS
-from featherbone.deploy.nms import Ending, box_scale, compared
+from featherbone.deploy.nms import Postprocess, box_scale, compared
 from featherbone.deploy.program import captured, rewritable
 from featherbone.deploy.rewrites import rewrite
 from featherbone.deploy.search import Search, Subject
-from featherbone.detect.postprocess import IOU, MOST, SURE, table
+from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, table
 from featherbone.evaluation import detection as detections
 
 SIDE = 96
@@ -48,7 +48,7 @@ ROWS = {
     ),
 }
 BY = pytest.mark.parametrize("engine", ["onnx", "openvino"])
-ENDING = Ending(0.25, 0.6, 100, table)
+ENDING = Postprocess(0.25, 0.6, 100, table)
 
 
 def planted(name: str) -> fb.Detector:
@@ -93,7 +93,9 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     name, form = request.param.split()
     place = tmp_path_factory.mktemp("shipped")
     source = saved(place / "m.safetensors", name)
-    return planted(name), fb.export(source, place / f"model{FORMATS[form].suffix}", score=0.3, iou=0.5, most=12)
+    return planted(name), fb.export(
+        source, place / f"model{FORMATS[form].suffix}", score=0.3, iou=0.5, max_detections=12
+    )
 
 
 def output_of(images: int, places: int, classes: int, sure: float, seed: int = 0) -> Tensor:
@@ -107,7 +109,7 @@ def output_of(images: int, places: int, classes: int, sure: float, seed: int = 0
     return torch.cat((middles - halves, middles + halves, torch.where(chosen, high, low)), -1)
 
 
-def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
+def finish(engine: str, output: Tensor, postprocess: Postprocess) -> Tensor:
     """Let an engine's own suppression, behind a network that changes nothing, make a table of one image's output."""
     shape = list(output.shape)
     if engine == "openvino":
@@ -116,7 +118,9 @@ def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
 
         images = ops.parameter(shape, np.float32, name="images")
         network = openvino.Model([ops.multiply(images, np.float32(1))], [images], "same")
-        return run_model(openvino.with_boxes(network, ending.above, ending.iou, ending.most), "f32", 1)(output)
+        return run_model(
+            openvino.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections), "f32", 1
+        )(output)
     import onnx
     import onnxruntime
     from onnx import helper
@@ -124,7 +128,7 @@ def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("images", "outputs")]
     graph = helper.make_graph([helper.make_node("Identity", ["images"], ["outputs"])], "same", ends[:1], ends[1:])
     network = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
-    model = onnxruntime.with_boxes(network, ending.above, ending.iou, ending.most)
+    model = onnxruntime.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"images": output.numpy()})[0])
@@ -149,17 +153,17 @@ def finish(engine: str, output: Tensor, ending: Ending) -> Tensor:
     ],
 )
 def test_engines_suppress_as_answers_does(
-    engine: str, places: int, sure: float, score: float, iou: float, most: int
+    engine: str, places: int, sure: float, score: float, iou: float, max_detections: int
 ) -> None:
-    ending = Ending(score, iou, most, table)
+    postprocess = Postprocess(score, iou, max_detections, table)
     for seed in range(3):
         output = output_of(1, places, 3, sure, seed)
-        given = finish(engine, output, ending)
-        assert given.shape == (1, most, 6)
-        assert torch.equal(given, ending.of(output))
-        report = compared(given, output, ending, 1e-4)
+        given = finish(engine, output, postprocess)
+        assert given.shape == (1, max_detections, 6)
+        assert torch.equal(given, postprocess.of(output))
+        report = compared(given, output, postprocess, 1e-4)
         assert (report.same, report.edge_error, report.score_error) == (1.0, 0.0, 0.0)
-        assert report.boxes == len(fb.answers(output, score=score, iou=iou, most=most)[0])
+        assert report.boxes == len(fb.postprocess(output, score=score, iou=iou, max_detections=max_detections)[0])
 
 
 @BY
@@ -169,27 +173,27 @@ def test_an_overlap_at_its_limit_is_allowed(engine: str, limit: float) -> None:
     beside = {0.0: [100.0, 0, 200, 100], 0.5: [0.0, 0, 100, 50], 1.0: [0.0, 0, 100, 100]}[limit]
     output[0] = torch.tensor([[0.0, 0, 100, 100, 0.9], [*beside, 0.8], [50, 50, 150, 150, 0.1]])
     for iou, count in ((limit, 2), (limit - 1e-3, 1 if limit else 2)):
-        ending = Ending(0.25, max(0.0, iou), 5, table)
-        assert torch.equal(finish(engine, output, ending), ending.of(output))
-        assert int(ending.of(output).any(2).sum()) == count
+        postprocess = Postprocess(0.25, max(0.0, iou), 5, table)
+        assert torch.equal(finish(engine, output, postprocess), postprocess.of(output))
+        assert int(postprocess.of(output).any(2).sum()) == count
 
 
 @BY
 def test_a_score_that_is_the_threshold_counts(engine: str) -> None:
     output = output_of(1, 4, 2, 0.0)
     output[0, :2, 4] = torch.tensor([0.25, np.nextafter(np.float32(0.25), np.float32(0))])
-    ending = Ending(0.25, 0.6, 5, table)
-    assert torch.equal(finish(engine, output, ending), ending.of(output))
-    assert ending.of(output)[0, :, 4].tolist() == [0.25, 0, 0, 0, 0]
+    postprocess = Postprocess(0.25, 0.6, 5, table)
+    assert torch.equal(finish(engine, output, postprocess), postprocess.of(output))
+    assert postprocess.of(output)[0, :, 4].tolist() == [0.25, 0, 0, 0, 0]
     output[0, :, 4:] = 0
-    assert torch.equal(finish(engine, output, replace(ending, score=0.0))[..., 4], torch.zeros(1, 5))
+    assert torch.equal(finish(engine, output, replace(postprocess, score=0.0))[..., 4], torch.zeros(1, 5))
 
 
 def test_the_table_is_what_answers_says() -> None:
     output = output_of(2, 60, 3, 0.3)
     output[1, :, 4:] = 0
-    first, second = table(output, score=0.25, iou=0.6, most=10)
-    wanted = fb.answers(output, score=0.25, iou=0.6, most=10)[0]
+    first, second = table(output, score=0.25, iou=0.6, max_detections=10)
+    wanted = fb.postprocess(output, score=0.25, iou=0.6, max_detections=10)[0]
     assert torch.equal(first[:, :4], wanted.boxes)
     assert torch.equal(first[:, 4], wanted.scores)
     assert torch.equal(first[:, 5], wanted.labels.float())
@@ -197,8 +201,8 @@ def test_the_table_is_what_answers_says() -> None:
 
 
 def test_what_is_written_by_default_is_what_people_are_shown() -> None:
-    assert (SURE, IOU, MOST) == (detections.SURE, detections.IOU, 100)
-    assert fb.SURE == SURE
+    assert (SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS) == (detections.SCORE_THRESHOLD, detections.IOU, 100)
+    assert fb.SCORE_THRESHOLD == SCORE_THRESHOLD
 
 
 # when lists are equally right
@@ -254,7 +258,7 @@ def test_what_rounding_decides_may_be_decided_otherwise() -> None:
     output[0, :, :4] = torch.stack((lefts, lefts * 0, lefts + 90, lefts * 0 + 90), 1)
     output[0, :, 4] = torch.tensor([0.8, 0.8, 0.7, 0.6, 0.55, 0.5])
     # the third and the fourth overlap by a half, and if the fourth is there, the fifth is not
-    edge = Ending(0.5, 0.5, 5, table)
+    edge = Postprocess(0.5, 0.5, 5, table)
     moved = output.clone()
     moved[0, 1, 4] += 1e-5
     moved[0, 3, :4] += torch.tensor([-1e-3, 0, -1e-3, 0])
@@ -281,7 +285,7 @@ def test_a_files_boxes_are_the_networks(shipped: tuple[fb.Detector, Exported]) -
     model, result = shipped
     assert result.batch == 1
     assert result.boxes
-    assert (result.boxes.score, result.boxes.iou, result.boxes.most) == (0.3, 0.5, 12)
+    assert (result.boxes.score, result.boxes.iou, result.boxes.max_detections) == (0.3, 0.5, 12)
     assert result.samples == 4  # two random ones, two photographs
     assert result.boxes.boxes >= 12 * result.samples  # any box was let through, too
     assert result.boxes.edge_error <= 1e-3
@@ -290,14 +294,14 @@ def test_a_files_boxes_are_the_networks(shipped: tuple[fb.Detector, Exported]) -
     assert result.rewrites["batch norm folded into a convolution"] > 30
     run = FORMATS[result.format].load(result.path)
     images = torch.randn(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
-    ending = Ending(0.3, 0.5, 12, table)
+    postprocess = Postprocess(0.3, 0.5, 12, table)
     with torch.no_grad():
         wanted = model(images)
     given = torch.cat([run(image[None]) for image in images])
     assert given.shape == (6, 12, 6)
-    assert compared(given, wanted, ending, 1e-4).boxes >= 6
-    assert (given - ending.of(wanted)).abs().max() <= 1e-3
-    for one, rows in zip(fb.answers(wanted, score=0.3, iou=0.5, most=12), given, strict=True):
+    assert compared(given, wanted, postprocess, 1e-4).boxes >= 6
+    assert (given - postprocess.of(wanted)).abs().max() <= 1e-3
+    for one, rows in zip(fb.postprocess(wanted, score=0.3, iou=0.5, max_detections=12), given, strict=True):
         assert int(rows.any(1).sum()) == len(one)
 
 
@@ -320,7 +324,7 @@ def test_a_file_says_what_it_answers_with(shipped: tuple[fb.Detector, Exported])
         assert file.input(0).names == {"images"}
         assert file.output(0).names == {"boxes"}
         assert list(file.output(0).shape) == [1, 12, 6]
-    assert header["boxes"] == {"score": 0.3, "iou": 0.5, "most": 12}
+    assert header["boxes"] == {"score": 0.3, "iou": 0.5, "max_detections": 12}
     assert header["spec"]["family"] == "detector"
     assert header["classes"] == list(CLASSES)
     assert header["preprocess"]["fit"] == "letterbox"
@@ -359,10 +363,14 @@ def test_what_detectors_and_others_refuse(tmp_path: Path) -> None:
     detector, classifier = planted("free"), fb.create_model("shufflenet_v2_x0_5", num_classes=2)
     images = torch.zeros(2, 3, 64, 64)
     for model, options, said in (
-        (classifier, {"score": 0.3, "most": 3}, "score and most go with a detector: this network finds no boxes"),
+        (
+            classifier,
+            {"score": 0.3, "max_detections": 3},
+            "score and most go with a detector: this network finds no boxes",
+        ),
         (detector, {"score": 1.5}, "score=1.5 is not allowed: from 0 to 1"),
         (detector, {"iou": -0.1}, "iou=-0.1 is not allowed: from 0 to 1"),
-        (detector, {"most": 0}, "most=0 is not allowed: 1 or more boxes"),
+        (detector, {"max_detections": 0}, "most=0 is not allowed: 1 or more boxes"),
         (detector, {"size": 100}, "size=100 is not allowed for this detector: a multiple of 32 pixels"),
         (detector, {"to": "torch"}, r"torch files are not allowed for a detector: .*; onnx .\.onnx., openvino"),
         (detector, {"to": "executorch"}, "executorch files are not allowed for a detector"),
@@ -394,7 +402,7 @@ def test_the_fastest_form_of_a_detector_gives_its_boxes(monkeypatch: pytest.Monk
     given = fast(images)
     assert given.shape == wanted.shape
     assert ((given - wanted).abs() / box_scale(wanted)).max() <= 1e-4
-    assert [len(one) for one in fb.answers(given)] == [len(one) for one in fb.answers(wanted)]
+    assert [len(one) for one in fb.postprocess(given)] == [len(one) for one in fb.postprocess(wanted)]
     assert fast.report.applied["batch norm folded into a convolution"] > 30
 
 
@@ -527,6 +535,6 @@ def test_the_command_line_knows_detectors(tmp_path: Path) -> None:
     assert json.loads(shown.stdout)["params"] == sum(p.numel() for p in planted("free").parameters())
     compared_here = ask(["compare", file, "--rounds", "1", "--threads", "1", "--json"])
     assert json.loads(compared_here.stdout)["groups"][0]["setting"]["size"] == [416, 416]
-    out = ask(["export", file, "--out", str(tmp_path / "m.xml"), "--score", "0.5", "--most", "9"])
+    out = ask(["export", file, "--out", str(tmp_path / "m.xml"), "--score", "0.5", "--max-detections", "9"])
     assert "at most 9 boxes, score 0.5 or more" in " ".join(out.stdout.split())
     assert (tmp_path / "m.xml").exists()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 import featherbone as fb
-from featherbone.detect.assignment import Truths
+from featherbone.detect.assignment import Targets
 from featherbone.detect.detector import (
     Detector,
     DetectorSpec,
@@ -25,7 +25,7 @@ from featherbone.detect.detector import (
 )
 from featherbone.detect.losses import detection_loss
 from featherbone.detect.necks import NECKS, NeckSpec
-from featherbone.detect.postprocess import answers
+from featherbone.detect.postprocess import postprocess
 from featherbone.models import spec_from_row
 from featherbone.spec import freeze
 from featherbone.weights import Header
@@ -162,7 +162,7 @@ class HeadAlone(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [F.avg_pool2d(x, s).repeat(1, 11, 1, 1)[:, :32] for s in (8, 16, 32)]
-        return self.head.decode(self.head(maps), (x.shape[2], x.shape[3]))
+        return self.head.predict(self.head(maps), (x.shape[2], x.shape[3]))
 
 
 @EACH
@@ -309,7 +309,7 @@ def test_damaged_headers_are_refused(damage: dict[str, Any], said: str, tmp_path
 # learning
 
 
-def rectangles() -> tuple[Tensor, Truths]:
+def rectangles() -> tuple[Tensor, Targets]:
     """Four grey images of 96 pixels with two to four rectangles, whose colours are their classes."""
     boxes = [
         [(4, 6, 40, 30, 0), (50, 40, 92, 90, 1), (60, 4, 80, 24, 2)],
@@ -323,7 +323,7 @@ def rectangles() -> tuple[Tensor, Truths]:
             image[:, y1:y2, x1:x2] += torch.eye(3)[label].view(3, 1, 1) * 2 - 0.5
     flat = torch.tensor([box for found in boxes for box in found])
     places = torch.tensor([i for i, found in enumerate(boxes) for _ in found])
-    return images, Truths(flat[:, :4].float(), flat[:, 4], places)
+    return images, Targets(flat[:, :4].float(), flat[:, 4], places)
 
 
 @EACH
@@ -340,7 +340,7 @@ def test_it_learns_four_images_by_heart(row: DetectorSpec) -> None:
         schedule.step()
     detector.eval()
     with torch.no_grad():
-        found = answers(detector(images), score=0.3, iou=0.5)
+        found = postprocess(detector(images), score=0.3, iou=0.5)
     for image, boxes in enumerate(found):
         mine = truths.images == image
         overlap = box_iou(boxes.boxes, truths.boxes[mine]) * (boxes.labels[:, None] == truths.labels[mine])

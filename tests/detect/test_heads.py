@@ -13,7 +13,7 @@ from torch import Tensor
 import featherbone as fb
 from featherbone.detect.anchors import cluster_anchors, mean_best_iou, shape_iou
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead
-from featherbone.detect.postprocess import answers
+from featherbone.detect.postprocess import postprocess
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
 SIZE = (64, 96)
@@ -40,7 +40,7 @@ def test_there_is_a_prediction_for_every_cell_and_anchor(head: BoxHead) -> None:
     raw = head(maps())
     outputs = head.plain + 3
     assert [x.shape for x in raw] == [(2, 96 * head.per_cell, outputs), (2, 24 * head.per_cell, outputs)]
-    assert head.decode(raw, SIZE).shape == (2, 120 * head.per_cell, 4 + 3)
+    assert head.predict(raw, SIZE).shape == (2, 120 * head.per_cell, 4 + 3)
 
 
 @HEADS
@@ -55,14 +55,14 @@ def test_cells_come_row_by_row_with_their_anchors_innermost(head: BoxHead) -> No
 
 def test_zeros_are_an_anchor_in_the_middle_of_its_cell() -> None:
     head = make("anchors")
-    found = head.decode([torch.zeros(1, 96 * 2, 8), torch.zeros(1, 24 * 2, 8)], SIZE)[0]
+    found = head.predict([torch.zeros(1, 96 * 2, 8), torch.zeros(1, 24 * 2, 8)], SIZE)[0]
     assert found[0].tolist() == [-1.0, -2.5, 9.0, 10.5, 0.25, 0.25, 0.25]
     assert found[2 * (12 + 3) + 1, :4].tolist() == [20.0, -3.0, 36.0, 27.0]  # centre (28, 12), 16 x 30
     assert found[192 + 2 * (6 + 2), :4].tolist() == [25.0, -6.5, 55.0, 54.5]  # centre (40, 24), 30 x 61
 
 
 def test_zeros_are_a_stride_to_every_side() -> None:
-    found = make("free").decode([torch.zeros(1, 96, 7), torch.zeros(1, 24, 7)], SIZE)[0]
+    found = make("free").predict([torch.zeros(1, 96, 7), torch.zeros(1, 24, 7)], SIZE)[0]
     assert found[0].tolist() == [-4.0, -4.0, 12.0, 12.0, 0.5, 0.5, 0.5]
     assert found[12 + 3, :4].tolist() == [20.0, 4.0, 36.0, 20.0]
     assert found[96 + 6 + 2, :4].tolist() == [24.0, 8.0, 56.0, 40.0]
@@ -79,16 +79,16 @@ def test_what_a_prediction_should_be_decodes_to_the_box(
     head: BoxHead, cell: int, within: tuple[float, float], sides: tuple[float, float]
 ) -> None:
     like = torch.zeros(1, dtype=torch.float64)
-    place = head.places(SIZE, like)[cell * head.per_cell]
+    place = head.priors(SIZE, like)[cell * head.per_cell]
     anchored = isinstance(head, AnchoredHead)
     corner, stride = place[:2] - (0 if anchored else place[2] / 2), place[2]
     # a prediction without anchors stands at its cell's centre, which its box contains
     half = torch.tensor(sides, dtype=torch.float64) * stride / 2 + (0 if anchored else stride / 2)
     centre = corner + torch.tensor(within, dtype=torch.float64) * stride
     box = torch.cat((centre - half, centre + half))
-    wanted = head.targets(box, place)
+    wanted = head.encode(box, place)
     numbers = torch.cat((wanted[:2].logit(), wanted[2:])) if anchored else wanted
-    assert torch.allclose(head.boxes(numbers, place), box, rtol=1e-9)
+    assert torch.allclose(head.decode(numbers, place), box, rtol=1e-9)
     assert torch.allclose(head.coordinates(numbers), wanted, rtol=1e-9)
 
 
@@ -96,7 +96,7 @@ def test_what_a_prediction_should_be_decodes_to_the_box(
 @pytest.mark.parametrize("value", [-math.inf, -1e30, -200.0, 200.0, 1e30, math.inf])
 def test_boxes_and_probabilities_are_finite_whatever_is_predicted(head: BoxHead, value: float) -> None:
     raw = [torch.full((1, n * head.per_cell, head.plain + 3), value, requires_grad=True) for n in (96, 24)]
-    found = head.decode(raw, SIZE)
+    found = head.predict(raw, SIZE)
     assert found.isfinite().all()
     assert (found[..., 2:4] > found[..., :2]).all()
     assert ((found[..., 4:] >= 0) & (found[..., 4:] <= 1)).all()
@@ -106,9 +106,9 @@ def test_boxes_and_probabilities_are_finite_whatever_is_predicted(head: BoxHead,
 @HEADS
 def test_low_precision_ends_before_pixels(head: BoxHead) -> None:
     raw = [x.bfloat16() for x in head(maps())]
-    found = head.decode(raw, SIZE)
+    found = head.predict(raw, SIZE)
     assert found.dtype == torch.float32
-    assert torch.equal(found, head.decode([x.float() for x in raw], SIZE))
+    assert torch.equal(found, head.predict([x.float() for x in raw], SIZE))
 
 
 @pytest.mark.parametrize("kind", ["anchors", "free"])
@@ -117,9 +117,9 @@ def test_at_first_nearly_everything_is_background(kind: str, classes: int) -> No
     """However many classes there are: or their sum would be all that is learned for a while."""
     head = make(kind, classes).eval()
     with torch.no_grad():
-        assert 0.004 < head.decode(head(maps()), SIZE)[..., 4:].sum(-1).mean() < 0.015
+        assert 0.004 < head.predict(head(maps()), SIZE)[..., 4:].sum(-1).mean() < 0.015
         head.reset(2 * classes)
-        assert 0.004 < head.decode(head(maps()), SIZE)[..., 4:].sum(-1).mean() < 0.015
+        assert 0.004 < head.predict(head(maps()), SIZE)[..., 4:].sum(-1).mean() < 0.015
 
 
 @pytest.mark.parametrize("kind", ["anchors", "free"])
@@ -132,7 +132,7 @@ def test_other_classes_leave_the_boxes_as_they_are(kind: str) -> None:
     for old, new in zip(before, after, strict=True):
         assert torch.equal(old[..., : head.plain], new[..., : head.plain])
         assert new.shape[-1] == head.plain + 5
-    assert torch.equal(head.decode(before, SIZE)[..., :4], head.decode(after, SIZE)[..., :4]) or kind == "anchors"
+    assert torch.equal(head.predict(before, SIZE)[..., :4], head.predict(after, SIZE)[..., :4]) or kind == "anchors"
 
 
 # anchors
@@ -196,7 +196,7 @@ def output(*found: tuple[list[float], list[float]]) -> Tensor:
 def test_the_best_of_a_class_that_overlap_is_the_answer() -> None:
     near, far = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
     shifted = [1.0, 0, 11, 10]
-    (found,) = answers(output((near, [0.5, 0.1]), (shifted, [0.9, 0.01]), (far, [0.04, 0.7])))
+    (found,) = postprocess(output((near, [0.5, 0.1]), (shifted, [0.9, 0.01]), (far, [0.04, 0.7])))
     assert found.scores.tolist() == pytest.approx([0.9, 0.7, 0.1])  # the other class of the first box stays
     assert found.labels.tolist() == [0, 1, 1]
     assert found.boxes.tolist() == [shifted, far, near]
@@ -206,7 +206,7 @@ def test_the_best_of_a_class_that_overlap_is_the_answer() -> None:
 def test_what_sticks_out_is_kept_apart_from_other_classes() -> None:
     """Classes are told apart by moving their boxes: one far beyond the top left must not come to lie on another."""
     whole, beyond = [0.0, 0, 416, 416], [-417.0, -417, 4, 4]
-    (found,) = answers(output((whole, [0.9, 0.0]), (beyond, [0.0, 0.8])), iou=0.5)
+    (found,) = postprocess(output((whole, [0.9, 0.0]), (beyond, [0.0, 0.8])), iou=0.5)
     assert found.boxes.tolist() == [whole, beyond]
 
 
@@ -216,12 +216,12 @@ def test_answers_are_at_most_so_many_and_may_be_none() -> None:
     many = torch.cat((corners, corners + 1 + torch.rand(3, 4000, 2), torch.rand(3, 4000, 2)), 2)
     many[1, :, 4:] = 0
     many[2, :, 4:] = math.nan
-    found = answers(many)
+    found = postprocess(many)
     assert [len(image) for image in found] == [100, 0, 0]
     assert (found[0].scores.diff() <= 0).all()
-    again = answers(many)
+    again = postprocess(many)
     assert torch.equal(found[0].boxes, again[0].boxes)
-    assert [len(image) for image in answers(many, most=7)] == [7, 0, 0]
-    assert answers(torch.zeros(0, 10, 6)) == []
+    assert [len(image) for image in postprocess(many, max_detections=7)] == [7, 0, 0]
+    assert postprocess(torch.zeros(0, 10, 6)) == []
     with pytest.raises(fb.InputError, match="output of shape"):
-        answers(torch.zeros(10, 6))
+        postprocess(torch.zeros(10, 6))

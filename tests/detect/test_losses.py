@@ -12,7 +12,7 @@ from torchvision.ops import box_iou, distance_box_iou_loss
 
 import featherbone as fb
 from featherbone.detect import assignment
-from featherbone.detect.assignment import Truths, align, nearest_anchors
+from featherbone.detect.assignment import Targets, align, nearest_anchors
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead, joined
 from featherbone.detect.losses import BOX_LOSSES, BoxLoss, _box, detection_loss, detection_parts
 
@@ -33,17 +33,17 @@ def predictions(head: BoxHead, batch: int = 3, dtype: torch.dtype = torch.float6
     return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
 
 
-def some_truths(batch: int = 3, each: int = 6, seed: int = 0) -> Truths:
+def some_truths(batch: int = 3, each: int = 6, seed: int = 0) -> Targets:
     """Boxes of all sizes; the last image has none."""
     generator = torch.Generator().manual_seed(seed)
     count = (batch - 1) * each
     centres = torch.rand(count, 2, generator=generator) * torch.tensor([96.0, 64.0])
     halves = 1 + torch.rand(count, 2, generator=generator) ** 2 * 40
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    return Truths(torch.cat((centres - halves, centres + halves), 1), labels, torch.arange(count) // each)
+    return Targets(torch.cat((centres - halves, centres + halves), 1), labels, torch.arange(count) // each)
 
 
-NONE = Truths(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+NONE = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
 
 
 def test_all_names_of_box_losses_are_known() -> None:
@@ -55,21 +55,21 @@ def test_all_names_of_box_losses_are_known() -> None:
 
 def test_truths_must_fit_each_other() -> None:
     with pytest.raises(fb.InputError, match=r"\(2, 4\), \(1,\), \(2,\)"):
-        Truths(torch.zeros(2, 4), torch.zeros(1), torch.zeros(2))
+        Targets(torch.zeros(2, 4), torch.zeros(1), torch.zeros(2))
 
 
 # definitions
 
 
-def yolov3(head: AnchoredHead, raw: list[Tensor], truths: Truths) -> list[float]:
+def yolov3(head: AnchoredHead, raw: list[Tensor], targets: Targets) -> list[float]:
     """YOLOv3's loss of every image as its paper and code define it, in loops."""
-    decoded, flat = head.decode(raw, SIZE), joined(raw)
+    decoded, flat = head.predict(raw, SIZE), joined(raw)
     losses = []
     for image in range(len(flat)):
-        mine = [i for i in range(len(truths.boxes)) if truths.images[i] == image]
+        mine = [i for i in range(len(targets.boxes)) if targets.images[i] == image]
         objects, total = torch.zeros(flat.shape[1]), torch.zeros((), dtype=torch.float64)
         for i in mine:
-            x1, y1, x2, y2 = truths.boxes[i].tolist()
+            x1, y1, x2, y2 = targets.boxes[i].tolist()
             w, h = x2 - x1, y2 - y1
             fits = []
             for level, shapes in enumerate(ANCHORS):
@@ -91,8 +91,8 @@ def yolov3(head: AnchoredHead, raw: list[Tensor], truths: Truths) -> list[float]
             error = error + (t[2] - math.log(w / aw)) ** 2 + (t[3] - math.log(h / ah)) ** 2
             total = total + (2 - w * h / (SIZE[0] * SIZE[1])) * error / 2
             for label in range(CLASSES):
-                total = total - F.logsigmoid(t[5 + label] if label == truths.labels[i] else -t[5 + label])
-        overlaps = box_iou(decoded[image, :, :4], truths.boxes[mine].double())
+                total = total - F.logsigmoid(t[5 + label] if label == targets.labels[i] else -t[5 + label])
+        overlaps = box_iou(decoded[image, :, :4], targets.boxes[mine].double())
         fine = overlaps.amax(1) > 0.7 if mine else torch.zeros(len(overlaps), dtype=torch.bool)
         for place, score in enumerate(flat[image, :, 4]):
             if objects[place]:
@@ -107,14 +107,14 @@ def yolov3(head: AnchoredHead, raw: list[Tensor], truths: Truths) -> list[float]
 def test_the_anchored_loss_is_yolov3s(seed: int) -> None:
     head = HEADS["anchors"]
     assert isinstance(head, AnchoredHead)
-    raw, truths = predictions(head, seed=seed), some_truths(seed=seed)
+    raw, targets = predictions(head, seed=seed), some_truths(seed=seed)
     # a prediction that fits a box of its image well, though its anchor is not the box's
-    decoded = head.decode(raw, SIZE)[0].detach()
+    decoded = head.predict(raw, SIZE)[0].detach()
     spare = next(i for i in range(100, 192) if (decoded[i, 2:4] - decoded[i, :2]).min() > 3)
-    good = Truths(
-        torch.cat((truths.boxes, decoded[spare : spare + 1, :4].float() + 0.1)),
-        torch.cat((truths.labels, torch.tensor([1]))),
-        torch.cat((truths.images, torch.tensor([0]))),
+    good = Targets(
+        torch.cat((targets.boxes, decoded[spare : spare + 1, :4].float() + 0.1)),
+        torch.cat((targets.labels, torch.tensor([1]))),
+        torch.cat((targets.images, torch.tensor([0]))),
     )
     wanted = yolov3(head, raw, good)
     assert detection_loss(head, raw, good, SIZE, box_loss="mse").tolist() == pytest.approx(wanted)
@@ -122,20 +122,20 @@ def test_the_anchored_loss_is_yolov3s(seed: int) -> None:
     assert divided.tolist() == pytest.approx([loss / 3.5 for loss in wanted])
 
 
-def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int, int, float]]:
+def aligned(head: FreeHead, raw: list[Tensor], targets: Targets) -> set[tuple[int, int, float]]:
     """Task-aligned pairs by their definition, in loops: (truth, place, weight)."""
-    decoded, flat = head.decode(raw, SIZE), joined(raw)
-    places = head.places(SIZE, flat)
+    decoded, flat = head.predict(raw, SIZE), joined(raw)
+    places = head.priors(SIZE, flat)
     claims: dict[tuple[int, int], list[tuple[float, int, float]]] = {}
     best: dict[int, int] = {}
-    for i, (x1, y1, x2, y2) in enumerate(truths.boxes.tolist()):
-        image = int(truths.images[i])
+    for i, (x1, y1, x2, y2) in enumerate(targets.boxes.tolist()):
+        image = int(targets.images[i])
         inside = [p for p, (x, y, _) in enumerate(places.tolist()) if x1 <= x <= x2 and y1 <= y <= y2]
         middle = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2])
         found = []
         for p in inside or [int((places[:, :2] - middle).norm(dim=1).argmin())]:
-            overlap = box_iou(decoded[image, p : p + 1, :4], truths.boxes[i : i + 1].double()).item()
-            found.append((decoded[image, p, 4 + truths.labels[i]].item() * max(overlap, 1e-6) ** 6, p, overlap))
+            overlap = box_iou(decoded[image, p : p + 1, :4], targets.boxes[i : i + 1].double()).item()
+            found.append((decoded[image, p, 4 + targets.labels[i]].item() * max(overlap, 1e-6) ** 6, p, overlap))
         for measure, p, overlap in sorted(found, reverse=True)[: assignment.MOST]:
             claims.setdefault((image, p), []).append((measure, i, overlap))
         best[i] = max(found)[1]
@@ -154,18 +154,18 @@ def aligned(head: FreeHead, raw: list[Tensor], truths: Truths) -> set[tuple[int,
 def test_task_alignment_is_what_it_is_defined_as(seed: int) -> None:
     head = HEADS["free"]
     assert isinstance(head, FreeHead)
-    raw, truths = predictions(head, seed=seed), some_truths(seed=seed, each=12)
+    raw, targets = predictions(head, seed=seed), some_truths(seed=seed, each=12)
     tiny = torch.tensor([[17.0, 17.0, 19.0, 19.0], [17.0, 17.0, 90.0, 60.0]])  # no centre in it; and many
-    truths = Truths(
-        torch.cat((truths.boxes, tiny)),
-        torch.cat((truths.labels, torch.tensor([0, 2]))),
-        torch.cat((truths.images, torch.tensor([1, 1]))),
+    targets = Targets(
+        torch.cat((targets.boxes, tiny)),
+        torch.cat((targets.labels, torch.tensor([0, 2]))),
+        torch.cat((targets.images, torch.tensor([1, 1]))),
     )
     flat = joined(raw).detach()
-    found = align(head, flat, truths.like(flat), SIZE)
-    pairs = zip(found.truths.tolist(), found.predictions.tolist(), found.weights.tolist(), strict=True)
-    assert {(i, p, round(weight, 9)) for i, p, weight in pairs} == aligned(head, raw, truths)
-    cells = list(zip(truths.images[found.truths].tolist(), found.predictions.tolist(), strict=True))
+    found = align(head, flat, targets.like(flat), SIZE)
+    pairs = zip(found.targets.tolist(), found.predictions.tolist(), found.weights.tolist(), strict=True)
+    assert {(i, p, round(weight, 9)) for i, p, weight in pairs} == aligned(head, raw, targets)
+    cells = list(zip(targets.images[found.targets].tolist(), found.predictions.tolist(), strict=True))
     assert len(set(cells)) == len(cells)  # a prediction answers for one box
 
 
@@ -189,13 +189,13 @@ def test_an_image_without_boxes_teaches_background_alone(head: BoxHead, kind: Bo
 @ALL
 @KINDS
 def test_order_does_not_matter(head: BoxHead, kind: BoxLoss) -> None:
-    raw, truths = predictions(head), some_truths()
-    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
-    order = torch.randperm(len(truths.boxes), generator=torch.Generator().manual_seed(1))
-    shuffled = Truths(truths.boxes[order], truths.labels[order], truths.images[order])
+    raw, targets = predictions(head), some_truths()
+    loss = detection_loss(head, raw, targets, SIZE, box_loss=kind)
+    order = torch.randperm(len(targets.boxes), generator=torch.Generator().manual_seed(1))
+    shuffled = Targets(targets.boxes[order], targets.labels[order], targets.images[order])
     assert torch.allclose(detection_loss(head, raw, shuffled, SIZE, box_loss=kind), loss, rtol=1e-12)
     images = torch.tensor([2, 0, 1])
-    turned = Truths(truths.boxes, truths.labels, images.argsort()[truths.images])
+    turned = Targets(targets.boxes, targets.labels, images.argsort()[targets.images])
     moved = detection_loss(head, [x[images] for x in raw], turned, SIZE, box_loss=kind)
     assert torch.allclose(moved, loss[images], rtol=1e-12)
 
@@ -203,22 +203,22 @@ def test_order_does_not_matter(head: BoxHead, kind: BoxLoss) -> None:
 @ALL
 def test_boxes_are_compared_few_at_a_time(head: BoxHead, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few: 64 images of 1,000 boxes each would else take gigabytes."""
-    raw, truths = predictions(head), some_truths(each=40)
-    wanted = detection_loss(head, raw, truths, SIZE)
+    raw, targets = predictions(head), some_truths(each=40)
+    wanted = detection_loss(head, raw, targets, SIZE)
     for pairs in (1, 500):
         monkeypatch.setattr(assignment, "_PAIRS", pairs)
-        assert torch.equal(detection_loss(head, raw, truths, SIZE), wanted)
+        assert torch.equal(detection_loss(head, raw, targets, SIZE), wanted)
 
 
 @ALL
 @KINDS
 def test_every_image_has_its_own_loss(head: BoxHead, kind: BoxLoss) -> None:
     """So that processes that share a batch, however they share it, sum to the same."""
-    raw, truths = predictions(head), some_truths()
-    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    raw, targets = predictions(head), some_truths()
+    loss = detection_loss(head, raw, targets, SIZE, box_loss=kind)
     for image in range(3):
-        mine = truths.images == image
-        alone = Truths(truths.boxes[mine], truths.labels[mine], truths.images[mine] * 0)
+        mine = targets.images == image
+        alone = Targets(targets.boxes[mine], targets.labels[mine], targets.images[mine] * 0)
         one = detection_loss(head, [x[image : image + 1] for x in raw], alone, SIZE, box_loss=kind)
         assert torch.allclose(one, loss[image], rtol=1e-12)
 
@@ -229,12 +229,12 @@ def test_a_box_weighs_the_same_among_many(head: BoxHead, kind: BoxLoss) -> None:
     """What is seen twice in one image costs as much as in two images, and so does background."""
     raw, wide = predictions(head, batch=2), (SIZE[0], 2 * SIZE[1])
     boxes = torch.tensor([[10.0, 8, 34, 40], [20.0, 10, 70, 60], [60.0, 30, 90, 62]])
-    truths = Truths(boxes, torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long))
-    once = detection_loss(head, raw, truths, SIZE, box_loss=kind, boxes_per_image=3.0)
-    twice = Truths(
+    targets = Targets(boxes, torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long))
+    once = detection_loss(head, raw, targets, SIZE, box_loss=kind, boxes_per_image=3.0)
+    twice = Targets(
         torch.cat((boxes, boxes + torch.tensor([SIZE[1], 0, SIZE[1], 0]))),
-        truths.labels.repeat(2),
-        truths.images.repeat(2),
+        targets.labels.repeat(2),
+        targets.images.repeat(2),
     )
     grids = zip(raw, head.strides, strict=True)
     rows = [x.reshape(len(x), SIZE[0] // stride, -1, x.shape[-1]) for x, stride in grids]
@@ -265,17 +265,17 @@ def mirrored(head: BoxHead, raw: list[Tensor]) -> list[Tensor]:
 @ALL
 @KINDS
 def test_mirrored_images_cost_the_same(head: BoxHead, kind: BoxLoss) -> None:
-    raw, truths = predictions(head), some_truths()
-    x1, y1, x2, y2 = truths.boxes.unbind(1)
-    turned = Truths(torch.stack((SIZE[1] - x2, y1, SIZE[1] - x1, y2), 1), truths.labels, truths.images)
-    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    raw, targets = predictions(head), some_truths()
+    x1, y1, x2, y2 = targets.boxes.unbind(1)
+    turned = Targets(torch.stack((SIZE[1] - x2, y1, SIZE[1] - x1, y2), 1), targets.labels, targets.images)
+    loss = detection_loss(head, raw, targets, SIZE, box_loss=kind)
     assert torch.allclose(detection_loss(head, mirrored(head, raw), turned, SIZE, box_loss=kind), loss, rtol=1e-5)
 
 
 @ALL
 def test_mirrored_predictions_are_mirrored_boxes(head: BoxHead) -> None:
     raw = predictions(head)
-    boxes, turned = head.decode(raw, SIZE), head.decode(mirrored(head, raw), SIZE)
+    boxes, turned = head.predict(raw, SIZE), head.predict(mirrored(head, raw), SIZE)
     there = torch.cat((SIZE[1] - turned[..., [2]], turned[..., [1]], SIZE[1] - turned[..., [0]], turned[..., 3:]), -1)
     for image, mirror in zip(boxes, there, strict=True):
         assert torch.allclose(image[image[:, 4].argsort()], mirror[mirror[:, 4].argsort()], rtol=1e-9)
@@ -288,36 +288,36 @@ def test_twice_as_large_costs_the_same(head: BoxHead, kind: BoxLoss) -> None:
     double: BoxHead = FreeHead((8, 8), (16, 32), CLASSES)
     if isinstance(head, AnchoredHead):
         double = AnchoredHead((8, 8), (16, 32), CLASSES, [[(2 * w, 2 * h) for w, h in scale] for scale in ANCHORS])
-    raw, truths = predictions(head), some_truths()
-    larger = Truths(2 * truths.boxes, truths.labels, truths.images)
+    raw, targets = predictions(head), some_truths()
+    larger = Targets(2 * targets.boxes, targets.labels, targets.images)
     size = (2 * SIZE[0], 2 * SIZE[1])
-    loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+    loss = detection_loss(head, raw, targets, SIZE, box_loss=kind)
     assert torch.allclose(detection_loss(double, raw, larger, size, box_loss=kind), loss, rtol=1e-6)
-    boxes = head.decode(raw, SIZE)
-    assert torch.allclose(double.decode(raw, size)[..., :4], 2 * boxes[..., :4], rtol=1e-9)
+    boxes = head.predict(raw, SIZE)
+    assert torch.allclose(double.predict(raw, size)[..., :4], 2 * boxes[..., :4], rtol=1e-9)
 
 
-def one_truth(head: BoxHead) -> tuple[Truths, Tensor, Tensor]:
+def one_truth(head: BoxHead) -> tuple[Targets, Tensor, Tensor]:
     """A box, and numbers that answer with it for all predictions that could."""
-    truth = Truths(torch.tensor([[21.0, 13.0, 50.0, 47.0]]), torch.tensor([1]), torch.tensor([0]))
+    target = Targets(torch.tensor([[21.0, 13.0, 50.0, 47.0]]), torch.tensor([1]), torch.tensor([0]))
     like = torch.zeros(1, dtype=torch.float64)
-    places = head.places(SIZE, like)
-    wanted = head.targets(truth.boxes.double(), places)
+    places = head.priors(SIZE, like)
+    wanted = head.encode(target.boxes.double(), places)
     if isinstance(head, AnchoredHead):
         wanted = torch.cat((wanted[:, :2].clamp(1e-6, 1 - 1e-6).logit(), wanted[:, 2:]), 1)
-    return truth, wanted, places
+    return target, wanted, places
 
 
 @ALL
 @KINDS
 def test_a_prediction_that_comes_nearer_costs_less(head: BoxHead, kind: BoxLoss) -> None:
-    truth, wanted, _ = one_truth(head)
+    target, wanted, _ = one_truth(head)
     start = joined(predictions(head, batch=1)).detach()
     values = []
     for share in (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0):
         flat = start.clone()
         flat[0, :, :4] = start[0, :, :4].lerp(wanted, share)
-        values.append(detection_parts(head, [flat], truth, SIZE, box_loss=kind)["box"].item())
+        values.append(detection_parts(head, [flat], target, SIZE, box_loss=kind)["box"].item())
     if isinstance(head, AnchoredHead):  # without anchors, better boxes weigh more
         assert all(later < earlier for earlier, later in pairwise(values))
     assert values[-1] == pytest.approx(0, abs=1e-6)
@@ -327,54 +327,54 @@ def test_a_prediction_that_comes_nearer_costs_less(head: BoxHead, kind: BoxLoss)
 @ALL
 @KINDS
 def test_right_classes_cost_less(head: BoxHead, kind: BoxLoss) -> None:
-    truth, wanted, _ = one_truth(head)
+    target, wanted, _ = one_truth(head)
     flat = torch.full((1, len(wanted), head.plain + CLASSES), -6.0, dtype=torch.float64)
     flat[0, :, :4] = wanted
     losses = []
     for label in (0, 1):
         right = flat.clone()
-        matches = nearest_anchors(head, truth, SIZE) if isinstance(head, AnchoredHead) else None
+        matches = nearest_anchors(head, target, SIZE) if isinstance(head, AnchoredHead) else None
         place = matches.predictions[0] if matches else 2 * 12 + 4
         right[0, place, 4:] = -6
         right[0, place, 4 : head.plain] = 6
         right[0, place, head.plain + label] = 6
-        losses.append(detection_loss(head, [right], truth, SIZE, box_loss=kind).item())
+        losses.append(detection_loss(head, [right], target, SIZE, box_loss=kind).item())
     assert losses[1] < losses[0] - 5
 
 
 @ALL
 @KINDS
 def test_gradients_of_boxes_are_finite_differences(head: BoxHead, kind: BoxLoss) -> None:
-    truths, flat = some_truths(batch=2, each=5), joined(predictions(head, batch=2)).detach()
-    truths = truths.like(flat)
+    targets, flat = some_truths(batch=2, each=5), joined(predictions(head, batch=2)).detach()
+    targets = targets.like(flat)
     if isinstance(head, AnchoredHead):
-        matches = nearest_anchors(head, truths, SIZE)
+        matches = nearest_anchors(head, targets, SIZE)
     else:
         assert isinstance(head, FreeHead)
-        matches = align(head, flat, truths, SIZE)
-    images = truths.images[matches.truths]
+        matches = align(head, flat, targets, SIZE)
+    images = targets.images[matches.targets]
     given = flat[images, matches.predictions, :4].clone().requires_grad_()
 
     def loss(numbers: Tensor) -> Tensor:
         whole = flat.clone()
         whole[images, matches.predictions, :4] = numbers
-        return _box(head, whole, truths, matches, SIZE, kind).sum()
+        return _box(head, whole, targets, matches, SIZE, kind).sum()
 
     if kind != "ciou":
         assert torch.autograd.gradcheck(loss, given)
         return
     # CIoU's weight alpha is held while learning (Zheng et al., arXiv 1911.08287 eq. 11)
-    wanted, places = truths.boxes[matches.truths], head.places(SIZE, flat)[matches.predictions]
+    wanted, places = targets.boxes[matches.targets], head.priors(SIZE, flat)[matches.predictions]
 
     def shape(boxes: Tensor) -> Tensor:
         return ((boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])).atan()
 
-    boxes = head.boxes(given.detach(), places)
+    boxes = head.decode(given.detach(), places)
     v = 4 / math.pi**2 * (shape(wanted) - shape(boxes)) ** 2
     alpha = v / (1 - assignment.paired_iou(boxes, wanted) + v)
 
     def held(numbers: Tensor) -> Tensor:
-        boxes = head.boxes(numbers, places)
+        boxes = head.decode(numbers, places)
         v = 4 / math.pi**2 * (shape(wanted) - shape(boxes)) ** 2
         return 5 * (distance_box_iou_loss(boxes, wanted) + alpha * v).sum()
 
@@ -400,30 +400,30 @@ def test_odd_boxes_and_wild_predictions_keep_the_loss_finite(head: BoxHead, kind
             [10.0, 10.0, 40.0, 40.0],
         ]
     )
-    truths = Truths(odd, torch.arange(9) % CLASSES, torch.zeros(9, dtype=torch.long))
+    targets = Targets(odd, torch.arange(9) % CLASSES, torch.zeros(9, dtype=torch.long))
     for scale in (1.0, 100.0, 1e4):
         raw = [(x.detach() * scale).float().requires_grad_() for x in predictions(head, batch=1)]
-        loss = detection_loss(head, raw, truths, SIZE, box_loss=kind)
+        loss = detection_loss(head, raw, targets, SIZE, box_loss=kind)
         assert loss.isfinite().all()
         assert all(grad.isfinite().all() for grad in torch.autograd.grad(loss.sum(), raw))
 
 
 @ALL
 def test_low_precision_ends_before_the_loss(head: BoxHead) -> None:
-    raw, truths = [x.detach().bfloat16().requires_grad_() for x in predictions(head)], some_truths()
+    raw, targets = [x.detach().bfloat16().requires_grad_() for x in predictions(head)], some_truths()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = detection_loss(head, raw, truths, SIZE)
+        loss = detection_loss(head, raw, targets, SIZE)
     assert loss.dtype == torch.float32
-    assert torch.equal(loss, detection_loss(head, [x.float() for x in raw], truths, SIZE))
+    assert torch.equal(loss, detection_loss(head, [x.float() for x in raw], targets, SIZE))
     assert all(grad.isfinite().all() for grad in torch.autograd.grad(loss.sum(), raw))
 
 
 def test_a_box_between_all_centres_is_learned_by_the_nearest() -> None:
     head = HEADS["free"]
     assert isinstance(head, FreeHead)
-    truth = Truths(torch.tensor([[14.0, 14.0, 17.5, 17.5]]), torch.tensor([0]), torch.tensor([0]))
+    target = Targets(torch.tensor([[14.0, 14.0, 17.5, 17.5]]), torch.tensor([0]), torch.tensor([0]))
     flat = joined(predictions(head, batch=1)).detach()
-    found = align(head, flat, truth.like(flat), SIZE)
+    found = align(head, flat, target.like(flat), SIZE)
     assert found.predictions.tolist() == [1 * 12 + 1]  # centre (12, 12)
     assert found.weights.item() >= 0.5
 
@@ -433,13 +433,13 @@ def test_a_box_inside_another_keeps_the_cell_that_sees_it_best() -> None:
     head = HEADS["free"]
     assert isinstance(head, FreeHead)
     boxes = torch.tensor([[9.0, 9, 31, 31], [10.0, 10, 22, 22]])
-    truths = Truths(boxes, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long))
+    targets = Targets(boxes, torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long))
     flat = torch.zeros_like(joined(predictions(head, batch=1))).detach()
-    places = head.places(SIZE, flat)
-    flat[0, :, :4] = head.targets(boxes[:1].expand(len(places), 4).to(flat), places)
+    places = head.priors(SIZE, flat)
+    flat[0, :, :4] = head.encode(boxes[:1].expand(len(places), 4).to(flat), places)
     centres = [tuple(place) for place in places[:, :2].tolist()]
     flat[0, centres.index((28.0, 28.0)), 4] = 1
     flat[0, centres.index((20.0, 20.0)), 5] = 1
-    found = align(head, flat, truths.like(flat), SIZE)
-    assert [centres[place] for place in found.predictions[found.truths == 1]] == [(20.0, 20.0)]
-    assert len(found.predictions[found.truths == 0]) == 9
+    found = align(head, flat, targets.like(flat), SIZE)
+    assert [centres[place] for place in found.predictions[found.targets == 1]] == [(20.0, 20.0)]
+    assert len(found.predictions[found.targets == 0]) == 9

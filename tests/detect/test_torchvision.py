@@ -63,10 +63,10 @@ def test_torchvisions_detectors_train_and_answer(make: Callable[[str], nn.Module
     truth = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
     assert_learns(model, model(list(images()), [truth, truth]))
     with torch.no_grad():
-        answers = model.eval()(list(images()))
-    assert len(answers) == 2
-    assert all({"boxes", "scores", "labels"} <= set(answer) for answer in answers)
-    assert all(answer["boxes"].shape == (len(answer["scores"]), 4) for answer in answers)
+        postprocess = model.eval()(list(images()))
+    assert len(postprocess) == 2
+    assert all({"boxes", "scores", "labels"} <= set(answer) for answer in postprocess)
+    assert all(answer["boxes"].shape == (len(answer["scores"]), 4) for answer in postprocess)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -17,32 +17,32 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxSet
 from featherbone.data._box_loader import box_loader
 from featherbone.data._box_open import boxed_images
 from featherbone.data.box_transforms import evaluation_boxes
 from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.detection import detect_images, detector_outputs, found_in
-from featherbone.evaluation.matching import Found
+from featherbone.evaluation.matching import ImageDetections
 from featherbone.training.detection import BoxWatch
 
 DATA = SHARED
 NAMES = ("a", "b", "c")
 
 
-def truth(rows: Sequence[Sequence[float]] = (), crowd: Sequence[int] = ()) -> Truth:
+def truth(rows: Sequence[Sequence[float]] = (), crowd: Sequence[int] = ()) -> Annotations:
     """Rows are x1, y1, x2, y2, label."""
     values = np.array(rows, np.float32).reshape(-1, 5)
-    return Truth(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
+    return Annotations(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
 
 
-def found(rows: Sequence[Sequence[float]] = ()) -> Found:
+def found(rows: Sequence[Sequence[float]] = ()) -> ImageDetections:
     """Rows are x1, y1, x2, y2, score, label."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    return Found(values[:, :4], values[:, 4], values[:, 5].astype(np.int64))
+    return ImageDetections(values[:, :4], values[:, 4], values[:, 5].astype(np.int64))
 
 
-def pycocotools(answers: Sequence[Found], truths: Sequence[Truth], classes: int) -> COCOeval:
+def pycocotools(postprocess: Sequence[ImageDetections], truths: Sequence[Annotations], classes: int) -> COCOeval:
     """Score with the original, in its own way: a results file's rows."""
 
     def sides(box: np.ndarray) -> list[float]:
@@ -65,7 +65,7 @@ def pycocotools(answers: Sequence[Found], truths: Sequence[Truth], classes: int)
     known.createIndex()
     rows = [
         {"image_id": i, "category_id": int(k) + 1, "bbox": sides(box), "score": float(score)}
-        for i, one in enumerate(answers, 1)
+        for i, one in enumerate(postprocess, 1)
         for box, score, k in zip(one.boxes, one.scores, one.labels, strict=True)
     ]
     if rows:
@@ -87,25 +87,25 @@ def random_boxes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def scene(
-    seed: int, images: int, most: int, classes: int, crowds: float, *, ties: bool
-) -> tuple[list[Found], list[Truth]]:
+    seed: int, images: int, max_detections: int, classes: int, crowds: float, *, ties: bool
+) -> tuple[list[ImageDetections], list[Annotations]]:
     """Draw truths, and answers of which many are near them."""
     random = np.random.default_rng(seed)
-    truths, answers = [], []
+    truths, postprocess = [], []
     for _ in range(images):
-        boxes = random_boxes(random, int(random.integers(0, most + 1)))
+        boxes = random_boxes(random, int(random.integers(0, max_detections + 1)))
         labels = random.integers(0, classes, len(boxes))
-        truths.append(Truth(boxes, labels, random.random(len(boxes)) < crowds))
+        truths.append(Annotations(boxes, labels, random.random(len(boxes)) < crowds))
         near = np.repeat(boxes, 2, 0)[random.random(2 * len(boxes)) < 0.7]
         near_labels = np.repeat(labels, 2)[: len(near)]
         near = near + random.normal(0, 4, near.shape)
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
-        others = random_boxes(random, int(random.integers(0, most + 1)))
+        others = random_boxes(random, int(random.integers(0, max_detections + 1)))
         all_boxes = np.concatenate([near, others]).astype(np.float32)
         all_labels = np.concatenate([near_labels, random.integers(0, classes, len(others))])
         scores = random.random(len(all_boxes))
-        answers.append(Found(all_boxes, scores.round(1) if ties else scores, all_labels))
-    return answers, truths
+        postprocess.append(ImageDetections(all_boxes, scores.round(1) if ties else scores, all_labels))
+    return postprocess, truths
 
 
 def assert_equal(ours: BoxEvaluation, original: COCOeval) -> None:
@@ -125,7 +125,7 @@ def assert_equal(ours: BoxEvaluation, original: COCOeval) -> None:
             assert np.isnan(ours.curves[k]).all()
 
 
-def assert_sound(ours: BoxEvaluation, truths: Sequence[Truth]) -> None:
+def assert_sound(ours: BoxEvaluation, truths: Sequence[Annotations]) -> None:
     """Check what the confusion and the best point must fulfil, whatever was found."""
     counts = ours.confusion
     boxes = [int(((one.labels == k) & ~one.crowd).sum()) for k in range(3) for one in truths]
@@ -140,22 +140,24 @@ def assert_sound(ours: BoxEvaluation, truths: Sequence[Truth]) -> None:
 @given(
     seed=st.integers(0, 10**6),
     images=st.integers(1, 5),
-    most=st.sampled_from([0, 1, 3, 12]),
+    max_detections=st.sampled_from([0, 1, 3, 12]),
     crowds=st.sampled_from([0.0, 0.3, 1.0]),
     ties=st.booleans(),
 )
-def test_scores_are_those_of_pycocotools(seed: int, images: int, most: int, crowds: float, *, ties: bool) -> None:
-    answers, truths = scene(seed, images, most, 3, crowds, ties=ties)
-    ours = score_boxes(answers, truths, NAMES)
-    assert_equal(ours, pycocotools(answers, truths, 3))
+def test_scores_are_those_of_pycocotools(
+    seed: int, images: int, max_detections: int, crowds: float, *, ties: bool
+) -> None:
+    postprocess, truths = scene(seed, images, max_detections, 3, crowds, ties=ties)
+    ours = score_boxes(postprocess, truths, NAMES)
+    assert_equal(ours, pycocotools(postprocess, truths, 3))
     assert_sound(ours, truths)
 
 
 def test_a_thousand_boxes_in_an_image() -> None:
-    answers, truths = scene(0, 1, 1000, 3, 0.02, ties=False)
-    assert len(answers[0].boxes) > 1000
-    ours = score_boxes(answers, truths, NAMES)
-    assert_equal(ours, pycocotools(answers, truths, 3))
+    postprocess, truths = scene(0, 1, 1000, 3, 0.02, ties=False)
+    assert len(postprocess[0].boxes) > 1000
+    ours = score_boxes(postprocess, truths, NAMES)
+    assert_equal(ours, pycocotools(postprocess, truths, 3))
     assert_sound(ours, truths)
 
 
@@ -163,15 +165,15 @@ def test_a_thousand_boxes_in_an_image() -> None:
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([0.25, 1.0, 8.0]), crowds=st.sampled_from([0.0, 0.3]))
 def test_mirrored_or_resized_images_have_the_same_scores(seed: int, scale: float, crowds: float) -> None:
     """All but those by area, which are in pixels. The side is one that binary numbers take exactly."""
-    answers, truths = scene(seed, 3, 8, 3, crowds, ties=False)
+    postprocess, truths = scene(seed, 3, 8, 3, crowds, ties=False)
 
     def moved(boxes: np.ndarray) -> np.ndarray:
         return scale * np.stack((1024 - boxes[:, 2], boxes[:, 1], 1024 - boxes[:, 0], boxes[:, 3]), 1)
 
-    before = score_boxes(answers, truths, NAMES)
+    before = score_boxes(postprocess, truths, NAMES)
     after = score_boxes(
-        [Found(moved(one.boxes), one.scores, one.labels) for one in answers],
-        [Truth(moved(one.boxes), one.labels, one.crowd) for one in truths],
+        [ImageDetections(moved(one.boxes), one.scores, one.labels) for one in postprocess],
+        [Annotations(moved(one.boxes), one.labels, one.crowd) for one in truths],
         NAMES,
     )
     for name in ("ap", "ap50", "ap75", "recall"):
@@ -194,10 +196,12 @@ BOX = (10.0, 10.0, 50.0, 50.0)
         ([found([(10, 10, 10, 10, 0.5, 0)])], [truth([(10, 10, 10, 10, 0)])]),
     ],
 )
-def test_the_smallest_cases(answers: list[Found], truths: list[Truth], capsys: pytest.CaptureFixture[str]) -> None:
-    ours = score_boxes(answers, truths, NAMES)
+def test_the_smallest_cases(
+    postprocess: list[ImageDetections], truths: list[Annotations], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = score_boxes(postprocess, truths, NAMES)
     assert capsys.readouterr() == ("", "")
-    assert_equal(ours, pycocotools(answers, truths, 3))
+    assert_equal(ours, pycocotools(postprocess, truths, 3))
     assert_sound(ours, truths)
 
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxSet
 from featherbone.detect.detector import detector_to_dict
 from featherbone.evaluation import detection as detections
 from featherbone.evaluation.detection import DetectorOutputs
-from featherbone.evaluation.matching import Found
+from featherbone.evaluation.matching import ImageDetections
 
 SHAPES = ("blue", "green", "red")
 _COLOURS = ((40, 60, 220), (40, 190, 70), (220, 50, 40))
@@ -69,19 +69,19 @@ def draw_boxes(
     return root
 
 
-def truth(*rows: tuple[float, ...], crowd: Sequence[int] = ()) -> Truth:
+def truth(*rows: tuple[float, ...], crowd: Sequence[int] = ()) -> Annotations:
     """Return the truth of an image: rows are x1, y1, x2, y2, label; ``crowd`` are the places of those that are one."""
     values = np.array(rows, np.float32).reshape(-1, 5)
-    return Truth(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
+    return Annotations(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
 
 
-def found(*rows: tuple[float, ...]) -> Found:
+def found(*rows: tuple[float, ...]) -> ImageDetections:
     """Return what was found: rows are x1, y1, x2, y2, label, score."""
     values = np.array(rows, np.float64).reshape(-1, 6)
-    return Found(values[:, :4], values[:, 5], values[:, 4].astype(np.int64))
+    return ImageDetections(values[:, :4], values[:, 5], values[:, 4].astype(np.int64))
 
 
-def outputs_of(classes: Sequence[str], *images: tuple[Truth, Found]) -> DetectorOutputs:
+def outputs_of(classes: Sequence[str], *images: tuple[Annotations, ImageDetections]) -> DetectorOutputs:
     """Return what a detector said of grey images of 100 x 80 pixels."""
     grey = [np.full((80, 100, 3), 60 + 20 * i % 100, np.uint8) for i in range(len(images))]
     known = BoxSet.of((pixels, there) for pixels, (there, _) in zip(grey, images, strict=True))

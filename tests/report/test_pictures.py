@@ -15,17 +15,17 @@ import featherbone as fb
 from featherbone.data.sources.scikit_learn import photographs
 from featherbone.data.video import Frame, reading, writing
 from featherbone.evaluation.average_precision import BoxClassScore, BoxEvaluation
-from featherbone.evaluation.matching import Found, WorkingPoint
+from featherbone.evaluation.matching import ImageDetections, WorkingPoint
 from featherbone.report.pictures.boxes import class_colour, draw_boxes
 from featherbone.report.pictures.precision_recall import draw_precision_recall
 
 NAMES = ("a cell", "_hidden $x$", "Größe", "a name that is far longer than any image of this test is wide")
 
 
-def found(*rows: tuple[float, ...]) -> Found:
+def found(*rows: tuple[float, ...]) -> ImageDetections:
     """Rows are x1, y1, x2, y2, score, label."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    return Found(values[:, :4], values[:, 4], values[:, 5].astype(np.int64))
+    return ImageDetections(values[:, :4], values[:, 4], values[:, 5].astype(np.int64))
 
 
 def changed(before: Image.Image, after: Image.Image) -> np.ndarray:

@@ -25,7 +25,7 @@ from featherbone.data._box_loader import box_loader
 from featherbone.data._box_open import open_boxes
 from featherbone.data.box_transforms import evaluation_boxes
 from featherbone.data.video import Frame, writing
-from featherbone.detect.assignment import Truths
+from featherbone.detect.assignment import Targets
 from featherbone.detect.losses import detection_loss
 from featherbone.training.callbacks import History
 
@@ -134,7 +134,7 @@ def test_the_loss_is_divided_by_how_many_boxes_an_image_has(finder: fb.Run, shap
     for images, targets in box_loader(data.val, evaluation_boxes(preprocess), channels=3, batch_size=8, workers=0):
         with torch.no_grad():
             raw = detector.raw(images)
-        truths = Truths(*targets[:3])
+        truths = Targets(*targets[:3])
         losses += detection_loss(detector.head, raw, truths, (64, 64), boxes_per_image=sum(boxes) / 24).tolist()
     best = max(history(finder.folder), key=lambda row: float(row["val_ap"]))
     assert float(best["val_loss"]) == pytest.approx(sum(losses) / 8, rel=1e-4)

@@ -40,7 +40,9 @@ def export(
         float | None,
         typer.Option(help="Of a detector: of two boxes of a class that overlap more, one stays; default 0.6."),
     ] = None,
-    most: Annotated[int | None, typer.Option(help="Of a detector: boxes of an image at most; default 100.")] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(help="Of a detector: boxes of an image at most; default 100.")
+    ] = None,
     num_classes: NumClasses = None,
     in_chans: InChans = None,
     json: Json = False,
@@ -62,7 +64,7 @@ def export(
             max_drop=max_drop,
             score=score,
             iou=iou,
-            most=most,
+            max_detections=max_detections,
         )
     if json:
         show_json(result.to_dict())

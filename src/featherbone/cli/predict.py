@@ -18,7 +18,7 @@ def predict(
     run: RunArgument,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, patterns; videos, too.")],
     top: Annotated[int, typer.Option(help="How many classes to name per image in --json.")] = 5,
-    score: Annotated[float, typer.Option(help="Of a detector: the least score of a box, 0 to 1.")] = fb.SURE,
+    score: Annotated[float, typer.Option(help="Of a detector: the least score of a box, 0 to 1.")] = fb.SCORE_THRESHOLD,
     out: Annotated[
         Path | None,
         typer.Option(help="Of a detector: the folder for pictures with the boxes; default RUN/predictions."),

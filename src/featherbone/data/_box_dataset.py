@@ -21,7 +21,7 @@ _DTYPES = ("<f4", "<i8", "?")  # of a truth's arrays, so that they have the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Truth:
+class Annotations:
     """What is to be found in an image.
 
     Attributes:
@@ -49,7 +49,7 @@ class BoxItem:
     """
 
     source: Path
-    truth: Truth
+    truth: Annotations
     size: tuple[int, int] | None = None
     shares: bool = False
     annotated: bool = True
@@ -99,7 +99,7 @@ class BoxSet:
     """
 
     sources: tuple[Source, ...]
-    truths: tuple[Truth, ...]
+    truths: tuple[Annotations, ...]
     groups: tuple[int, ...] = ()
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class BoxSet:
         return max(1.0, sum(int((~truth.crowd).sum()) for truth in self.truths) / max(1, len(self)))
 
     @classmethod
-    def of(cls, items: Iterable[tuple[Source, Truth]]) -> BoxSet:
+    def of(cls, items: Iterable[tuple[Source, Annotations]]) -> BoxSet:
         """Return the set of (image, truth) pairs."""
         pairs = list(items)
         return cls(tuple(source for source, _ in pairs), tuple(truth for _, truth in pairs))
@@ -160,9 +160,11 @@ class BoxData:
         return digest.hexdigest()
 
 
-def as_annotated(boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: Sequence[bool] | None = None) -> Truth:
+def as_annotated(
+    boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: Sequence[bool] | None = None
+) -> Annotations:
     """Return the truth of an item: corners x1 y1 x2 y2 as they were written, labels, and which are crowds."""
-    return Truth(
+    return Annotations(
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(labels, np.int64),
         np.zeros(len(labels), bool) if crowd is None else np.array(crowd, bool),

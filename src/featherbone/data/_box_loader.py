@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from featherbone.data._box_dataset import BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxSet
 from featherbone.data.box_transforms import BoxTransform, Example
 from featherbone.data.image import image_mode, read_again
 from featherbone.data.loader import Loader, loading
@@ -72,10 +72,10 @@ class BoxBatches(Dataset[Prepared]):
     def _another(self) -> Example:
         return self._read(int(torch.randint(len(self.images), ())))
 
-    def _read(self, i: int) -> tuple[Image.Image, Truth]:
+    def _read(self, i: int) -> tuple[Image.Image, Annotations]:
         truth = self.images.truths[i]
         learnt = ~truth.crowd
-        return read_again(self.images.sources[i], self.mode), Truth(
+        return read_again(self.images.sources[i], self.mode), Annotations(
             truth.boxes[learnt], truth.labels[learnt], truth.crowd[learnt]
         )
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from featherbone.data._box_dataset import BoxData, BoxItem, BoxListing, BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxData, BoxItem, BoxListing, BoxSet
 from featherbone.data.boxes import fit, left_out, seen_upright
-from featherbone.data.dataset import Looked, Seen, Skipped, Source
+from featherbone.data.dataset import ImageInfo, ScanResult, Skipped, Source
 from featherbone.data.names import TRAIN
-from featherbone.data.scan import look, look_at, shown
+from featherbone.data.scan import scan_image, scan_images, shown
 from featherbone.data.sources.coco import find_coco
 from featherbone.data.sources.voc import find_voc
 from featherbone.data.sources.yolo import find_yolo
 from featherbone.errors import InputError, counted, some
 
-AnySource = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 # asked in turn, each looks at a path and answers with what would read it, or with nothing
 _FINDERS = (find_coco, find_voc, find_yolo)
@@ -28,10 +28,10 @@ _ALLOWED = (
     "YOLO: images/ and labels/, or data.yaml"
 )
 
-_Pair = tuple[Source, Truth]
+_Pair = tuple[Source, Annotations]
 
 
-def is_detection(source: AnySource) -> bool:
+def is_detection(source: AnyPath) -> bool:
     """Return whether this is a data set with boxes; nothing but the layout is looked at."""
     try:
         return _reader(source) is not None
@@ -39,7 +39,7 @@ def is_detection(source: AnySource) -> bool:
         return False
 
 
-def list_boxes(source: AnySource) -> BoxListing | None:
+def list_boxes(source: AnyPath) -> BoxListing | None:
     """Return what a detection data set names, its images not yet looked at; nothing of anything else.
 
     Raises:
@@ -53,7 +53,7 @@ def list_boxes(source: AnySource) -> BoxListing | None:
 
 
 def open_boxes(
-    source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, looked: Looked | None = None, quiet: bool = False
+    source: AnyPath, *, seed: int = 0, val_fraction: float = 0.2, scan: ScanResult | None = None, quiet: bool = False
 ) -> BoxData:
     """Open a detection data set and read every image once, in parallel; what is unusable is left out and listed.
 
@@ -62,7 +62,7 @@ def open_boxes(
             docs/data.md says what each must look like.
         seed: decides the split of what is not split.
         val_fraction: share of the images held out then.
-        looked: what an earlier look found; then no image is decoded.
+        scan: what an earlier look found; then no image is decoded.
         quiet: show no progress bar.
 
     Raises:
@@ -77,9 +77,9 @@ def open_boxes(
         had = f"only the part {held_out}" if held_out else "it lists none"
         raise InputError(f"{listing.name} has no images to learn from: {had}")
     items = [item for part in (learnt, held_out) if part for item in listing.parts[part]]
-    seen, skipped = _trusted(items, listing, looked, quiet) if looked else _look_over(items, listing, quiet)
+    seen, skipped = _trusted(items, listing, scan, quiet) if scan else _look_over(items, listing, quiet)
     found, faulty = _fitted(items, seen, listing)
-    skipped = looked.skipped if looked else (*skipped, *faulty)
+    skipped = scan.skipped if scan else (*skipped, *faulty)
     count = len(listing.parts[learnt])
     train, val = _kept(found[:count]), _kept(found[count:])
     if held_out:
@@ -100,7 +100,7 @@ def open_boxes(
 
 
 def boxed_images(
-    source: AnySource, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
+    source: AnyPath, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
 ) -> tuple[BoxSet, tuple[Skipped, ...]]:
     """Return the images of a detection data set, their boxes labelled as in ``classes``, and what is left out.
 
@@ -130,11 +130,11 @@ def boxed_images(
     unknown = [listing.classes[label] for label in sorted(used) if labels[label] < 0]
     if unknown:
         raise InputError(f"in {listing.name}, {some(unknown)} is none of the known classes: {some(classes)}")
-    named = [(source, Truth(truth.boxes, labels[truth.labels], truth.crowd)) for source, truth in found]
+    named = [(source, Annotations(truth.boxes, labels[truth.labels], truth.crowd)) for source, truth in found]
     return BoxSet.of(named), (*skipped, *faulty)
 
 
-def _reader(source: AnySource) -> Callable[[], BoxListing] | None:
+def _reader(source: AnyPath) -> Callable[[], BoxListing] | None:
     given = os.fspath(source)
     if "://" in given or not os.path.exists(given):  # noqa: PTH110 - never raises
         return None
@@ -142,7 +142,7 @@ def _reader(source: AnySource) -> Callable[[], BoxListing] | None:
     return next((read for find in _FINDERS if (read := find(path))), None)
 
 
-def _listed(source: AnySource) -> BoxListing:
+def _listed(source: AnyPath) -> BoxListing:
     listing = list_boxes(source)
     if listing is None:
         raise InputError(f"{os.fspath(source)} is no detection data set: {_ALLOWED}")
@@ -151,9 +151,9 @@ def _listed(source: AnySource) -> BoxListing:
 
 def _look_over(
     items: Sequence[BoxItem], listing: BoxListing, quiet: bool
-) -> tuple[list[Seen | None], tuple[Skipped, ...]]:
+) -> tuple[list[ImageInfo | None], tuple[Skipped, ...]]:
     """Return what is seen of every image, nothing for the unreadable, and these beside what was left out before."""
-    verdicts = look_at([item.source for item in items], look, quiet=quiet)
+    verdicts = scan_images([item.source for item in items], scan_image, quiet=quiet)
     bad = [
         Skipped(shown(item.source, str(listing.root)), verdict)
         for item, verdict in zip(items, verdicts, strict=True)
@@ -163,23 +163,23 @@ def _look_over(
 
 
 def _trusted(
-    items: Sequence[BoxItem], listing: BoxListing, looked: Looked, quiet: bool
-) -> tuple[list[Seen | None], tuple[Skipped, ...]]:
+    items: Sequence[BoxItem], listing: BoxListing, scan: ScanResult, quiet: bool
+) -> tuple[list[ImageInfo | None], tuple[Skipped, ...]]:
     """Return what an earlier look saw, as far as it was kept; sizes, which boxes need, from the heads of the files."""
-    bad = {one.path for one in looked.skipped}
+    bad = {one.path for one in scan.skipped}
     names = [shown(item.source, str(listing.root)) for item in items]
     good = [item.source for item, name in zip(items, names, strict=True) if name not in bad]
-    answers = iter(look_at(good, seen_upright, quiet=quiet))
+    answers = iter(scan_images(good, seen_upright, quiet=quiet))
     verdicts = [None if name in bad else next(answers) for name in names]
     for name, verdict in zip(names, verdicts, strict=True):
         if isinstance(verdict, str):
             raise InputError(f"{name} in {listing.name} can no longer be read: {verdict}")
-    mode = "L" if looked.grey else "RGB"
-    return [replace(one, mode=mode) if isinstance(one, Seen) else None for one in verdicts], looked.skipped
+    mode = "L" if scan.grey else "RGB"
+    return [replace(one, mode=mode) if isinstance(one, ImageInfo) else None for one in verdicts], scan.skipped
 
 
 def _fitted(
-    items: Sequence[BoxItem], seen: Sequence[Seen | None], listing: BoxListing
+    items: Sequence[BoxItem], seen: Sequence[ImageInfo | None], listing: BoxListing
 ) -> tuple[list[_Pair | None], tuple[Skipped, ...]]:
     """Return every image that could be read with the boxes that are kept, and which boxes are left out."""
     found: list[_Pair | None] = []
@@ -208,7 +208,7 @@ def _require_boxes(found: Sequence[_Pair], name: str, skipped: Sequence[Skipped]
         raise InputError(f"{name} has {counted(boxed, 'readable image')} with boxes: it needs {wanted}")
 
 
-def _has_boxes(truth: Truth) -> bool:
+def _has_boxes(truth: Annotations) -> bool:
     return not truth.crowd.all()
 
 

@@ -7,16 +7,16 @@ from statistics import median
 
 import numpy as np
 
-from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, Looked, Seen, Skipped, Source
+from featherbone.data.dataset import ImageData, ImageInfo, ImageSet, Item, Listing, ScanResult, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, in_order
-from featherbone.data.scan import look, look_at, shown
+from featherbone.data.scan import scan_image, scan_images, shown
 from featherbone.errors import InputError, some
 
 _Pairs = list[tuple[Source, int]]
 
 
 def assemble(
-    listing: Listing, *, seed: int, val_fraction: float, looked: Looked | None = None, quiet: bool
+    listing: Listing, *, seed: int, val_fraction: float, scan: ScanResult | None = None, quiet: bool
 ) -> ImageData:
     """Return the data set of a listing; if it has no part to hold out, a share of every class is.
 
@@ -31,7 +31,7 @@ def assemble(
         raise InputError(f"{listing.name} has one {listing.kind} only ({classes[0]}): a classifier needs two or more")
     _require_known(listing.name, held, classes)
     items = [*learnt, *held]
-    seen, skipped = _trusted(items, listing, looked) if looked else _look_over(items, listing, quiet)
+    seen, skipped = _trusted(items, listing, scan) if scan else _look_over(items, listing, quiet)
     train = _labelled(learnt, seen[: len(learnt)], classes)
     val = _labelled(held, seen[len(learnt) :], classes)
     _require_images(classes, train, listing.name, skipped, least=1 if held_name else 2)
@@ -89,12 +89,14 @@ def _require_known(name: str, items: Sequence[Item], classes: Sequence[str]) -> 
         raise InputError(f"in {name}, {some(unknown)} is none of the known classes: {some(classes)}")
 
 
-def _look_over(items: Sequence[Item], listing: Listing, quiet: bool) -> tuple[list[Seen | None], tuple[Skipped, ...]]:
+def _look_over(
+    items: Sequence[Item], listing: Listing, quiet: bool
+) -> tuple[list[ImageInfo | None], tuple[Skipped, ...]]:
     """Return what is seen of every image, nothing for the unreadable, and these beside what was left out before."""
     # arrays cannot be broken, and of some sources the answers were kept
-    known = [look(i.source) if isinstance(i.source, np.ndarray) else i.seen for i in items]
+    known = [scan_image(i.source) if isinstance(i.source, np.ndarray) else i.seen for i in items]
     unknown = [item.source for item, seen in zip(items, known, strict=True) if seen is None]
-    answers = iter(look_at(unknown, look, quiet=quiet))
+    answers = iter(scan_images(unknown, scan_image, quiet=quiet))
     verdicts = [seen or next(answers) for seen in known]
     bad = [
         Skipped(shown(item.source, listing.name), verdict)
@@ -104,14 +106,16 @@ def _look_over(items: Sequence[Item], listing: Listing, quiet: bool) -> tuple[li
     return [None if isinstance(verdict, str) else verdict for verdict in verdicts], (*listing.skipped, *bad)
 
 
-def _trusted(items: Sequence[Item], listing: Listing, looked: Looked) -> tuple[list[Seen | None], tuple[Skipped, ...]]:
+def _trusted(
+    items: Sequence[Item], listing: Listing, scan: ScanResult
+) -> tuple[list[ImageInfo | None], tuple[Skipped, ...]]:
     """Return what an earlier look saw, as far as it was kept."""
-    bad = {one.path for one in looked.skipped}
-    good = Seen(0, 0, "L" if looked.grey else "RGB")  # sizes were not kept, as nobody asks for them again
-    return [None if shown(item.source, listing.name) in bad else good for item in items], looked.skipped
+    bad = {one.path for one in scan.skipped}
+    good = ImageInfo(0, 0, "L" if scan.grey else "RGB")  # sizes were not kept, as nobody asks for them again
+    return [None if shown(item.source, listing.name) in bad else good for item in items], scan.skipped
 
 
-def _labelled(items: Sequence[Item], seen: Sequence[Seen | None], classes: Sequence[str]) -> _Pairs:
+def _labelled(items: Sequence[Item], seen: Sequence[ImageInfo | None], classes: Sequence[str]) -> _Pairs:
     labels = {name: label for label, name in enumerate(classes)}
     return [(item.source, labels[item.label]) for item, one in zip(items, seen, strict=True) if one]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
-from featherbone.data._box_dataset import Truth
+from featherbone.data._box_dataset import Annotations
 from featherbone.data.letterbox import Placement, blank
 from featherbone.data.preprocess import Preprocess
 from featherbone.data.transforms import to_tensor
 from featherbone.errors import InputError
 
-Example = tuple[Image.Image, Truth]
+Example = tuple[Image.Image, Annotations]
 Prepared = tuple[Tensor, Tensor, Tensor]  # image (C, size, size), boxes (N, 4) in input pixels, labels (N,)
 
 _KEPT = 0.25  # share of a box's area that must stay in sight: less tells nobody what it is
@@ -33,7 +33,7 @@ class BoxTransform(Protocol):
     def preprocess(self) -> Preprocess:
         """Size and normalisation of the inputs."""
 
-    def __call__(self, image: Image.Image, truth: Truth, another: Callable[[], Example]) -> Prepared: ...
+    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared: ...
 
 
 def evaluation_boxes(preprocess: Preprocess) -> BoxTransform:
@@ -91,7 +91,7 @@ def letterboxing(preprocess: Preprocess) -> Preprocess:
 class _Steady:
     preprocess: Preprocess
 
-    def __call__(self, image: Image.Image, truth: Truth, another: Callable[[], Example]) -> Prepared:
+    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared:
         side = self.preprocess.size
         canvas = blank(image.mode, side)
         found = _drawn(canvas, image, truth, Placement.letterbox(image.size, side))
@@ -106,7 +106,7 @@ class _Varied:
     mirrored: v2.Transform
     tinted: v2.Transform | None  # of each image by itself: what lies between them stays grey
 
-    def __call__(self, image: Image.Image, truth: Truth, another: Callable[[], Example]) -> Prepared:
+    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared:
         canvas = blank(image.mode, self.preprocess.size)
         if float(torch.rand(())) < self.mosaic:
             found = self._four(canvas, [(image, truth), *(another() for _ in range(3))])
@@ -142,7 +142,7 @@ def _anywhere(slack: int) -> int:
 def _drawn(
     canvas: Image.Image,
     image: Image.Image,
-    truth: Truth,
+    truth: Annotations,
     placement: Placement,
     vary: Callable[[Image.Image], Image.Image] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:

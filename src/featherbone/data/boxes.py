@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from featherbone.data._box_dataset import BoxItem, Truth
-from featherbone.data.dataset import Seen, Skipped, Source
+from featherbone.data._box_dataset import Annotations, BoxItem
+from featherbone.data.dataset import ImageInfo, Skipped, Source
 from featherbone.data.image import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
 from featherbone.errors import first_line
 
@@ -33,7 +33,7 @@ _TURNS = {5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class BoxFit:
     """What is kept of an item's boxes.
 
     Attributes:
@@ -44,7 +44,7 @@ class Fitted:
         resized: the image that was annotated had another size.
     """
 
-    truth: Truth
+    truth: Annotations
     places: np.ndarray
     faults: tuple[Fault, ...]
     turned: bool = False
@@ -70,7 +70,7 @@ def glance(source: Source) -> tuple[int, int, int]:
         raise UnreadableImageError(first_line(error)) from error
 
 
-def seen_upright(source: Source) -> Seen:
+def seen_upright(source: Source) -> ImageInfo:
     """Return what ``glance`` tells of an image; its mode is not looked at.
 
     Raises:
@@ -78,10 +78,10 @@ def seen_upright(source: Source) -> Seen:
     """
     width, height, orientation = glance(source)
     across, down = (height, width) if orientation in _TURNS else (width, height)
-    return Seen(across, down, "RGB", turned=orientation in range(2, 9))
+    return ImageInfo(across, down, "RGB", turned=orientation in range(2, 9))
 
 
-def fit(item: BoxItem, seen: Seen) -> Fitted:
+def fit(item: BoxItem, seen: ImageInfo) -> BoxFit:
     """Return the boxes of an item in pixels of its upright image, clipped to it, and what is wrong with them.
 
     If the size of the annotated image is that before EXIF turns it, so are the boxes, and they are turned with it.
@@ -100,8 +100,8 @@ def fit(item: BoxItem, seen: Seen) -> Fitted:
     solid = (kept[:, 2:] > kept[:, :2]).all(1)
     good = finite & (truth.labels >= 0) & solid
     kinds = np.select([~finite, truth.labels < 0, ~solid, beyond], [*LEFT_OUT, "outside"], "")
-    return Fitted(
-        Truth(kept[good], truth.labels[good], truth.crowd[good]),
+    return BoxFit(
+        Annotations(kept[good], truth.labels[good], truth.crowd[good]),
         np.flatnonzero(good),
         tuple(Fault(str(kinds[i]), int(i) + 1, corners(boxes[i])) for i in np.flatnonzero(kinds != "")),
         turned=turn is not None,
@@ -109,13 +109,13 @@ def fit(item: BoxItem, seen: Seen) -> Fitted:
     )
 
 
-def _turn(item: BoxItem, seen: Seen) -> tuple[bool, bool] | None:
+def _turn(item: BoxItem, seen: ImageInfo) -> tuple[bool, bool] | None:
     if seen.width == seen.height or not seen.turned or item.size != (seen.height, seen.width):
         return None
     return _TURNS.get(glance(item.source)[2])
 
 
-def _turned(boxes: np.ndarray, turn: tuple[bool, bool], seen: Seen) -> np.ndarray:
+def _turned(boxes: np.ndarray, turn: tuple[bool, bool], seen: ImageInfo) -> np.ndarray:
     y, x = boxes[:, 0::2], boxes[:, 1::2]
     x, y = (seen.width - x if turn[0] else x), (seen.height - y if turn[1] else y)
     # mirroring exchanges the corners; those that were the wrong way round stay so

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 
-class Stored(Protocol):
+class StoredImage(Protocol):
     """An encoded image that lies somewhere else than in a file of its own: a small frozen value that pickles."""
 
     @property
@@ -32,11 +32,11 @@ class Stored(Protocol):
         """
 
 
-Source = Path | np.ndarray | Stored
+Source = Path | np.ndarray | StoredImage
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageInfo:
     """What was found when an image was decoded.
 
     Attributes:
@@ -65,7 +65,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ScanResult:
     """What an earlier look at all images of a data set found, so that they need not be decoded again.
 
     Attributes:
@@ -83,7 +83,7 @@ class Item:
 
     source: Source
     label: str
-    seen: Seen | None = None
+    seen: ImageInfo | None = None
 
 
 @dataclass(frozen=True)

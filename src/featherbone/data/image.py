@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from featherbone.data.dataset import Seen, Source
+from featherbone.data.dataset import ImageInfo, Source
 from featherbone.data.names import printable
 from featherbone.errors import InputError, first_line
 
@@ -73,7 +73,7 @@ def read_image(source: Source, mode: Mode = "RGB") -> Image.Image:
 
 
 @contextmanager
-def decoded(source: Source) -> Iterator[tuple[Image.Image, Seen]]:
+def decoded(source: Source) -> Iterator[tuple[Image.Image, ImageInfo]]:
     """Yield an image, decoded as in ``read_image`` but in 8 bits of any mode, and what was seen of it.
 
     Raises:
@@ -82,7 +82,7 @@ def decoded(source: Source) -> Iterator[tuple[Image.Image, Seen]]:
     """
     if isinstance(source, np.ndarray):
         image = Image.fromarray(source)
-        yield image, Seen(image.width, image.height, image.mode)
+        yield image, ImageInfo(image.width, image.height, image.mode)
         return
     # before anything is caught: that a shard cannot be fetched does not make its images bad
     content = source if isinstance(source, Path) else io.BytesIO(source.read())
@@ -116,7 +116,7 @@ def check_file(path: Path) -> Path:
     return path
 
 
-def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, Seen]:
+def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, ImageInfo]:
     Image.init()
     formats = [name for name in Image.ID if name not in _PROGRAMS]
     try:
@@ -139,7 +139,7 @@ def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, See
     except _UNREADABLE as error:
         said = isinstance(error, OSError) and error.strerror  # without errno and path
         raise UnreadableImageError(said or f"damaged: {printable(first_line(error))}".removesuffix(".")) from error
-    return image, Seen(image.width, image.height, mode, turned=turned, animated=animated)
+    return image, ImageInfo(image.width, image.height, mode, turned=turned, animated=animated)
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featherbone.data._box_open import is_detection
 from featherbone.data.assemble import assemble, labelled
-from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, Looked, Skipped
+from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, ScanResult, Skipped
 from featherbone.data.names import TRAIN, VAL
 from featherbone.data.sources.cifar import find_cifar
 from featherbone.data.sources.folder import list_folder
@@ -19,7 +19,7 @@ from featherbone.data.sources.shards import find_shards, list_pattern
 from featherbone.data.sources.table import find_table
 from featherbone.errors import InputError, needs
 
-AnySource = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 # asked in turn, each looks at a path and answers with a listing or with nothing
 _FINDERS = (find_table, find_saved, find_cifar, find_idx, find_shards)
@@ -31,7 +31,7 @@ _ALLOWED = (
 
 
 def open_data(
-    source: AnySource, *, seed: int = 0, val_fraction: float = 0.2, looked: Looked | None = None, quiet: bool = False
+    source: AnyPath, *, seed: int = 0, val_fraction: float = 0.2, scan: ScanResult | None = None, quiet: bool = False
 ) -> ImageData:
     """Open a classification data set and read every image once, in parallel; unreadable files are left out and listed.
 
@@ -42,7 +42,7 @@ def open_data(
             docs/data.md says what each must look like.
         seed: decides the split of what is not split.
         val_fraction: share of each class held out then.
-        looked: what an earlier look found; then no image is decoded.
+        scan: what an earlier look found; then no image is decoded.
         quiet: show no progress bar.
 
     Raises:
@@ -51,11 +51,11 @@ def open_data(
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"val_fraction={val_fraction} is not allowed: above 0, below 1")
-    return assemble(list_data(source, quiet=quiet), seed=seed, val_fraction=val_fraction, looked=looked, quiet=quiet)
+    return assemble(list_data(source, quiet=quiet), seed=seed, val_fraction=val_fraction, scan=scan, quiet=quiet)
 
 
 def labelled_images(
-    source: AnySource, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
+    source: AnyPath, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
     """Return the images of a data set, labelled as in ``classes``, and the files left out.
 
@@ -71,12 +71,12 @@ def labelled_images(
     return labelled(list_data(source, quiet=quiet), classes, part=part, quiet=quiet)
 
 
-def same_source(given: AnySource, name: str) -> bool:
+def same_source(given: AnyPath, name: str) -> bool:
     """Return whether ``given`` opens the data set of this name."""
     return os.fspath(given) == name or os.path.realpath(given) == name
 
 
-def list_data(source: AnySource, *, quiet: bool) -> Listing:
+def list_data(source: AnyPath, *, quiet: bool) -> Listing:
     """Return what a data set names, its images not yet looked at (those behind URLs are, the first time).
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from featherbone.data.dataset import Seen, Source, relative
+from featherbone.data.dataset import ImageInfo, Source, relative
 from featherbone.data.image import UnreadableImageError, decoded, without_pillows_warnings
 from featherbone.data.names import printable
 from featherbone.data.progress import watched
@@ -18,7 +18,7 @@ T = TypeVar("T")
 _AT_ONCE = 1024  # images that are handed out together: a million waiting ones would take gigabytes
 
 
-def look(source: Source) -> Seen:
+def scan_image(source: Source) -> ImageInfo:
     """Decode an image and return what was seen.
 
     Raises:
@@ -28,7 +28,7 @@ def look(source: Source) -> Seen:
         return seen
 
 
-def look_at(
+def scan_images(
     sources: Sequence[Source], how: Callable[[Source], T], *, doing: str = "reading images", quiet: bool
 ) -> list[T | str]:
     """Return what ``how`` makes of every image, in order; for an unreadable one the reason."""

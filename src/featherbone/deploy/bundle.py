@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from featherbone.deploy.formats import Format
-from featherbone.deploy.nms import Ending
+from featherbone.deploy.nms import Postprocess
 from featherbone.errors import InputError
 
 # how a runner opens the model, and asks it: x is the input, a numpy array
@@ -159,12 +159,12 @@ class Contents:
         preprocessing: ``size`` in pixels, and ``resize_short_side`` and ``crop``, or ``resize_long_side``, ``place``
             and ``fill``; ``interpolation``, ``colours`` ("L", "RGB" or "BGR"), and ``mean`` and ``std`` of the range
             0..1 in that order.
-        ending: of a detector.
+        postprocess: of a detector.
     """
 
     labels: tuple[str, ...]
     preprocessing: Mapping[str, Any]
-    ending: Ending | None = None
+    postprocess: Postprocess | None = None
 
     def __post_init__(self) -> None:
         """Check the labels.
@@ -188,25 +188,25 @@ class Contents:
             runtime=file_format.runtime,
             version=version(file_format.runtime),
             model=f"model{file_format.suffix}",
-            shape=f"{1 if self.ending else file_format.batch or 'any number'}, {channels}, {size}, {size}",
+            shape=f"{1 if self.postprocess else file_format.batch or 'any number'}, {channels}, {size}, {size}",
             outputs=self._outputs(),
         )
         letterbox = "resize_long_side" in self.preprocessing
         return {
             "preprocessing.json": json.dumps(dict(self.preprocessing), indent=2) + "\n",
             "labels.txt": "\n".join(self.labels) + "\n",
-            "run.py": script(file_format.name, letterbox=letterbox, boxes=self.ending is not None),
+            "run.py": script(file_format.name, letterbox=letterbox, boxes=self.postprocess is not None),
             "README.md": readme,
         }
 
     def _outputs(self) -> str:
         """Return what the model gives, in words."""
-        if self.ending is None:
+        if self.postprocess is None:
             return f"`outputs` ({len(self.labels)} of each), before the softmax"
         return (
-            f"`boxes` (1, {self.ending.most}, 6): x1, y1, x2, y2 in pixels of the input, score, and the number of the "
-            f"class; the best first, zeros after the last. Scores are {self.ending.score:g} or more; of two boxes of a "
-            f"class whose intersection over union is more than {self.ending.iou:g}, the better one is there"
+            f"`boxes` (1, {self.postprocess.max_detections}, 6): x1, y1, x2, y2 in pixels of the input, score, and the number of the "
+            f"class; the best first, zeros after the last. Scores are {self.postprocess.score:g} or more; of two boxes of a "
+            f"class whose intersection over union is more than {self.postprocess.iou:g}, the better one is there"
         )
 
 
@@ -221,5 +221,5 @@ def script(file_format: str, *, letterbox: bool, boxes: bool) -> str:
     imports, network, answer = CALLS[file_format]
     about = _ABOUT_BOXES if boxes else _ABOUT_CLASSES
     opening = _OPENING.substitute(about=about, imports=imports, network=network)
-    ending = _BOXES if boxes else _CLASSES
-    return opening + (_LETTERBOXED if letterbox else _CROPPED) + ending.substitute(answer=answer)
+    postprocess = _BOXES if boxes else _CLASSES
+    return opening + (_LETTERBOXED if letterbox else _CROPPED) + postprocess.substitute(answer=answer)

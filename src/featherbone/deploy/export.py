@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from featherbone.cost.measurement.machine import usable_cores
 from featherbone.deploy.bundle import Contents
 from featherbone.deploy.formats import FORMATS, Format
-from featherbone.deploy.nms import BoxReport, Ending, box_scale
+from featherbone.deploy.nms import BoxReport, Postprocess, box_scale
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.optimize_report import OptimizeReport
 from featherbone.deploy.program import captured, rewritable
@@ -103,7 +103,7 @@ def export_network(
     contents: Contents | None = None,
     calibration: Tensor | None = None,
     max_drop: float = 0.01,
-    ending: Ending | None = None,
+    postprocess: Postprocess | None = None,
 ) -> Exported:
     """Rewrite a network, write it, run the written file on ``samples`` one by one and all together, and compare.
 
@@ -120,7 +120,7 @@ def export_network(
             network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
             much as ``fb.optimize`` allows.
         max_drop: in integers, the share of the calibration images on which the highest output may be another.
-        ending: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one image, and
+        postprocess: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one image, and
             answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
 
     Raises:
@@ -128,20 +128,20 @@ def export_network(
             differ; then nothing is written.
     """
     target, file_format = _folder(Path(path), to) if contents else _target(Path(path), to)
-    _check_able(file_format, ending, optimize=optimize, int8=calibration is not None)
+    _check_able(file_format, postprocess, optimize=optimize, int8=calibration is not None)
     if calibration is not None:
         check_calibration(calibration, samples)
         samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
     module = copy.deepcopy(module).cpu().eval()
-    report = _fastest(module, samples, file_format, calibration, max_drop, ending) if optimize else None
+    report = _fastest(module, samples, file_format, calibration, max_drop, postprocess) if optimize else None
     graph, applied = (report.chosen.variant if report else Variant()).of(rewritable(captured(module, samples)))
     with torch.no_grad():
         wanted = module(samples)
     with _workshop(target) as shop:
         file = shop / (f"model{file_format.suffix}" if contents else target.name)
         made = Verified(file_format, file, graph, samples, wanted, {METADATA_KEY: json.dumps(dict(metadata or {}))})
-        if ending:
-            proof = made.with_boxes(ending, tolerance)
+        if postprocess:
+            proof = made.with_boxes(postprocess, tolerance)
         elif calibration is not None:
             proof = made.in_integers(module, calibration, max_drop)
         else:
@@ -154,7 +154,7 @@ def export_network(
     return Exported(
         path=target / file.name if contents else target,
         format=file_format.name,
-        batch=1 if ending else file_format.batch,
+        batch=1 if postprocess else file_format.batch,
         rewrites=applied,
         samples=len(samples),
         folder=target if contents else None,
@@ -163,7 +163,7 @@ def export_network(
     )
 
 
-def _check_able(file_format: Format, ending: Ending | None, *, optimize: bool, int8: bool) -> None:
+def _check_able(file_format: Format, postprocess: Postprocess | None, *, optimize: bool, int8: bool) -> None:
     """Refuse what a format cannot hold."""
     if optimize and file_format.engine is None:
         raise InputError(
@@ -172,7 +172,7 @@ def _check_able(file_format: Format, ending: Ending | None, *, optimize: bool, i
     if int8 and file_format.save is None:
         able = ", ".join(one.name for one in FORMATS.values() if one.save)
         raise InputError(f"precision='int8' is not allowed for {file_format.name} files: {able}")
-    if not ending:
+    if not postprocess:
         return
     if file_format.boxes is None:
         able = ", ".join(f"{one.name} ({one.suffix})" for one in FORMATS.values() if one.boxes)
@@ -189,7 +189,7 @@ def _fastest(
     file_format: Format,
     calibration: Tensor | None,
     max_drop: float,
-    ending: Ending | None,
+    postprocess: Postprocess | None,
 ) -> OptimizeReport:
     assert file_format.engine is not None
     return optimize_network(
@@ -200,7 +200,7 @@ def _fastest(
         calibration=calibration,
         max_drop=max_drop,
         threads=usable_cores(),
-        scale=box_scale if ending else largest,
+        scale=box_scale if postprocess else largest,
     ).report
 
 

@@ -26,19 +26,19 @@ _OVERLAP = 1e-3
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a network's output ``(B, N, 4 + classes)`` becomes a table ``(B, most, 6)``.
+class Postprocess:
+    """How a network's output ``(B, N, 4 + classes)`` becomes a table ``(B, max_detections, 6)``.
 
     Attributes:
         score: probability from which a box counts.
         iou: overlap above which two boxes of one class mean the same object.
-        most: boxes of an image at most, and rows of the table.
+        max_detections: boxes of an image at most, and rows of the table.
         table: does it in PyTorch, given the output and score, iou, most.
     """
 
     score: float
     iou: float
-    most: int
+    max_detections: int
     table: Callable[..., Tensor]
 
     def __post_init__(self) -> None:
@@ -50,12 +50,12 @@ class Ending:
         for name, share in (("score", self.score), ("iou", self.iou)):
             if not 0 <= share <= 1:
                 raise InputError(f"{name}={share} is not allowed: from 0 to 1")
-        if self.most < 1:
-            raise InputError(f"most={self.most} is not allowed: 1 or more boxes")
+        if self.max_detections < 1:
+            raise InputError(f"most={self.max_detections} is not allowed: 1 or more boxes")
 
     def of(self, output: Tensor) -> Tensor:
         """Return the table."""
-        return self.table(output, score=self.score, iou=self.iou, most=self.most)
+        return self.table(output, score=self.score, iou=self.iou, max_detections=self.max_detections)
 
     @property
     def above(self) -> float:
@@ -63,7 +63,7 @@ class Ending:
         return float(np.nextafter(np.float32(self.score), np.float32(-1))) if self.score else -1.0
 
     @property
-    def undemanding(self) -> Ending:
+    def any_score(self) -> Postprocess:
         """The same for boxes of any score: what it lets through says something of every image."""
         return replace(self, score=0.0)
 
@@ -75,7 +75,7 @@ class BoxReport:
     Attributes:
         score: probability from which a box counts.
         iou: overlap above which two boxes of one class mean the same object.
-        most: boxes of an image at most.
+        max_detections: boxes of an image at most.
         boxes: how many were compared with the network's.
         edge_error: largest difference of an edge, in pixels of the input.
         score_error: largest difference of a probability.
@@ -85,7 +85,7 @@ class BoxReport:
 
     score: float
     iou: float
-    most: int
+    max_detections: int
     boxes: int
     edge_error: float
     score_error: float
@@ -103,7 +103,7 @@ class BoxReport:
     @property
     def allowed(self) -> str:
         """What the file answers with, in words."""
-        return f"at most {self.most} boxes, score {self.score:g} or more, overlap in a class {self.iou:g} or less"
+        return f"at most {self.max_detections} boxes, score {self.score:g} or more, overlap in a class {self.iou:g} or less"
 
     def __str__(self) -> str:
         wide = f"edges within {self.edge_error:.2g} pixels, scores within {self.score_error:.2g}"
@@ -119,13 +119,13 @@ def box_scale(output: Tensor) -> Tensor:
     return torch.cat((sides.expand(*sides.shape[:-1], 4), torch.ones_like(output[..., 4:])), -1)
 
 
-def compared(given: Tensor, output: Tensor, ending: Ending, tolerance: float) -> BoxReport:
+def compared(given: Tensor, output: Tensor, postprocess: Postprocess, tolerance: float) -> BoxReport:
     """Return how far the boxes of a file are from the network's.
 
     Args:
-        given: tables ``(S, most, 6)``.
+        given: tables ``(S, max_detections, 6)``.
         output: what the network returned for the same images, ``(S, N, 4 + classes)``.
-        ending: what the file was to do.
+        postprocess: what the file was to do.
         tolerance: largest allowed difference of a probability, and of an edge as a share of its box's longer side, or
             of ten pixels.
 
@@ -136,22 +136,24 @@ def compared(given: Tensor, output: Tensor, ending: Ending, tolerance: float) ->
         raise InputError("the network's own outputs hold values that are no numbers")
     count, edge_error, score_error = 0, 0.0, 0.0
     for number, (rows, image) in enumerate(zip(given, output, strict=True)):
-        found = _Found(rows, image, tolerance)
-        problem = found.problem(ending)
+        found = _ListedBoxes(rows, image, tolerance)
+        problem = found.problem(postprocess)
         if problem:
             raise InputError(f"its boxes are not the network's: on image {number + 1} of {len(given)} {problem}")
         count += len(found.rows)
         edge_error, score_error = max(edge_error, found.edge_error), max(score_error, found.score_error)
-    wanted = ending.of(output)
+    wanted = postprocess.of(output)
     same = ((given - wanted).abs() <= tolerance * box_scale(wanted)).all(2).all(1).float().mean().item()
-    return BoxReport(ending.score, ending.iou, ending.most, count, edge_error, score_error, same)
+    return BoxReport(
+        postprocess.score, postprocess.iou, postprocess.max_detections, count, edge_error, score_error, same
+    )
 
 
-class _Found:
+class _ListedBoxes:
     """A table's boxes beside those of the network's boxes that are the nearest.
 
     Args:
-        table: ``(most, 6)``.
+        table: ``(max_detections, 6)``.
         image: ``(N, 4 + classes)``.
         tolerance: as for ``compared``.
     """
@@ -170,30 +172,30 @@ class _Found:
             float(errors.gather(1, places[:, None]).max()) if count else 0.0 for errors in (edges, scores)
         )
 
-    def problem(self, ending: Ending) -> str:
+    def problem(self, postprocess: Postprocess) -> str:
         """Return in what the list is not the result of suppression; empty if it is."""
         scores, alike = self.rows[:, 4], (self.labels[:, None] == self.labels).fill_diagonal_(fill_value=False)
-        over = box_iou(self.rows[:, :4], self.rows[:, :4]) > ending.iou + _OVERLAP
-        missing, far = self._missing(ending), max([0.0, *self.distance.tolist()])
+        over = box_iou(self.rows[:, :4], self.rows[:, :4]) > postprocess.iou + _OVERLAP
+        missing, far = self._missing(postprocess), max([0.0, *self.distance.tolist()])
         problems = (
             (self.rest.any() | ~self.rows.isfinite().all(), "there is a row of zeros before a box, or no number"),
             ((self.known != self.rows[:, 5]).any(), "there is a class that the network does not know"),
             (~(self.distance <= self.tolerance).all(), f"a box is {far:.2g} of its size, or its score, away"),
             ((scores[1:] > scores[:-1]).any(), "the best do not come first"),
-            ((scores < ending.score - self.tolerance).any(), "there is a box under the threshold"),
+            ((scores < postprocess.score - self.tolerance).any(), "there is a box under the threshold"),
             ((alike & over).any(), "two boxes of a class overlap too much"),
             (missing > 0, f"{missing} boxes are missing"),
         )
         return next((text for wrong, text in problems if wrong), "")
 
-    def _missing(self, ending: Ending) -> int:
+    def _missing(self, postprocess: Postprocess) -> int:
         """Return how many boxes nothing in the list suppresses, though they are sure enough to be there."""
-        least = self.rows[-1, 4] if len(self.rows) == ending.most else -1.0
-        missing = self.probabilities >= max(ending.score, float(least)) + self.tolerance  # (N, classes)
+        least = self.rows[-1, 4] if len(self.rows) == postprocess.max_detections else -1.0
+        missing = self.probabilities >= max(postprocess.score, float(least)) + self.tolerance  # (N, classes)
         missing[self.places, self.known] = False
         for label in missing.any(0).nonzero().flatten().tolist():
             there = self.rows[self.labels == label]
-            over = box_iou(self.boxes, there[:, :4]) > max(0.0, ending.iou - _OVERLAP)  # (N, rows of the class)
+            over = box_iou(self.boxes, there[:, :4]) > max(0.0, postprocess.iou - _OVERLAP)  # (N, rows of the class)
             sure = there[:, 4] >= self.probabilities[:, label, None] - self.tolerance
             missing[:, label] &= ~(over & sure).any(1)
         return int(missing.sum())

@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from featherbone.cost.measurement.machine import usable_cores
 from featherbone.deploy.engines import ENGINES, Runner
 from featherbone.deploy.formats import Format
-from featherbone.deploy.nms import BoxReport, Ending, compared
+from featherbone.deploy.nms import BoxReport, Postprocess, compared
 from featherbone.deploy.quantize import Int8Report, Quantised, agreement, in_parts, quantised
 from featherbone.deploy.search import BOUNDS
 from featherbone.errors import InputError
@@ -65,7 +65,7 @@ class Verified:
         proof["int8"] = _scored(integers, score, in_parts(self.file_format.load(self.file)), max_drop)
         return proof
 
-    def with_boxes(self, ending: Ending, tolerance: float) -> Proof:
+    def with_boxes(self, postprocess: Postprocess, tolerance: float) -> Proof:
         """Write and compare it with suppression behind it.
 
         The same network is compared with any box let through, too: else an image without boxes would say nothing.
@@ -74,13 +74,15 @@ class Verified:
         assert writer is not None
         assert engine is not None
         network = writer.translate(self.graph, self.samples)
-        writer.save(writer.end(network, ending.above, ending.iou, ending.most), self.file, self.notes)
-        free = ending.undemanding
-        every = writer.end(network, free.above, free.iou, free.most)
+        writer.save(
+            writer.end(network, postprocess.above, postprocess.iou, postprocess.max_detections), self.file, self.notes
+        )
+        free = postprocess.any_score
+        every = writer.end(network, free.above, free.iou, free.max_detections)
         run = ENGINES[engine].start(every, self.samples[:1], "f32", usable_cores())
         try:
             found = compared(
-                _one_by_one(self.file_format.load(self.file), self.samples), self.wanted, ending, tolerance
+                _one_by_one(self.file_format.load(self.file), self.samples), self.wanted, postprocess, tolerance
             )
             more = compared(_one_by_one(run, self.samples), self.wanted, free, tolerance)
         except InputError as error:

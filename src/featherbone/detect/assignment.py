@@ -23,7 +23,7 @@ _LEAST_WEIGHT = 0.5  # ours: a box that nothing meets yet is learned all the sam
 
 
 @dataclass(frozen=True, eq=False)
-class Truths:
+class Targets:
     """The true boxes of a batch, those of all images in one list; crowds are not among them.
 
     Attributes:
@@ -47,11 +47,11 @@ class Truths:
             shapes = ", ".join(str(tuple(part.shape)) for part in (self.boxes, self.labels, self.images))
             raise InputError(f"boxes, labels and images of shapes {shapes} are not allowed: (T, 4), (T,), (T,)")
 
-    def like(self, predicted: Tensor) -> Truths:
+    def like(self, predicted: Tensor) -> Targets:
         """Return them where ``predicted`` is, each at least a pixel wide and high, so that every loss is finite."""
         boxes = self.boxes.to(predicted)
         boxes = torch.cat((boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)), 1)
-        return Truths(boxes, self.labels.to(predicted.device), self.images.to(predicted.device))
+        return Targets(boxes, self.labels.to(predicted.device), self.images.to(predicted.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,12 @@ class Matches:
     """Pairs of a true box and a prediction that answers for it.
 
     Attributes:
-        truths: the boxes' places in the list of all, ``(P,)``.
+        targets: the boxes' places in the list of all, ``(P,)``.
         predictions: the predictions' places in their image's, ``(P,)``.
         weights: how much they count, above 0 to 1, ``(P,)``.
     """
 
-    truths: Tensor
+    targets: Tensor
     predictions: Tensor
     weights: Tensor
 
@@ -81,9 +81,9 @@ def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
     return intersection / (areas[0] + areas[1] - intersection)
 
 
-def nearest_anchors(head: AnchoredHead, truths: Truths, size: tuple[int, int]) -> Matches:
+def nearest_anchors(head: AnchoredHead, targets: Targets, size: tuple[int, int]) -> Matches:
     """Return one prediction a box: of the anchor whose shape fits best over all scales, in the centre's cell."""
-    boxes, device = truths.boxes, truths.boxes.device
+    boxes, device = targets.boxes, targets.boxes.device
     per_cell = head.per_cell
     best = shape_iou(boxes[:, 2:] - boxes[:, :2], head.shapes.to(boxes).flatten(0, 1)).argmax(1)
     level, anchor = best // per_cell, best % per_cell
@@ -96,19 +96,19 @@ def nearest_anchors(head: AnchoredHead, truths: Truths, size: tuple[int, int]) -
     return Matches(torch.arange(len(boxes), device=device), where, torch.ones_like(boxes[:, 0]))
 
 
-def well_fitting(head: AnchoredHead, predicted: Tensor, truths: Truths, size: tuple[int, int]) -> Tensor:
+def well_fitting(head: AnchoredHead, predicted: Tensor, targets: Targets, size: tuple[int, int]) -> Tensor:
     """Return which predictions ``(B, N)`` overlap a true box of their image by more than ``IGNORED_IOU``."""
-    places = head.places(size, predicted)
+    priors = head.priors(size, predicted)
     # above an IoU of 1/2 the prediction's centre lies in the true box, and so a part of its cell does
-    truth, where = _touching(truths.boxes, places[:, :2], places[:, :2] + places[:, 2:3])
-    image = truths.images[truth]
-    fits = paired_iou(head.boxes(predicted[..., :4][image, where], places[where]), truths.boxes[truth]) > IGNORED_IOU
+    target, where = _touching(targets.boxes, priors[:, :2], priors[:, :2] + priors[:, 2:3])
+    image = targets.images[target]
+    fits = paired_iou(head.decode(predicted[..., :4][image, where], priors[where]), targets.boxes[target]) > IGNORED_IOU
     found = predicted.new_zeros(predicted.shape[:2], dtype=torch.bool)
     found[image[fits], where[fits]] = True
     return found
 
 
-def align(head: FreeHead, predicted: Tensor, truths: Truths, size: tuple[int, int]) -> Matches:
+def align(head: FreeHead, predicted: Tensor, targets: Targets, size: tuple[int, int]) -> Matches:
     """Return for every true box the predictions, of cells with their centre in it, that score its class and fit best.
 
     *Alignment* is score^ALPHA * IoU^BETA. A box claims the MOST that are aligned best; what several claim goes to one
@@ -117,24 +117,24 @@ def align(head: FreeHead, predicted: Tensor, truths: Truths, size: tuple[int, in
     (TOOD, arXiv 2108.07755 sec. 3.2; that a box's best is not taken by others is ours: small boxes in large ones would
     be left with nothing).
     """
-    places = head.places(size, predicted)
-    truth, where = _claims(truths.boxes, places[:, :2])
-    image = truths.images[truth]
-    overlap = paired_iou(head.boxes(predicted[..., :4][image, where], places[where]), truths.boxes[truth])
-    score = F.logsigmoid(predicted[image, where, 4 + truths.labels[truth]])
+    priors = head.priors(size, predicted)
+    target, where = _claims(targets.boxes, priors[:, :2])
+    image = targets.images[target]
+    overlap = paired_iou(head.decode(predicted[..., :4][image, where], priors[where]), targets.boxes[target])
+    score = F.logsigmoid(predicted[image, where, 4 + targets.labels[target]])
     alignment = ALPHA * score + BETA * overlap.clamp(min=1e-6).log()  # a logarithm: IoU^6 would soon be zero
-    kept = _best(alignment, truth, len(truths.boxes))
+    kept = _best(alignment, target, len(targets.boxes))
     cell = image * predicted.shape[1] + where
-    first = alignment[kept] == _highest(alignment, truth, len(truths.boxes))[truth[kept]]
+    first = alignment[kept] == _highest(alignment, target, len(targets.boxes))[target[kept]]
     reserved = torch.zeros(predicted.shape[0] * predicted.shape[1], dtype=torch.bool, device=cell.device)
     reserved[cell[kept[first]]] = True
     kept = kept[first | ~reserved[cell[kept]]]
     highest = _highest(alignment[kept], cell[kept], len(reserved))
     kept = kept[alignment[kept] == highest[cell[kept]]]
-    truth, where, alignment, overlap = truth[kept], where[kept], alignment[kept], overlap[kept]
-    share = (alignment - _highest(alignment, truth, len(truths.boxes))[truth]).exp()
-    reached = _highest(overlap, truth, len(truths.boxes))[truth].clamp(min=_LEAST_WEIGHT)
-    return Matches(truth, where, share * reached)
+    target, where, alignment, overlap = target[kept], where[kept], alignment[kept], overlap[kept]
+    share = (alignment - _highest(alignment, target, len(targets.boxes))[target]).exp()
+    reached = _highest(overlap, target, len(targets.boxes))[target].clamp(min=_LEAST_WEIGHT)
+    return Matches(target, where, share * reached)
 
 
 def _touching(boxes: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,17 +148,17 @@ def _touching(boxes: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
 
     step = _at_once(len(low))
     pairs = [near(boxes[i : i + step]) + boxes.new_tensor((i, 0), dtype=torch.long) for i in _starts(boxes, step)]
-    truth, where = torch.cat(pairs).unbind(1)
-    return truth, where
+    target, where = torch.cat(pairs).unbind(1)
+    return target, where
 
 
 def _claims(boxes: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Return pairs of boxes and centres inside; for a box without one, its nearest."""
-    truth, where = _touching(boxes, centres, centres)
-    bare = (truth.bincount(minlength=len(boxes)) == 0).nonzero().flatten()
+    target, where = _touching(boxes, centres, centres)
+    bare = (target.bincount(minlength=len(boxes)) == 0).nonzero().flatten()
     middles, step = (boxes[bare, :2] + boxes[bare, 2:]) / 2, _at_once(len(centres))
     nearest = [(middles[i : i + step, None] - centres).square().sum(-1).argmin(1) for i in _starts(middles, step)]
-    return torch.cat((truth, bare)), torch.cat((where, *nearest))
+    return torch.cat((target, bare)), torch.cat((where, *nearest))
 
 
 def _at_once(count: int) -> int:
@@ -170,12 +170,12 @@ def _starts(boxes: Tensor, step: int) -> range:
     return range(0, max(1, len(boxes)), step)
 
 
-def _best(alignment: Tensor, truth: Tensor, count: int) -> Tensor:
+def _best(alignment: Tensor, target: Tensor, count: int) -> Tensor:
     """Return the places of the MOST best pairs of every true box."""
     order = alignment.argsort(descending=True, stable=True)
-    order = order[truth[order].argsort(stable=True)]  # box by box, the best first
-    pairs = truth.bincount(minlength=count)
-    rank = torch.arange(len(order), device=order.device) - (pairs.cumsum(0) - pairs)[truth[order]]
+    order = order[target[order].argsort(stable=True)]  # box by box, the best first
+    pairs = target.bincount(minlength=count)
+    rank = torch.arange(len(order), device=order.device) - (pairs.cumsum(0) - pairs)[target[order]]
     return order[rank < MOST]
 
 

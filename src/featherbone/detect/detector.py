@@ -127,7 +127,7 @@ class Detector(nn.Module):
         return self.head(self.neck(self.backbone(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head.decode(self.raw(x), (x.shape[2], x.shape[3]))
+        return self.head.predict(self.raw(x), (x.shape[2], x.shape[3]))
 
     def _check(self, shape: Sequence[int]) -> None:
         height, width = shape[2:]

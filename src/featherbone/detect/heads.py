@@ -46,7 +46,7 @@ class BoxHead(nn.Module, ABC):
         """Score other classes from now on, with new layers, in place; what answers with boxes stays."""
 
     @abstractmethod
-    def places(self, size: tuple[int, int], like: Tensor) -> Tensor:
+    def priors(self, size: tuple[int, int], like: Tensor) -> Tensor:
         """Return the places of an image's predictions, ``(N, ...)``, for ``size`` (height, width), x and y first."""
 
     @abstractmethod
@@ -54,11 +54,11 @@ class BoxHead(nn.Module, ABC):
         """Return the numbers that describe the boxes of predictions ``(..., 4)`` as ``targets`` does."""
 
     @abstractmethod
-    def targets(self, boxes: Tensor, places: Tensor) -> Tensor:
-        """Return the coordinates ``(..., 4)`` that predictions at ``places`` should have to answer with ``boxes``."""
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
+        """Return the coordinates ``(..., 4)`` that predictions at ``priors`` should have to answer with ``boxes``."""
 
     @abstractmethod
-    def boxes(self, predicted: Tensor, places: Tensor) -> Tensor:
+    def decode(self, predicted: Tensor, priors: Tensor) -> Tensor:
         """Return the boxes of predictions ``(..., 4)``: x1, y1, x2, y2 in pixels of the input."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class BoxHead(nn.Module, ABC):
         """Return the predictions of every scale, ``(B, cells * per_cell, plain + num_classes)``, cells row by row."""
         return [self._flat(level(x)) for level, x in zip(self.levels, maps, strict=True)]
 
-    def decode(self, raw: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def predict(self, raw: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Return boxes and the probabilities of their classes, ``(B, N, 4 + num_classes)``, in float32 or better.
 
         Args:
@@ -77,7 +77,7 @@ class BoxHead(nn.Module, ABC):
             size: height and width of the input in pixels.
         """
         predicted = joined(raw)
-        boxes = self.boxes(predicted[..., :4], self.places(size, predicted))
+        boxes = self.decode(predicted[..., :4], self.priors(size, predicted))
         return torch.cat((boxes, self.probabilities(predicted)), -1)
 
     def _flat(self, x: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class AnchoredHead(BoxHead):
                     fresh.view(shape)[:, : self.plain] = known.view(shape)[:, : self.plain]
         self.num_classes = num_classes
 
-    def places(self, size: tuple[int, int], like: Tensor) -> Tensor:
+    def priors(self, size: tuple[int, int], like: Tensor) -> Tensor:
         """Return x and y of the cell's corner, its side, and width and height of the anchor, in pixels: ``(N, 5)``."""
         found = []
         for stride, shapes in zip(self.strides, self.shapes.to(like), strict=True):
@@ -134,14 +134,14 @@ class AnchoredHead(BoxHead):
     def coordinates(self, predicted: Tensor) -> Tensor:
         return torch.cat((predicted[..., :2].sigmoid(), predicted[..., 2:4]), -1)
 
-    def targets(self, boxes: Tensor, places: Tensor) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         centres, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-        within = ((centres - places[..., :2]) / places[..., 2:3]).clamp(0, 1)
-        return torch.cat((within, (sides / places[..., 3:5]).log().clamp(-_SIDE, _SIDE)), -1)
+        within = ((centres - priors[..., :2]) / priors[..., 2:3]).clamp(0, 1)
+        return torch.cat((within, (sides / priors[..., 3:5]).log().clamp(-_SIDE, _SIDE)), -1)
 
-    def boxes(self, predicted: Tensor, places: Tensor) -> Tensor:
-        centres = places[..., :2] + predicted[..., :2].sigmoid() * places[..., 2:3]
-        halves = predicted[..., 2:4].clamp(-_SIDE, _SIDE).exp() * places[..., 3:5] / 2
+    def decode(self, predicted: Tensor, priors: Tensor) -> Tensor:
+        centres = priors[..., :2] + predicted[..., :2].sigmoid() * priors[..., 2:3]
+        halves = predicted[..., 2:4].clamp(-_SIDE, _SIDE).exp() * priors[..., 3:5] / 2
         return torch.cat((centres - halves, centres + halves), -1)
 
     def probabilities(self, predicted: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class FreeHead(BoxHead):
             _replaced(answering.branches[1], self._scores(num_classes))
         self.num_classes = num_classes
 
-    def places(self, size: tuple[int, int], like: Tensor) -> Tensor:
+    def priors(self, size: tuple[int, int], like: Tensor) -> Tensor:
         """Return x and y of the cell's centre and its side, in pixels: ``(N, 3)``."""
         found = []
         for stride in self.strides:
@@ -198,13 +198,13 @@ class FreeHead(BoxHead):
     def coordinates(self, predicted: Tensor) -> Tensor:
         return predicted
 
-    def targets(self, boxes: Tensor, places: Tensor) -> Tensor:
-        distances = torch.cat((places[..., :2] - boxes[..., :2], boxes[..., 2:] - places[..., :2]), -1)
-        return (distances / places[..., 2:3]).clamp(math.exp(-_SIDE), math.exp(_SIDE)).log()
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
+        distances = torch.cat((priors[..., :2] - boxes[..., :2], boxes[..., 2:] - priors[..., :2]), -1)
+        return (distances / priors[..., 2:3]).clamp(math.exp(-_SIDE), math.exp(_SIDE)).log()
 
-    def boxes(self, predicted: Tensor, places: Tensor) -> Tensor:
-        distances = predicted.clamp(-_SIDE, _SIDE).exp() * places[..., 2:3]
-        return torch.cat((places[..., :2] - distances[..., :2], places[..., :2] + distances[..., 2:]), -1)
+    def decode(self, predicted: Tensor, priors: Tensor) -> Tensor:
+        distances = predicted.clamp(-_SIDE, _SIDE).exp() * priors[..., 2:3]
+        return torch.cat((priors[..., :2] - distances[..., :2], priors[..., :2] + distances[..., 2:]), -1)
 
     def probabilities(self, predicted: Tensor) -> Tensor:
         return predicted[..., 4:].sigmoid()

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from featherbone.detect.assignment import Matches, Truths, align, nearest_anchors, paired_iou, well_fitting
+from featherbone.detect.assignment import Matches, Targets, align, nearest_anchors, paired_iou, well_fitting
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead, joined
 from featherbone.errors import InputError, nearest
 
 BoxLoss = Literal["mse", "iou", "giou", "diou", "ciou"]
 _OVERLAP_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "iou": lambda boxes, truths: 1 - paired_iou(boxes, truths),
+    "iou": lambda boxes, targets: 1 - paired_iou(boxes, targets),
     "giou": partial(generalized_box_iou_loss, reduction="none"),
     "diou": partial(distance_box_iou_loss, reduction="none"),
     "ciou": partial(complete_box_iou_loss, reduction="none"),
@@ -35,21 +35,21 @@ _OVERLAP_GAIN = 5.0  # beside sums of cross entropies; the squared errors of YOL
 def detection_loss(
     head: BoxHead,
     raw: Sequence[Tensor],
-    truths: Truths,
+    targets: Targets,
     size: tuple[int, int],
     *,
     box_loss: BoxLoss = "ciou",
     boxes_per_image: float = 1.0,
 ) -> Tensor:
     """Return the loss of every image, ``(B,)``: the sum of ``detection_parts``."""
-    parts = detection_parts(head, raw, truths, size, box_loss=box_loss, boxes_per_image=boxes_per_image)
+    parts = detection_parts(head, raw, targets, size, box_loss=box_loss, boxes_per_image=boxes_per_image)
     return torch.stack(tuple(parts.values())).sum(0)
 
 
 def detection_parts(
     head: BoxHead,
     raw: Sequence[Tensor],
-    truths: Truths,
+    targets: Targets,
     size: tuple[int, int],
     *,
     box_loss: BoxLoss = "ciou",
@@ -62,7 +62,7 @@ def detection_parts(
     Args:
         head: the head that answered.
         raw: its predictions for every scale.
-        truths: the true boxes; one narrower than a pixel counts as a pixel wide.
+        targets: the true boxes; one narrower than a pixel counts as a pixel wide.
         size: height and width of the input in pixels.
         box_loss: "mse" in the head's own coordinates, small boxes weighing more (YOLOv3); or 1 - IoU, GIoU, DIoU, CIoU.
         boxes_per_image: how many boxes an image has on average: a constant of the data, by which every loss is divided.
@@ -78,60 +78,60 @@ def detection_parts(
         raise InputError(f"boxes_per_image={boxes_per_image!r} is not allowed: a number above 0")
     with torch.autocast(raw[0].device.type, enabled=False):
         predicted = joined(raw)
-        parts = _parts(head, predicted, truths.like(predicted), size, box_loss)
+        parts = _parts(head, predicted, targets.like(predicted), size, box_loss)
         return {name: part / boxes_per_image for name, part in parts.items()}
 
 
 def _parts(
-    head: BoxHead, predicted: Tensor, truths: Truths, size: tuple[int, int], box_loss: BoxLoss
+    head: BoxHead, predicted: Tensor, targets: Targets, size: tuple[int, int], box_loss: BoxLoss
 ) -> dict[str, Tensor]:
     if isinstance(head, AnchoredHead):
-        matches = nearest_anchors(head, truths, size)
-        rest = _anchored(head, predicted, truths, matches, size)
+        matches = nearest_anchors(head, targets, size)
+        rest = _anchored(head, predicted, targets, matches, size)
     else:
         assert isinstance(head, FreeHead)
         with torch.no_grad():
-            matches = align(head, predicted, truths, size)
-        rest = _free(predicted, truths, matches)
-    images = truths.images[matches.truths]
-    box = _per_image(matches.weights * _box(head, predicted, truths, matches, size, box_loss), images, predicted)
+            matches = align(head, predicted, targets, size)
+        rest = _free(predicted, targets, matches)
+    images = targets.images[matches.targets]
+    box = _per_image(matches.weights * _box(head, predicted, targets, matches, size, box_loss), images, predicted)
     weights = _per_image(matches.weights, images, predicted).clamp(min=1)
-    boxes = _per_image(torch.ones_like(truths.boxes[:, 0]), truths.images, predicted).clamp(min=1)
+    boxes = _per_image(torch.ones_like(targets.boxes[:, 0]), targets.images, predicted).clamp(min=1)
     return {name: part * (boxes / weights) for name, part in {"box": box, **rest}.items()}
 
 
 def _box(
-    head: BoxHead, predicted: Tensor, truths: Truths, matches: Matches, size: tuple[int, int], box_loss: BoxLoss
+    head: BoxHead, predicted: Tensor, targets: Targets, matches: Matches, size: tuple[int, int], box_loss: BoxLoss
 ) -> Tensor:
-    wanted = truths.boxes[matches.truths]
-    places = head.places(size, predicted)[matches.predictions]
-    given = predicted[truths.images[matches.truths], matches.predictions, :4]
+    wanted = targets.boxes[matches.targets]
+    priors = head.priors(size, predicted)[matches.predictions]
+    given = predicted[targets.images[matches.targets], matches.predictions, :4]
     if box_loss != "mse":
-        return _OVERLAP_GAIN * _OVERLAP_LOSSES[box_loss](head.boxes(given, places), wanted)
-    errors = F.mse_loss(head.coordinates(given), head.targets(wanted, places), reduction="none").sum(1) / 2
+        return _OVERLAP_GAIN * _OVERLAP_LOSSES[box_loss](head.decode(given, priors), wanted)
+    errors = F.mse_loss(head.coordinates(given), head.encode(wanted, priors), reduction="none").sum(1) / 2
     share = (wanted[:, 2:] - wanted[:, :2]).prod(1) / (size[0] * size[1])
     return (2 - share) * errors
 
 
 def _anchored(
-    head: AnchoredHead, predicted: Tensor, truths: Truths, matches: Matches, size: tuple[int, int]
+    head: AnchoredHead, predicted: Tensor, targets: Targets, matches: Matches, size: tuple[int, int]
 ) -> dict[str, Tensor]:
     with torch.no_grad():
-        counted = ~well_fitting(head, predicted, truths, size)
+        counted = ~well_fitting(head, predicted, targets, size)
         wanted = torch.zeros_like(predicted[..., 4])
-        wanted[truths.images, matches.predictions] = 1
-        counted[truths.images, matches.predictions] = True
+        wanted[targets.images, matches.predictions] = 1
+        counted[targets.images, matches.predictions] = True
     objectness = F.binary_cross_entropy_with_logits(predicted[..., 4], wanted, reduction="none") * counted
-    scores = predicted[truths.images, matches.predictions, 5:]
-    classes = F.one_hot(truths.labels, head.num_classes).to(scores)
+    scores = predicted[targets.images, matches.predictions, 5:]
+    classes = F.one_hot(targets.labels, head.num_classes).to(scores)
     errors = F.binary_cross_entropy_with_logits(scores, classes, reduction="none").sum(1)
-    return {"objectness": objectness.sum(1), "class": _per_image(errors, truths.images, predicted)}
+    return {"objectness": objectness.sum(1), "class": _per_image(errors, targets.images, predicted)}
 
 
-def _free(predicted: Tensor, truths: Truths, matches: Matches) -> dict[str, Tensor]:
+def _free(predicted: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
     scores = predicted[..., 4:]
     wanted = torch.zeros_like(scores)
-    wanted[truths.images[matches.truths], matches.predictions, truths.labels[matches.truths]] = matches.weights
+    wanted[targets.images[matches.targets], matches.predictions, targets.labels[matches.targets]] = matches.weights
     return {"class": F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").sum((1, 2))}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from featherbone.data._box_dataset import Truth
+from featherbone.data._box_dataset import Annotations
 from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError
-from featherbone.evaluation.matching import Found, WorkingPoint, best_point, confusion, match
+from featherbone.evaluation.matching import ImageDetections, WorkingPoint, best_point, confusion, match
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ class BoxEvaluation:
 
 
 def score_boxes(
-    found: Sequence[Found], truths: Sequence[Truth], classes: Sequence[str], *, skipped: tuple[Skipped, ...] = ()
+    found: Sequence[ImageDetections],
+    truths: Sequence[Annotations],
+    classes: Sequence[str],
+    *,
+    skipped: tuple[Skipped, ...] = (),
 ) -> BoxEvaluation:
     """Return how well the boxes of images were found.
 
@@ -130,7 +134,9 @@ def score_boxes(
     )
 
 
-def _accumulated(found: Sequence[Found], truths: Sequence[Truth], classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _accumulated(
+    found: Sequence[ImageDetections], truths: Sequence[Annotations], classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return precision (IoU 10, recall 101, class, area 4) and recall (IoU 10, class), -1 where there is no box."""
     # their own COCO.loadRes fails where there is no answer: so answers become a data set, too
     answers = _as_coco(

@@ -21,17 +21,17 @@ from featherbone.data.letterbox import Placement
 from featherbone.data.progress import watched
 from featherbone.data.scan import shown
 from featherbone.data.transforms import evaluation_transform
-from featherbone.detect.postprocess import Boxes, answers
+from featherbone.detect.postprocess import Detections, postprocess
 from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
-from featherbone.evaluation.matching import Found
+from featherbone.evaluation.matching import ImageDetections
 
-SURE = 0.25  # score from which a box is shown to people
+SCORE_THRESHOLD = 0.25  # score from which a box is shown to people
 ANY = 0.001  # from which it counts in average precision, which reads the doubtful ones, too
 IOU = 0.6  # of two boxes of a class that overlap more, the better one stays
 
 
 @dataclass(frozen=True, eq=False)
-class Detections:
+class DetectionPrediction:
     """What a detector found in an image, the surest first.
 
     Attributes:
@@ -43,7 +43,7 @@ class Detections:
 
     image: str
     size: tuple[int, int]
-    found: Found
+    found: ImageDetections
     classes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class DetectorOutputs:
 
     images: BoxSet
     classes: tuple[str, ...]
-    found: tuple[Found, ...]
+    found: tuple[ImageDetections, ...]
 
     def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> BoxEvaluation:
         """Return the scores; ``skipped``, files that were left out before, is carried along."""
@@ -84,7 +84,7 @@ def detector_outputs(
     *,
     score: float = ANY,
     iou: float = IOU,
-    most: int = 100,
+    max_detections: int = 100,
     batch_size: int = 16,
     quiet: bool = False,
 ) -> DetectorOutputs:
@@ -97,7 +97,7 @@ def detector_outputs(
         classes: names in the order of the outputs.
         score: the least that is kept.
         iou: of two boxes of a class that overlap more, the better one is kept.
-        most: boxes per image that are kept.
+        max_detections: boxes per image that are kept.
         batch_size: images at a time.
         quiet: show no progress bar.
 
@@ -107,10 +107,12 @@ def detector_outputs(
     model.eval()
     transform = evaluation_boxes(preprocess)
     batches = box_loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
-    found: list[Found] = []
+    found: list[ImageDetections] = []
     with without_pillows_warnings():
         for inputs, targets in watched(batches, "evaluating", total=len(batches), quiet=quiet):
-            found += found_in(model(inputs), targets, preprocess.size, score=score, iou=iou, most=most)
+            found += found_in(
+                model(inputs), targets, preprocess.size, score=score, iou=iou, max_detections=max_detections
+            )
     return DetectorOutputs(images, tuple(classes), tuple(found))
 
 
@@ -121,11 +123,11 @@ def detect_images(
     preprocess: Preprocess,
     classes: Sequence[str],
     *,
-    score: float = SURE,
+    score: float = SCORE_THRESHOLD,
     iou: float = IOU,
-    most: int = 100,
+    max_detections: int = 100,
     quiet: bool = False,
-) -> tuple[list[Detections], list[Skipped]]:
+) -> tuple[list[DetectionPrediction], list[Skipped]]:
     """Return what a detector finds in images, and the files that could not be read.
 
     Args:
@@ -135,14 +137,14 @@ def detect_images(
         classes: names in the order of the outputs.
         score: the least that is shown.
         iou: of two boxes of a class that overlap more, the better one is shown.
-        most: boxes per image that are shown.
+        max_detections: boxes per image that are shown.
         quiet: show no progress bar.
 
     Raises:
         InputError: if ``preprocess`` crops.
     """
     letterboxing(preprocess)
-    detections: list[Detections] = []
+    detections: list[DetectionPrediction] = []
     skipped: list[Skipped] = []
     images = list(sources)
     for number, source in enumerate(watched(images, "detecting", total=len(images), quiet=quiet)):
@@ -153,7 +155,11 @@ def detect_images(
         except UnreadableImageError as error:
             skipped.append(Skipped(name, str(error)))
             continue
-        detections.append(detect_image(model, image, preprocess, classes, name=name, score=score, iou=iou, most=most))
+        detections.append(
+            detect_image(
+                model, image, preprocess, classes, name=name, score=score, iou=iou, max_detections=max_detections
+            )
+        )
     return detections, skipped
 
 
@@ -165,10 +171,10 @@ def detect_image(
     classes: Sequence[str],
     *,
     name: str = "",
-    score: float = SURE,
+    score: float = SCORE_THRESHOLD,
     iou: float = IOU,
-    most: int = 100,
-) -> Detections:
+    max_detections: int = 100,
+) -> DetectionPrediction:
     """Return what a detector in evaluation mode finds in one image, such as a frame of a video.
 
     Args:
@@ -179,21 +185,21 @@ def detect_image(
         name: what the image is known by.
         score: the least that is shown.
         iou: of two boxes of a class that overlap more, the better one is shown.
-        most: boxes that are shown.
+        max_detections: boxes that are shown.
 
     Raises:
         InputError: if ``preprocess`` crops.
     """
     model.eval()
     inputs = evaluation_transform(letterboxing(preprocess))(image)[None]
-    best = answers(model(inputs), score=score, iou=iou, most=most)[0]
+    best = postprocess(model(inputs), score=score, iou=iou, max_detections=max_detections)[0]
     placement = Placement.letterbox(image.size, preprocess.size)
-    return Detections(name, image.size, _in_image(best, placement), tuple(classes))
+    return DetectionPrediction(name, image.size, _in_image(best, placement), tuple(classes))
 
 
 def found_in(
-    output: Tensor, targets: BoxTargets, side: int, *, score: float = ANY, iou: float = IOU, most: int = 100
-) -> list[Found]:
+    output: Tensor, targets: BoxTargets, side: int, *, score: float = ANY, iou: float = IOU, max_detections: int = 100
+) -> list[ImageDetections]:
     """Return what a detector found in each image of a letterboxed batch, in pixels of the upright image.
 
     Args:
@@ -202,12 +208,14 @@ def found_in(
         side: of the input, in pixels.
         score: the least that is kept.
         iou: of two boxes of a class that overlap more, the better one is kept.
-        most: boxes per image that are kept.
+        max_detections: boxes per image that are kept.
     """
     placements = [Placement.letterbox((width, height), side) for width, height in targets.sizes.tolist()]
-    best = answers(output, score=score, iou=iou, most=most)
+    best = postprocess(output, score=score, iou=iou, max_detections=max_detections)
     return [_in_image(one, placement) for one, placement in zip(best, placements, strict=True)]
 
 
-def _in_image(best: Boxes, placement: Placement) -> Found:
-    return Found(placement.back(best.boxes.cpu().numpy()), best.scores.cpu().numpy(), best.labels.cpu().numpy())
+def _in_image(best: Detections, placement: Placement) -> ImageDetections:
+    return ImageDetections(
+        placement.back(best.boxes.cpu().numpy()), best.scores.cpu().numpy(), best.labels.cpu().numpy()
+    )

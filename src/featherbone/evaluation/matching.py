@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torchvision.ops import box_area, box_iou
 
-from featherbone.data._box_dataset import Truth
+from featherbone.data._box_dataset import Annotations
 
 _SAME = 0.5  # IoU from which an answer and a box are the same thing
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ImageDetections:
     """What a detector found in an image.
 
     Attributes:
@@ -28,15 +28,15 @@ class Found:
     scores: np.ndarray
     labels: np.ndarray
 
-    def in_order(self) -> Found:
+    def in_order(self) -> ImageDetections:
         """Return the same, the surest first."""
         order = np.argsort(-self.scores, kind="stable")
-        return Found(self.boxes[order], self.scores[order], self.labels[order])
+        return ImageDetections(self.boxes[order], self.scores[order], self.labels[order])
 
-    def above(self, score: float) -> Found:
+    def above(self, score: float) -> ImageDetections:
         """Return what is at least so sure."""
         kept = self.scores >= score
-        return Found(self.boxes[kept], self.scores[kept], self.labels[kept])
+        return ImageDetections(self.boxes[kept], self.scores[kept], self.labels[kept])
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Matching:
     excused: np.ndarray
 
 
-def match(found: Found, truth: Truth) -> Matching:
+def match(found: ImageDetections, truth: Annotations) -> Matching:
     """Give every answer, one after the other, the free box of its class that it covers best, if it covers one."""
     overlaps = _overlaps(found, truth)
     same = found.labels[:, None] == truth.labels
@@ -78,7 +78,9 @@ def match(found: Found, truth: Truth) -> Matching:
     return Matching(taken, (taken < 0) & in_crowd.any(1))
 
 
-def best_point(found: Sequence[Found], truths: Sequence[Truth], matchings: Sequence[Matching]) -> WorkingPoint:
+def best_point(
+    found: Sequence[ImageDetections], truths: Sequence[Annotations], matchings: Sequence[Matching]
+) -> WorkingPoint:
     """Return the highest score at which F1 is best.
 
     What an answer finds does not depend on less certain ones: so one matching serves all scores.
@@ -99,7 +101,9 @@ def best_point(found: Sequence[Found], truths: Sequence[Truth], matchings: Seque
     )
 
 
-def confusion(found: Sequence[Found], truths: Sequence[Truth], score: float, classes: int) -> np.ndarray:
+def confusion(
+    found: Sequence[ImageDetections], truths: Sequence[Annotations], score: float, classes: int
+) -> np.ndarray:
     """Return counts ``(classes + 1, classes + 1)``: row true, column predicted, last the background.
 
     Answers first find boxes of their own class, so that the diagonal is what counts as right; those that are left may
@@ -137,12 +141,12 @@ def _greedy(overlaps: np.ndarray) -> np.ndarray:
     return taken
 
 
-def _overlaps(found: Found, truth: Truth) -> np.ndarray:
+def _overlaps(found: ImageDetections, truth: Annotations) -> np.ndarray:
     """Return IoU ``(K, N)``."""
     return np.nan_to_num(box_iou(_tensor(found.boxes), _tensor(truth.boxes)).numpy())
 
 
-def _inside(found: Found, truth: Truth, overlaps: np.ndarray) -> np.ndarray:
+def _inside(found: ImageDetections, truth: Annotations, overlaps: np.ndarray) -> np.ndarray:
     """Return which share of every answer lies in every box, ``(K, N)``."""
     answers, boxes = box_area(_tensor(found.boxes)).numpy(), box_area(_tensor(truth.boxes)).numpy()
     both = overlaps * (answers[:, None] + boxes) / (1 + overlaps)

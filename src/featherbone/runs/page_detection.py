@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from featherbone.data._box_dataset import Truth
+from featherbone.data._box_dataset import Annotations
 from featherbone.data.scan import shown
 from featherbone.data.thumbnails import thumbnail
 from featherbone.evaluation.average_precision import BoxEvaluation
 from featherbone.evaluation.detection import DetectorOutputs
-from featherbone.evaluation.matching import Found, Matching, confusion, match
+from featherbone.evaluation.matching import ImageDetections, Matching, confusion, match
 
 _PICTURED = 24  # images with a picture
 _SIDE = 360  # its pixels: boxes are to be seen in it
@@ -22,7 +22,7 @@ _SCORES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall")
 
 
 @dataclass(frozen=True, eq=False)
-class _Looked:
+class _ImageOutcome:
     """An image, what is trusted of what was found in it, and what that found.
 
     Attributes:
@@ -33,8 +33,8 @@ class _Looked:
     """
 
     place: int
-    sure: Found
-    truth: Truth
+    sure: ImageDetections
+    truth: Annotations
     matching: Matching
 
     @property
@@ -69,11 +69,11 @@ def boxes_seen(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
     """Return plain values: scores, curves, confusion, the worst images; they are named relative to ``root``."""
     evaluation = outputs.evaluation()
     score, classes = evaluation.best.score, len(outputs.classes)
-    looked = [
-        _Looked(place, sure := found.in_order().above(score), truth, match(sure, truth))
+    outcomes = [
+        _ImageOutcome(place, sure := found.in_order().above(score), truth, match(sure, truth))
         for place, (found, truth) in enumerate(zip(outputs.found, outputs.images.truths, strict=True))
     ]
-    worst = sorted((one for one in looked if one.faults), key=lambda one: -one.faults)
+    worst = sorted((one for one in outcomes if one.faults), key=lambda one: -one.faults)
     return {
         "images": len(outputs.images),
         "scores": {name: getattr(evaluation, name) for name in _SCORES},
@@ -122,7 +122,7 @@ def _trusted(outputs: DetectorOutputs, best: float) -> dict[str, Any]:
     return {"scores": scores.tolist(), "rows": rows}
 
 
-def _told(one: _Looked, outputs: DetectorOutputs, root: str, classes: int, *, pictured: bool) -> dict[str, Any]:
+def _told(one: _ImageOutcome, outputs: DetectorOutputs, root: str, classes: int, *, pictured: bool) -> dict[str, Any]:
     """Return what is said of an image, and with a picture its boxes, too."""
     source = outputs.images.sources[one.place]
     told = {
@@ -137,7 +137,7 @@ def _told(one: _Looked, outputs: DetectorOutputs, root: str, classes: int, *, pi
     return told | thumbnail(source, _SIDE) | {"boxes": _boxes(one)}
 
 
-def _boxes(one: _Looked) -> list[list[Any]]:
+def _boxes(one: _ImageOutcome) -> list[list[Any]]:
     """Return kind, label, score, left, top, width and height of every box."""
     answers = (("right", one.right), ("false", one.false))
     truths = (("missed", one.missed), ("true", one.found))
@@ -151,7 +151,7 @@ def _boxes(one: _Looked) -> list[list[Any]]:
     ]
 
 
-def _row(kind: str, those: Found | Truth, i: int, score: float | None) -> list[Any]:
+def _row(kind: str, those: ImageDetections | Annotations, i: int, score: float | None) -> list[Any]:
     x1, y1, x2, y2 = (round(float(edge), 1) for edge in those.boxes[i])
     sides = (round(x2 - x1, 1), round(y2 - y1, 1))
     return [kind, int(those.labels[i]), score and round(score, 4), x1, y1, *sides]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featherbone.data._box_dataset import BoxData
-from featherbone.data.dataset import ImageData, Looked, Skipped
+from featherbone.data.dataset import ImageData, ScanResult, Skipped
 from featherbone.detect.detector import DetectorSpec
 from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath, read_json, write_json
@@ -114,15 +114,15 @@ def open_images(data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet
     Raises:
         InputError: if they cannot be read.
     """
-    looked = None
+    scan = None
     if run is not None:
         facts = read_json(run / DATA)
-        looked = Looked(tuple(Skipped(**file) for file in facts["skipped"]), facts["channels"] == 1)
+        scan = ScanResult(tuple(Skipped(**file) for file in facts["skipped"]), facts["channels"] == 1)
     with needs("train", "reading images"):
         from featherbone.data._box_open import open_boxes
         from featherbone.data.open import open_data
     opened = open_boxes if is_detection(data) else open_data
-    return opened(data, seed=recipe.seed, val_fraction=recipe.val_fraction, looked=looked, quiet=quiet)
+    return opened(data, seed=recipe.seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
 
 
 def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest) -> Path:

@@ -14,12 +14,12 @@ from featherbone.data._box_dataset import BoxData, BoxSet
 from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
 from featherbone.data.sampler import EpochBatches
-from featherbone.detect.assignment import Truths
+from featherbone.detect.assignment import Targets
 from featherbone.detect.detector import Detector
 from featherbone.detect.losses import detection_loss
 from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
 from featherbone.evaluation.detection import found_in
-from featherbone.evaluation.matching import Found
+from featherbone.evaluation.matching import ImageDetections
 from featherbone.training.distributed import Processes
 from featherbone.training.learner import Job, Learner
 from featherbone.training.recipe import Recipe
@@ -75,7 +75,7 @@ class DetectionLearner(Learner):
         raw = result.raw(images.to(memory_format=self.order))
         losses = self._losses(raw, images, targets)
         self.val_loss(losses.mean(), len(losses))
-        output = result.head.decode(raw, (images.shape[-2], images.shape[-1]))
+        output = result.head.predict(raw, (images.shape[-2], images.shape[-1]))
         self.watch.update(found_in(output, targets, images.shape[-1]), targets.places)
         self.log("val_loss", self.val_loss, on_step=False, on_epoch=True, batch_size=len(images))
 
@@ -85,7 +85,7 @@ class DetectionLearner(Learner):
         self.log_dict(scores, sync_dist=True)  # they are the same in every process: said so that nobody warns
 
     def _losses(self, raw: list[Tensor], images: Tensor, targets: BoxTargets) -> Tensor:
-        truths = Truths(*targets[:3])
+        truths = Targets(*targets[:3])
         return detection_loss(
             self._head[0],
             raw,
@@ -129,13 +129,13 @@ class BoxWatch:
 
     def __init__(self, images: BoxSet, classes: Sequence[str]) -> None:
         self.images, self.classes = images, tuple(classes)
-        self._found: dict[int, Found] = {}
+        self._found: dict[int, ImageDetections] = {}
 
     def reset(self) -> None:
         """Forget everything."""
         self._found.clear()
 
-    def update(self, found: Sequence[Found], places: Tensor) -> None:
+    def update(self, found: Sequence[ImageDetections], places: Tensor) -> None:
         """Take what was found in the images at these places of the set."""
         self._found.update(zip(places.tolist(), found, strict=True))
 
@@ -147,7 +147,7 @@ class BoxWatch:
         """
         found = self._found
         if distributed.is_available() and distributed.is_initialized():
-            shares: list[dict[int, Found]] = [{} for _ in range(distributed.get_world_size())]
+            shares: list[dict[int, ImageDetections]] = [{} for _ in range(distributed.get_world_size())]
             distributed.all_gather_object(shares, found)
             found = {place: one for share in shares for place, one in share.items()}
         places = sorted(found)

@@ -70,12 +70,12 @@ def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", 
 def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int = _SMALL_SIDE) -> dict[Picture, dict[str, Any]]:
     """Return what a page needs of every picture, in order."""
     with needs("train", "reading images"):
-        from featherbone.data.scan import look_at
+        from featherbone.data.scan import scan_images
         from featherbone.data.thumbnails import thumbnail
     wanted = dict.fromkeys(pictures)
     # a shard that is fetched serves all of its pictures
     fetched = sorted(wanted, key=lambda picture: group_of(picture.source))
-    drawn = look_at(
+    drawn = scan_images(
         [picture.source for picture in fetched], partial(thumbnail, side=side), doing="drawing thumbnails", quiet=quiet
     )
     found = {picture: one for picture, one in zip(fetched, drawn, strict=True) if isinstance(one, dict)}

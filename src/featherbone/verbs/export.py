@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from featherbone.detect.detector import Detector
-from featherbone.detect.postprocess import IOU, MOST, SURE, table
+from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, table
 from featherbone.errors import InputError, nearest, needs
 from featherbone.files import AnyPath
 from featherbone.verbs.samples import folder_inputs, samples_of
@@ -15,7 +15,7 @@ from featherbone.weights import Header
 
 if TYPE_CHECKING:
     from featherbone.deploy import Contents, Exported
-    from featherbone.deploy.nms import Ending
+    from featherbone.deploy.nms import Postprocess
 
 
 def export(
@@ -32,7 +32,7 @@ def export(
     max_drop: float = 0.01,
     score: float | None = None,
     iou: float | None = None,
-    most: int | None = None,
+    max_detections: int | None = None,
 ) -> Exported:
     """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, rewritten exactly.
 
@@ -40,7 +40,7 @@ def export(
     under its name only if its outputs are those of the network.
 
     A detector's file, ONNX or OpenVINO, answers with boxes: decoding and non-maximum suppression are in it. It takes
-    one image, letterboxed, and gives ``(1, most, 6)``: x1, y1, x2, y2 in pixels of the input, score and class of every
+    one image, letterboxed, and gives ``(1, max_detections, 6)``: x1, y1, x2, y2 in pixels of the input, score and class of every
     box, the best first, zeros after the last.
 
     Args:
@@ -61,7 +61,7 @@ def export(
             network; the worst layers stay in float for it.
         score: of a detector: the least score of a box, 0 to 1; default 0.25.
         iou: of a detector: of two boxes of a class that overlap more, the better one stays; default 0.6.
-        most: of a detector: boxes of an image at most; default 100.
+        max_detections: of a detector: boxes of an image at most; default 100.
 
     Raises:
         InputError: if an argument is not usable, or the file's outputs differ.
@@ -71,8 +71,8 @@ def export(
     if (calibration is None) is (precision == "int8"):
         raise InputError("precision='int8' and calibration=... go together: give both, or neither")
     model, samples, header = samples_of(source, size=size, in_chans=in_chans)
-    asked = {"score": score, "iou": iou, "most": most}
-    ending = _ending(model, {name: value for name, value in asked.items() if value is not None})
+    asked = {"score": score, "iou": iou, "max_detections": max_detections}
+    postprocess = _postprocess(model, {name: value for name, value in asked.items() if value is not None})
     if calibration is not None and not isinstance(calibration, Tensor):
         calibration = folder_inputs(calibration, header.preprocess if header else None, samples)
     with needs("export", "exporting"):
@@ -84,31 +84,37 @@ def export(
         out,
         samples,
         to=to,
-        metadata=_metadata(header, ending),
+        metadata=_metadata(header, postprocess),
         optimize=optimize,
-        contents=_contents(header, ending) if folder and header else None,
+        contents=_contents(header, postprocess) if folder and header else None,
         calibration=calibration,
         max_drop=max_drop,
-        ending=ending,
+        postprocess=postprocess,
     )
 
 
-def _ending(model: nn.Module, asked: dict[str, Any]) -> Ending | None:
+def _postprocess(model: nn.Module, asked: dict[str, Any]) -> Postprocess | None:
     """Return how a detector's file ends; ``None`` for another network, which has no such options."""
     if not isinstance(model, Detector):
         if asked:
             raise InputError(f"{' and '.join(asked)} go with a detector: this network finds no boxes")
         return None
     with needs("export", "exporting"):
-        from featherbone.deploy.nms import Ending
-    return Ending(**({"score": SURE, "iou": IOU, "most": MOST} | asked), table=table)
+        from featherbone.deploy.nms import Postprocess
+    return Postprocess(
+        **({"score": SCORE_THRESHOLD, "iou": IOU_THRESHOLD, "max_detections": MAX_DETECTIONS} | asked), table=table
+    )
 
 
-def _metadata(header: Header | None, ending: Ending | None) -> dict[str, Any] | None:
+def _metadata(header: Header | None, postprocess: Postprocess | None) -> dict[str, Any] | None:
     """Return what the file says of itself."""
     if header is None:
         return None
-    boxes = {"score": ending.score, "iou": ending.iou, "most": ending.most} if ending else None
+    boxes = (
+        {"score": postprocess.score, "iou": postprocess.iou, "max_detections": postprocess.max_detections}
+        if postprocess
+        else None
+    )
     return header.to_dict() | ({"boxes": boxes} if boxes else {})
 
 
@@ -121,7 +127,7 @@ def _check_known(source: AnyPath | nn.Module, header: Header | None) -> None:
         )
 
 
-def _contents(header: Header, ending: Ending | None) -> Contents:
+def _contents(header: Header, postprocess: Postprocess | None) -> Contents:
     """Return what a folder says of a network, as steps that a program without featherbone can follow."""
     from featherbone.data.letterbox import FILL
     from featherbone.deploy import Contents
@@ -139,4 +145,4 @@ def _contents(header: Header, ending: Ending | None) -> Contents:
         "mean": list(how.mean),
         "std": list(how.std),
     }
-    return Contents(header.classes, preprocessing, ending)
+    return Contents(header.classes, preprocessing, postprocess)

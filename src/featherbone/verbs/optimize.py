@@ -33,7 +33,7 @@ def optimize(
 ) -> Optimized:
     """Return a network as a function that is as fast as this machine's engines and exact rewrites make it.
 
-    A detector's function gives all boxes with their probabilities, ``(B, N, 4 + classes)``: ``fb.answers`` chooses.
+    A detector's function gives all boxes with their probabilities, ``(B, N, 4 + classes)``: ``fb.postprocess`` chooses.
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
     kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16 (of a detector: of 1 for probabilities, and of every

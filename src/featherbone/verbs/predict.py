@@ -17,9 +17,9 @@ from featherbone.weights.open import describe
 if TYPE_CHECKING:
     from featherbone.data.dataset import Skipped
     from featherbone.evaluation.classification import Prediction
-    from featherbone.evaluation.detection import Detections
+    from featherbone.evaluation.detection import DetectionPrediction
 
-SURE = 0.25
+SCORE_THRESHOLD = 0.25
 
 
 def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]:
@@ -33,7 +33,7 @@ def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]
     return apart(paths)
 
 
-def draw_detections(found: Sequence[Detections], folder: AnyPath) -> list[Path]:
+def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath) -> list[Path]:
     """Write images with the boxes that were found in them to a folder, as JPEG files of the same names.
 
     Args:
@@ -61,8 +61,8 @@ def draw_detections(found: Sequence[Detections], folder: AnyPath) -> list[Path]:
 
 
 def detect_videos(
-    run: AnyPath, videos: Sequence[AnyPath], folder: AnyPath, *, score: float = SURE, quiet: bool = False
-) -> list[tuple[Path, list[Detections]]]:
+    run: AnyPath, videos: Sequence[AnyPath], folder: AnyPath, *, score: float = SCORE_THRESHOLD, quiet: bool = False
+) -> list[tuple[Path, list[DetectionPrediction]]]:
     """Write videos with the boxes that are found in them to a folder, as .mp4 files of the same names.
 
     Args:
@@ -86,8 +86,8 @@ def detect_videos(
 
 
 def detect_video(
-    run: AnyPath, video: AnyPath, out: AnyPath, *, score: float = SURE, quiet: bool = False
-) -> list[Detections]:
+    run: AnyPath, video: AnyPath, out: AnyPath, *, score: float = SCORE_THRESHOLD, quiet: bool = False
+) -> list[DetectionPrediction]:
     """Find boxes in every frame of a video and write it with the boxes drawn, without its sound.
 
     Every frame is shown when it was shown.
@@ -118,7 +118,7 @@ def detect_video(
         from featherbone.evaluation.detection import detect_image
         from featherbone.report.pictures.boxes import draw_boxes
     model, mode = load(run, Detector), image_mode(preprocess.channels)
-    found: list[Detections] = []
+    found: list[DetectionPrediction] = []
     with reading(Path(video)) as opened, writing(Path(out), opened.rate) as append:
         for frame in watched(opened.frames, "detecting", total=opened.count, quiet=quiet):
             image, name = frame.image.convert(mode), f"frame {len(found) + 1}"
@@ -153,8 +153,8 @@ def _require_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
 
 
 def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SURE, quiet: bool = False
-) -> tuple[list[Prediction] | list[Detections], list[Skipped]]:
+    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SCORE_THRESHOLD, quiet: bool = False
+) -> tuple[list[Prediction] | list[DetectionPrediction], list[Skipped]]:
     """Classify image files, or find boxes in them.
 
     Args:
@@ -179,7 +179,7 @@ def predict(
         from featherbone.evaluation.classification import classify_images
         from featherbone.evaluation.detection import detect_images
     files, model = find_images(images), load_any(run)
-    found: list[Prediction] | list[Detections]
+    found: list[Prediction] | list[DetectionPrediction]
     if isinstance(header.spec, DetectorSpec):
         found, skipped = detect_images(model, files, preprocess, header.classes, score=score, quiet=quiet)
     else:

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data._box_dataset import BoxData, BoxSet, Truth
+from featherbone.data._box_dataset import Annotations, BoxData, BoxSet
 from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
-from featherbone.data.dataset import Looked
+from featherbone.data.dataset import ScanResult
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -125,17 +125,17 @@ def test_a_second_look_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     first = open_boxes(root, quiet=True)
     assert [file.path for file in first.skipped] == ["images/train/b.png", "images/train/turned.jpg (boxes)"]
     monkeypatch.setattr("featherbone.data._box_open.look", None)
-    again = open_boxes(root, looked=Looked(first.skipped, grey=False), quiet=True)
+    again = open_boxes(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
     assert again.fingerprint == first.fingerprint
     assert again.skipped == first.skipped
     assert first.train.truths[-1].boxes.tolist() == [[5, 10, 15, 30]]  # 20 wide and 40 high, once upright
     (root / "images" / "train" / "a.png").write_bytes(b"")
     with pytest.raises(fb.InputError, match="train/a.png in .* can no longer be read: the file is empty"):
-        open_boxes(root, looked=Looked(first.skipped, grey=False), quiet=True)
+        open_boxes(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
 
 
 def test_a_set_is_what_it_is_made_of() -> None:
-    truth = Truth(np.zeros((1, 4), np.float32), np.zeros(1, np.int64), np.zeros(1, bool))
+    truth = Annotations(np.zeros((1, 4), np.float32), np.zeros(1, np.int64), np.zeros(1, bool))
     images = BoxSet.of((Path(f"{i}.png"), truth) for i in range(3))
     assert len(images) == 3
     assert images.pick([2, 0]).sources == (Path("2.png"), Path("0.png"))
@@ -146,7 +146,7 @@ def test_a_set_is_what_it_is_made_of() -> None:
 
 def test_boxes_of_an_image_are_counted_without_crowds() -> None:
     truths = [
-        Truth(np.zeros((len(crowd), 4), np.float32), np.zeros(len(crowd), np.int64), np.array(crowd, bool))
+        Annotations(np.zeros((len(crowd), 4), np.float32), np.zeros(len(crowd), np.int64), np.array(crowd, bool))
         for crowd in ([False, True, False], [], [False, False, False])
     ]
     images = BoxSet.of((Path(f"{i}.png"), truth) for i, truth in enumerate(truths))

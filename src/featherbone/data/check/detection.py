@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from featherbone.data._box_dataset import Format, Truth
+from featherbone.data._box_dataset import Annotations, Format
 from featherbone.data.boxes import LEFT_OUT, Fault, corners
 from featherbone.data.check.report import FEW, Check, Finding, Picture, named_spread, spread_of
-from featherbone.data.dataset import Seen
+from featherbone.data.dataset import ImageInfo
 from featherbone.errors import counted, some
 
 # COCO's limits: areas in pixels of the image
@@ -78,7 +78,7 @@ class BoxCheck(Check):
     thing: ClassVar[str] = "thing"
 
     format: Format
-    truths: Mapping[Picture, tuple[Seen, Truth]]
+    truths: Mapping[Picture, tuple[ImageInfo, Annotations]]
     flaws: tuple[Flaw, ...]
     unknown: Mapping[str, int]
     missing: tuple[str, ...]
@@ -203,7 +203,7 @@ class BoxCheck(Check):
         yield from self._about_images()
 
     @property
-    def _seen_truths(self) -> Iterator[tuple[Picture, Truth]]:
+    def _seen_truths(self) -> Iterator[tuple[Picture, Annotations]]:
         return ((picture, self.truths[picture][1]) for picture, _ in self.seen)
 
     def _counted(self, which: Callable[[np.ndarray], np.ndarray]) -> dict[str, dict[str, int]]:
@@ -266,13 +266,13 @@ class BoxCheck(Check):
                 yield Finding(kind, count, grave=grave, text=f"{counted(count, noun)} {text}{said}")
 
 
-def contents(truth: Truth, classes: Sequence[str]) -> str:
+def contents(truth: Annotations, classes: Sequence[str]) -> str:
     """Return what is on an image in a few words, such as "12 RBC, 1 WBC"."""
     found = Counter(classes[label] for label in np.sort(truth.labels))
     return ", ".join(f"{n} {name}" for name, n in found.items()) or "no box"
 
 
-def _single(truth: Truth) -> np.ndarray:
+def _single(truth: Annotations) -> np.ndarray:
     return truth.labels[~truth.crowd]
 
 

@@ -14,14 +14,14 @@ import numpy as np
 from PIL import Image
 
 from featherbone.data._box_dataset import BoxItem, BoxListing
-from featherbone.data.boxes import Fault, Fitted, corners, fit
+from featherbone.data.boxes import BoxFit, Fault, corners, fit
 from featherbone.data.check.classification import DataCheck
 from featherbone.data.check.detection import BoxCheck, Flaw, contents
 from featherbone.data.check.report import Duplicates, Picture
-from featherbone.data.dataset import Listing, Seen, Skipped, Source, group_of
+from featherbone.data.dataset import ImageInfo, Listing, Skipped, Source, group_of
 from featherbone.data.image import UnreadableImageError, decoded, strips
 from featherbone.data.names import ALL, TRAIN, in_order
-from featherbone.data.scan import look_at, shown
+from featherbone.data.scan import scan_images, shown
 from featherbone.data.sources.paths import PICTURES, files_in
 
 _SAME = 0.99  # intersection over union of boxes that are one
@@ -35,15 +35,15 @@ _OF_ONE_CLASS = 8
 
 
 @dataclass(frozen=True)
-class Close:
+class ImageDigests:
     """What was seen of an image, and digests of its pixels and of the file."""
 
-    seen: Seen
+    seen: ImageInfo
     pixels: bytes
     content: bytes
 
 
-Good = list[tuple[Picture, Close]]
+Good = list[tuple[Picture, ImageDigests]]
 
 
 def examine(listing: Listing, *, quiet: bool) -> DataCheck:
@@ -70,16 +70,16 @@ def examine(listing: Listing, *, quiet: bool) -> DataCheck:
 
 def look_over(pictures: Sequence[Picture], *, quiet: bool) -> tuple[Good, list[Skipped]]:
     """Return what is seen of every picture that can be read, and why the others cannot."""
-    verdicts = look_at([p.source for p in pictures], _look_closely, doing="checking images", quiet=quiet)
+    verdicts = scan_images([p.source for p in pictures], _look_closely, doing="checking images", quiet=quiet)
     both = list(zip(pictures, verdicts, strict=True))
-    good = [(picture, verdict) for picture, verdict in both if isinstance(verdict, Close)]
+    good = [(picture, verdict) for picture, verdict in both if isinstance(verdict, ImageDigests)]
     return good, [Skipped(picture.path, verdict) for picture, verdict in both if isinstance(verdict, str)]
 
 
-def _look_closely(source: Source) -> Close:
+def _look_closely(source: Source) -> ImageDigests:
     with decoded(source) as (image, seen):
         pixels = _digest(image)
-    return Close(seen, pixels, _content(source, pixels))
+    return ImageDigests(seen, pixels, _content(source, pixels))
 
 
 def _digest(image: Image.Image) -> bytes:
@@ -153,12 +153,12 @@ def examine_boxes(listing: BoxListing, *, quiet: bool) -> BoxCheck:
         for part, found in listing.parts.items()
         for item in found
     }
-    looked, broken = look_over(list(items), quiet=quiet)
-    fitted = [fit(items[picture], close.seen) for picture, close in looked]
+    scan, broken = look_over(list(items), quiet=quiet)
+    fitted = [fit(items[picture], close.seen) for picture, close in scan]
     # from here on, what is on a picture is its label
     good = [
         (replace(picture, label=contents(one.truth, listing.classes)), close)
-        for (picture, close), one in zip(looked, fitted, strict=True)
+        for (picture, close), one in zip(scan, fitted, strict=True)
     ]
     both = [(picture, one) for (picture, _), one in zip(good, fitted, strict=True)]
     truths = {picture: (close.seen, one.truth) for (picture, close), one in zip(good, fitted, strict=True)}
@@ -168,7 +168,7 @@ def examine_boxes(listing: BoxListing, *, quiet: bool) -> BoxCheck:
         for label in np.unique(known[1].labels[~known[1].crowd])
     }
     samples = sampled(list(shows), listing.classes, _MOST_SAMPLES)
-    read = {picture for picture, _ in looked}
+    read = {picture for picture, _ in scan}
     gone = [p.path for p in items if p not in read and not os.path.lexists(items[p].source)]
     return BoxCheck(
         name=listing.name,
@@ -189,7 +189,7 @@ def examine_boxes(listing: BoxListing, *, quiet: bool) -> BoxCheck:
     )
 
 
-def _same_places(fitted: Fitted) -> Iterator[Fault]:
+def _same_places(fitted: BoxFit) -> Iterator[Fault]:
     """Yield the boxes that lie where an earlier one does, of the same class or of another; crowds are none of them."""
     single = np.flatnonzero(~fitted.truth.crowd)[:_COMPARED]
     boxes, labels = fitted.truth.boxes[single].astype(np.float64), fitted.truth.labels[single]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from featherbone.data.dataset import Seen, Skipped, Source
+from featherbone.data.dataset import ImageInfo, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
 from featherbone.errors import counted
 
@@ -91,7 +91,7 @@ class Check(ABC):
     name: str
     classes: tuple[str, ...]
     parts: tuple[str, ...]
-    seen: Sequence[tuple[Picture, Seen]]
+    seen: Sequence[tuple[Picture, ImageInfo]]
     broken: tuple[Skipped, ...]
     duplicates: tuple[Duplicates, ...]
     samples: tuple[Picture, ...]

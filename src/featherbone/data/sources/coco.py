@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
 from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
 from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, part_folders
@@ -152,7 +152,7 @@ def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -
     return {one["id"]: classes.setdefault(printable(one["name"]), len(classes)) for one in ordered}
 
 
-def _truth(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Truth:
+def _truth(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Annotations:
     found = []
     for annotation in annotations:
         category = annotation.get("category_id")

@@ -11,10 +11,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from featherbone.data.dataset import Item, Listing, Seen, Skipped
+from featherbone.data.dataset import ImageInfo, Item, Listing, Skipped
 from featherbone.data.image import UnreadableImageError, without_pillows_warnings
 from featherbone.data.progress import watched
-from featherbone.data.scan import look
+from featherbone.data.scan import scan_image
 from featherbone.data.sources.cache import Cache, RemoteFile, content_of, file_system, state_of
 from featherbone.data.sources.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
 from featherbone.data.sources.tar import samples_of
@@ -113,7 +113,7 @@ def _shard(cache: Cache, url: str, name: str) -> Shard:
         rows = _read(cache, shard)
         write_text(kept, json.dumps({"form": _FORM, "url": url, **rows}))
     items = [
-        Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, Seen(**seen))
+        Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, ImageInfo(**seen))
         for member, offset, size, label, seen in rows["images"]
     ]
     return Shard(name, items, inside(name, [Skipped(*one) for one in rows["skipped"]]))
@@ -133,7 +133,7 @@ def _read(cache: Cache, shard: RemoteFile) -> dict[str, Any]:
     images, skipped = [], [(one.path, one.reason) for one in odd]
     for sample in samples:
         try:
-            seen = look(RemoteMember(cache, shard, sample.name, sample.offset, sample.size))
+            seen = scan_image(RemoteMember(cache, shard, sample.name, sample.offset, sample.size))
             images.append((sample.name, sample.offset, sample.size, sample.label, asdict(seen)))
         except UnreadableImageError as error:
             skipped.append((sample.name, str(error)))

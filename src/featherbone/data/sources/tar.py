@@ -32,7 +32,7 @@ class Sample:
 
 
 @dataclass
-class _Found:
+class _Parts:
     """What has been met of one key."""
 
     image: tarfile.TarInfo | None = None
@@ -63,7 +63,7 @@ def samples_of(file: BinaryIO) -> tuple[list[Sample], list[Skipped]]:
 
     What can be read of a damaged file counts.
     """
-    found: dict[str, _Found] = {}
+    found: dict[str, _Parts] = {}
     odd: list[Skipped] = []
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -113,12 +113,12 @@ def _unusable(member: tarfile.TarInfo, length: int) -> str:
     return "cut short" if member.offset_data + member.size > length else ""
 
 
-def _take(member: tarfile.TarInfo, file: BinaryIO, found: dict[str, _Found]) -> None:
+def _take(member: tarfile.TarInfo, file: BinaryIO, found: dict[str, _Parts]) -> None:
     path = PurePosixPath(member.name)
     stem, _, kind = path.name.partition(".")
     if not stem:  # hidden
         return
-    parts = found.setdefault(str(path.with_name(stem)), _Found())
+    parts = found.setdefault(str(path.with_name(stem)), _Parts())
     if kind.lower() in _IMAGES:
         parts.image = parts.image or member
     elif kind in _LABELS:
@@ -145,7 +145,7 @@ def _label(kind: str, content: bytes) -> str:
     return str(int(text)) if text.isdecimal() and len(text) < 19 else printable(text)
 
 
-def _incomplete(parts: _Found) -> str:
+def _incomplete(parts: _Parts) -> str:
     if parts.image is None:
         return "no image beside it"
     if not parts.labels:

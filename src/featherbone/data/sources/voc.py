@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
 from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
@@ -193,7 +193,7 @@ def _item(image: _Annotated, labels: Mapping[str, int]) -> BoxItem:
     return BoxItem(image.source, _truth(image.objects, labels), image.size)
 
 
-def _truth(objects: Iterable[_Object], labels: Mapping[str, int]) -> Truth:
+def _truth(objects: Iterable[_Object], labels: Mapping[str, int]) -> Annotations:
     found = list(objects)
     return as_annotated(
         [one.corners for one in found], [labels.get(one.name, -1) for one in found], [one.difficult for one in found]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from featherbone.data._box_dataset import NOWHERE, BoxItem, BoxListing, Truth, as_annotated, in_parts
+from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
 from featherbone.data.dataset import Skipped, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
@@ -221,7 +221,7 @@ def _item(image: Path, root: Path, reading: _Reading) -> BoxItem:
     return BoxItem(image, _truth(read_bounded(labels, _MOST_LABELS), reading), shares=True)
 
 
-def _truth(content: bytes, reading: _Reading) -> Truth:
+def _truth(content: bytes, reading: _Reading) -> Annotations:
     lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
     return as_annotated([_corners(line[1:]) for line in lines], [reading.label(line[0]) for line in lines])
 

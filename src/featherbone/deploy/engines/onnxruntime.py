@@ -141,8 +141,8 @@ _NODES = """
 """
 
 
-def with_boxes(network: Any, above: float, iou: float, most: int) -> Any:
-    """Return the ``onnx.ModelProto`` whose output is the table ``boxes``, ``(1, most, 6)``.
+def with_boxes(network: Any, above: float, iou: float, max_detections: int) -> Any:
+    """Return the ``onnx.ModelProto`` whose output is the table ``boxes``, ``(1, max_detections, 6)``.
 
     ONNX's own suppression, which every runtime knows, gives image, class and place of the boxes that stay, class by
     class; then they are gathered, filled up with zeros, and the best are taken.
@@ -151,7 +151,7 @@ def with_boxes(network: Any, above: float, iou: float, most: int) -> Any:
         network: an ``onnx.ModelProto`` for one image, ``images`` to ``outputs``, ``(1, N, 4 + classes)``.
         above: a score must be greater.
         iou: overlap above which the better one of two boxes of a class stays.
-        most: boxes.
+        max_detections: boxes.
     """
     from onnx import compose, numpy_helper, parser
 
@@ -159,17 +159,17 @@ def with_boxes(network: Any, above: float, iou: float, most: int) -> Any:
     (opset,) = (one.version for one in network.opset_import if not one.domain)
     ending = parser.parse_model(
         f'<ir_version: {network.ir_version}, opset_import: ["": {opset}]> '
-        f"ending (float[1, {count}, {width}] outputs) => (float[1, {most}, 6] boxes) {{{_NODES}}}"
+        f"ending (float[1, {count}, {width}] outputs) => (float[1, {max_detections}, 6] boxes) {{{_NODES}}}"
     )
     constants = {
         "PARTS": np.array([4, width - 4]),
-        "MOST": np.array([most]),
+        "MOST": np.array([max_detections]),
         "IOU": np.array([iou], np.float32),
         "ABOVE": np.array([above], np.float32),
         "FIRST": np.array([0]),
         "SECOND": np.array([1]),
-        "ROWS_BELOW": np.array([0, 0, most, 0]),
-        "SCORES_BELOW": np.array([0, most]),
+        "ROWS_BELOW": np.array([0, 0, max_detections, 0]),
+        "SCORES_BELOW": np.array([0, max_detections]),
     }
     ending.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     return compose.merge_models(network, ending, io_map=[("outputs", "outputs")])
