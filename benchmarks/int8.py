@@ -23,7 +23,7 @@ from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import Runner
 from featherbone.deploy.engines import openvino as engine
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantised
+from featherbone.deploy.quantize import quantized
 from featherbone.deploy.variants import PLAIN, Variant
 
 CALIBRATION = 300
@@ -46,7 +46,7 @@ def compared(name: str, model: nn.Module, data: Path, mean: Tensor, std: Tensor)
     train = images_of(data, "train", 2, mean, std)
     labels = torch.from_numpy(np.load(data / "train_labels.npy").astype(np.int64))[: len(train)]
     graph, _ = Variant().of(rewritable(captured(model, train[:2])))
-    result = quantised(
+    result = quantized(
         graph,
         train[:CALIBRATION],
         score=accuracy(train[CALIBRATION:], labels[CALIBRATION : len(train)]),
@@ -91,7 +91,7 @@ def timed() -> None:
         rewritten, _ = form.of(graph)
         network = engine.translate(rewritten, samples)
         models |= {f"{name} {precision}": (network, precision) for precision in engine.precisions()}
-        models[f"{name} int8"] = (quantised(rewritten, samples, max_drop=1).model, "int8")
+        models[f"{name} int8"] = (quantized(rewritten, samples, max_drop=1).model, "int8")
     for batch in (1, 16):
         images = samples[:batch].contiguous()
         runners = {name: engine.start(network, images, kind, 2) for name, (network, kind) in models.items()}

@@ -66,7 +66,7 @@ def trained(given: argparse.Namespace, folder: Path, name: str, seed: int) -> tu
         out=out,
         quiet=True,
     )
-    result: Any = fb.evaluate(out, given.data, part="test", quiet=True)
+    result: Any = fb.evaluate(out, given.data, split="test", quiet=True)
     return name, seed, [run.scores["ap"], run.scores["ap50"], result.ap, result.ap50]
 
 

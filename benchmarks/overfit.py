@@ -1,7 +1,7 @@
 """A detector learns a few images by heart: ``python benchmarks/by_heart.py DATA``.
 
 All images of ``DATA`` (a COCO file with boxes, its images beside it) are learned from, nothing is varied, and the boxes
-that the detector then finds in them are scored: a check that data, assignment, loss, optimiser, decoding and scores fit
+that the detector then finds in them are scored: a check that data, assignment, loss, optimizer, decoding and scores fit
 each other to the end. It says nothing of images that were not learned. While it learns, the first few are looked at.
 
     --weights   a weight file of the backbone to start from, or a run of this benchmark to go on from; default: scratch
@@ -78,7 +78,7 @@ def main() -> None:
             changes={**changes, "seed": given.seed},
             out=given.out or Path(place) / "run",
         )
-        result: Any = fb.evaluate(run.folder, data, part="train", quiet=True)
+        result: Any = fb.evaluate(run.folder, data, split="train", quiet=True)
     boxes = sum(one.boxes for one in result.classes)
     print(
         f"{result.images} images, {boxes} boxes, {len(result.classes)} classes; {run.train_seconds:.0f} s of training"

@@ -2,7 +2,7 @@
 
 For one network of each family: the peer's model (torchvision, timm, pytorchcv) trained as its own reference script does
 unasked, which is float32 with channels first and plain SGD; and ours, computed as a short measurement chose, with the
-optimiser that ``train`` makes. Steps (forward, loss,
+optimizer that ``train`` makes. Steps (forward, loss,
 backward, update) are taken in turns in one run; printed are medians, images a second, and times as fast.
 
     --networks   some of the names below, by comma; default: all

@@ -1,15 +1,21 @@
-"""The rules of the house: who may import whom, and what the package costs to import."""
+"""The rules of the house: who may import whom, what files are called, and what the package costs to import."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "featherbone"
+import featherbone
 
-# docs/decisions/0001-house.md; every room may also import itself, and the two leaves
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "featherbone"
+OTHERS = (TESTS, TESTS.parent / "benchmarks", TESTS.parent / "tools")
+
+# docs/decisions/0012-verbs-and-tasks.md; every room may also import itself, and the two leaves
 LEAVES = {"errors", "files"}
 ALLOWED = {
     "errors": set(),
@@ -35,6 +41,11 @@ ALLOWED = {
     },
 }
 LIGHT = {"torch", "numpy", "safetensors"}
+# nouns of the field that end like a gerund or a participle
+NOUNS = {"training", "matching", "setting", "distributed"}
+# words that are participles whatever they end in
+PARTICIPLES = {"found", "made", "seen", "given", "learnt", "built", "sent", "kept", "shown", "drawn", "chosen"}
+PUBLIC_NAMES = 88
 
 
 def modules() -> list[tuple[str, str, Path]]:
@@ -46,15 +57,21 @@ def modules() -> list[tuple[str, str, Path]]:
     return found
 
 
-def imported(path: Path, *, at_the_top_only: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+NAMES = {name for _, name, _ in modules()}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports, anywhere in it; of ours, the files themselves."""
     names = set()
-    for node in tree.body if at_the_top_only else ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.add(node.module or "")
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner & NAMES or {node.module or ""}
+            if inner - NAMES:
+                names.add(node.module or "")
     return names
 
 
@@ -64,12 +81,103 @@ def test_imports_point_one_way(room: str, name: str, path: Path) -> None:
     if room == "__init__":
         assert not any(n.startswith("featherbone.cli") for n in ours)
         return
-    if room in ("cli", "__main__"):
-        assert all(n == "featherbone" or n.startswith("featherbone.cli") for n in ours)
-        return
     rooms = {n.split(".")[1] for n in ours if n != "featherbone"}
+    if room in ("cli", "__main__"):
+        assert rooms <= {"cli", *LEAVES}
+        return
     assert "featherbone" not in ours, "rooms import rooms, not the whole"
     assert rooms <= ALLOWED[room] | LEAVES | {room}
+
+
+def test_no_file_imports_what_imports_it() -> None:
+    """Imports inside functions, and those for types alone, count as well."""
+    edges = {
+        name: {n for n in imported(path) if n in NAMES and n not in (name, "featherbone")}
+        for _, name, path in modules()
+        if name != "featherbone"
+    }
+    # a package's __init__ hands on what its files have; that they lie in it is no import
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(edges[name]):
+            visit(other)
+        path.pop()
+        done.add(name)
+
+    for name in sorted(edges):
+        visit(name)
+
+
+@pytest.mark.parametrize("path", [path for _, _, path in modules()], ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_attribute_is_looked_up_by_a_written_name(path: Path) -> None:
+    """What may be missing is asked for by its type; ``getattr`` with a name from a table is something else."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        assert node.func.id not in ("hasattr", "eval", "exec", "globals", "__import__"), (path, node.lineno)
+        if node.func.id == "getattr":
+            assert not isinstance(node.args[1], ast.Constant), (path, node.lineno)
+
+
+def test_files_are_nouns_of_the_field_or_verbs_as_typed() -> None:
+    files = [path for folder in (SOURCE, *OTHERS) for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    words = {word for path in files for word in path.stem.strip("_").removeprefix("test_").split("_")}
+    wrong = {word for word in words - NOUNS if word in PARTICIPLES or (len(word) > 4 and word.endswith(("ing", "ed")))}
+    assert not wrong
+
+
+def test_words_are_spelled_in_one_way() -> None:
+    """As PyTorch spells: -ize, analyze; and learned, not learnt."""
+    stems = "quantis|initialis|normalis|optimis|recognis|organis|summaris|minimis|maximis|serialis|generalis|specialis"
+    other = re.compile(
+        rf"\b\w*({stems}|randomis|parallelis|synchronis|analys)(e|ed|es|er|ing|ation)\b|\blearnt\b", re.IGNORECASE
+    )
+    for path in (*SOURCE.rglob("*.py"), *(p for folder in OTHERS for p in folder.rglob("*.py"))):
+        if path != Path(__file__):
+            found = other.search(path.read_text(encoding="utf-8"))
+            assert not found, (path, found)
+
+
+def test_a_verb_is_a_file() -> None:
+    """The same word in ``verbs``, in ``cli`` and in the tests, as far as a verb has a command."""
+    verbs = {path.stem for path in (SOURCE / "verbs").glob("[a-z]*.py")}
+    commands = {"train", "evaluate", "predict", "compare", "optimize", "export", "import_weights"}
+    assert commands <= verbs
+    assert commands <= {path.stem for path in (SOURCE / "cli").glob("[a-z]*.py")}
+    assert {f"test_{verb}" for verb in verbs - {"hub", "samples"}} <= {
+        path.stem for path in (TESTS / "verbs").glob("test_*.py")
+    }
+
+
+def test_the_task_is_asked_for_once() -> None:
+    """No verb, no part of a run and no command looks whether something is a classifier or a detector."""
+    types = {
+        "DetectorSpec",
+        "DetectionData",
+        "ClassificationData",
+        "BoxListing",
+        "DetectionCheck",
+        "DetectionEvaluation",
+    }
+    for folder in ("verbs", "cli", "runs", "training", "evaluation", "report"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                    asked = {one.id for one in ast.walk(node.args[1]) if isinstance(one, ast.Name)} & types
+                    assert not asked or path.name == "tasks.py", (path, node.lineno, asked)
+
+
+def test_public_names_are_for_users() -> None:
+    names = [name for name in vars(featherbone) if not name.startswith("_")]
+    rooms = {path.stem for path in SOURCE.iterdir()}
+    public = {name for name in names if name not in rooms or not isinstance(vars(featherbone)[name], ModuleType)}
+    assert len(public) == PUBLIC_NAMES
 
 
 def test_families_do_not_import_each_other() -> None:

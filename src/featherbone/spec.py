@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from torch import Tensor, nn
 
 from featherbone.errors import InputError, nearest
-from featherbone.layers import Head, Parallel, Split, dilate, initialise, stochastic_depth
+from featherbone.layers import Head, Parallel, Split, dilate, initialize, stochastic_depth
 
 Fusion = Literal["both", "first", "last"]
 
@@ -76,7 +76,7 @@ class Spec(ABC):
         """Put the family's network together, strided and without dropping; ``build`` does the rest."""
 
     def build(self) -> Backbone:
-        """Return the network of this row, freshly initialised."""
+        """Return the network of this row, freshly initialized."""
         network = self.assemble()
         rate = 1
         for i, stage in enumerate(network.stages, 1):
@@ -131,6 +131,11 @@ class Spec(ABC):
         else:
             wired = Split(bypass, nn.Sequential(*parts))
         return nn.Sequential(wired, *([] if self.fusion == "last" else [transition(bypass + c_body, c_out)]))
+
+    @property
+    def network(self) -> str:
+        """What kind of network it is: its family."""
+        return self.family
 
     @property
     def usual_size(self) -> int:
@@ -241,7 +246,19 @@ class Backbone(Trunk):
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.head = head
-        initialise(self)
+        initialize(self)
+
+    def check_size(self, size: int) -> None:
+        """Refuse square inputs that the network cannot read.
+
+        Args:
+            size: their side, in pixels.
+
+        Raises:
+            InputError: if it is smaller than the network's last stride.
+        """
+        if size < self.strides[-1]:
+            raise InputError(f"size={size} is too small for this network: {self.strides[-1]} pixels or more")
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last stage's map, ``(B, C, H / stride, W / stride)``."""

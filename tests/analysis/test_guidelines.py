@@ -43,7 +43,7 @@ def test_a_picture_of_no_known_format_is_refused(tmp_path: Path) -> None:
 
 def test_analyse_guidelines_on_the_command_line(tmp_path: Path) -> None:
     picture = tmp_path / "g.png"
-    command = ["analyse", "guidelines", "--only", "G4", "--rounds", "2"]
+    command = ["analyze", "guidelines", "--only", "G4", "--rounds", "2"]
     done = CliRunner().invoke(app, [*command, "--out", str(picture)])
     assert done.exit_code == 0, done.output
     assert "rank agreement with the paper" in done.output
@@ -52,5 +52,5 @@ def test_analyse_guidelines_on_the_command_line(tmp_path: Path) -> None:
     assert result["paper"][3] == [66.3, 20.2, 5.4]
     assert all(speed > 0 for line in result["images_per_s"] for speed in line)
     assert all(-1 <= rank <= 1 for rank in result["agreement"])
-    wrong = CliRunner().invoke(app, ["analyse", "guidelines", "--only", "G5"])
+    wrong = CliRunner().invoke(app, ["analyze", "guidelines", "--only", "G5"])
     assert isinstance(wrong.exception, fb.InputError)

@@ -5,36 +5,20 @@ import pickle
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import draw_classes
+from helpers.cli import Cli
+from helpers.images import draw_classes
 from PIL import Image
 from safetensors.torch import save_file
 
 import featherbone as fb
 from featherbone.cli import main
 
-Cli = Callable[..., tuple[int, str, str]]
 QUICK_OPTIONS = ("--epochs", "1", "--batch-size", "8", "--precision", "f32", "--workers", "0")
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run the program in this process; return exit code, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["featherbone", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return code if isinstance(code, int) else 0, out, err
-
-    return run
 
 
 def test_list(cli: Cli) -> None:
@@ -210,9 +194,9 @@ def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, finished: fb.
 @pytest.mark.parametrize(
     ("call", "wrong", "said"),
     [
-        (("analyse", "guidelines", "--out"), "g.xyz", "--out=.*g.xyz is not allowed: .* .png or .svg or .pdf"),
-        (("analyse", "guidelines", "--out"), "folder.png", "--out=.*folder.png is a folder"),
-        (("analyse", "guidelines", "--out"), "file/g.png", "cannot write .*g.png: Not a directory"),
+        (("analyze", "guidelines", "--out"), "g.xyz", "--out=.*g.xyz is not allowed: .* .png or .svg or .pdf"),
+        (("analyze", "guidelines", "--out"), "folder.png", "--out=.*folder.png is a folder"),
+        (("analyze", "guidelines", "--out"), "file/g.png", "cannot write .*g.png: Not a directory"),
         (("compare", "--report"), "folder", "--report=.*folder is not allowed: .* .html"),
         (("compare", "--csv"), "file/new/rows.csv", "cannot write"),
         (("compare", "--csv"), "rows.html", "--csv=.*rows.html is not allowed"),
@@ -241,7 +225,7 @@ def test_a_missing_package_is_said_before_anything_is_measured(
         raise ModuleNotFoundError(name=name)
 
     for room, verb, call in (
-        ("analysing", "guidelines", ("analyse", "guidelines", "--out", tmp_path / "new" / "g.png")),
+        ("analyzing", "guidelines", ("analyze", "guidelines", "--out", tmp_path / "new" / "g.png")),
         ("comparing", "compare", ("compare", "--report", tmp_path / "new" / "p.html")),
     ):
         monkeypatch.setattr(f"featherbone.cli.{room}.import_module", absent)
@@ -254,7 +238,7 @@ def test_a_missing_package_is_said_before_anything_is_measured(
 
 @pytest.mark.parametrize(
     ("verb", "call"),
-    [("compare", ("compare",)), ("guidelines", ("analyse", "guidelines")), ("cost", ("cost", "shufflenet_v2_x0_5"))],
+    [("compare", ("compare",)), ("guidelines", ("analyze", "guidelines")), ("cost", ("cost", "shufflenet_v2_x0_5"))],
 )
 def test_ctrl_c_says_that_it_stopped(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, verb: str, call: tuple[str, ...]

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
 import featherbone as fb
-from featherbone.data._box_dataset import Annotations, BoxSet
-from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
+from featherbone.data.dataset import Annotations, Dataset
 from featherbone.data.letterbox import FILL, Placement
+from featherbone.data.loader import BoxPipeline, BoxTargets, drawn_side, loader, rescaled
 from featherbone.data.transforms import evaluation_transform
 
 PLAIN = fb.Preprocess(size=64, mean=(0.0,) * 3, std=(1 / 255,) * 3, fit="letterbox")  # inputs are pixel values
@@ -31,7 +31,7 @@ def truth(*rows: tuple[float, ...], crowd: tuple[int, ...] = ()) -> Annotations:
     return Annotations(values[:, :4], values[:, 4].astype(np.int64), np.isin(np.arange(len(values)), crowd))
 
 
-def rectangles(count: int = 8) -> BoxSet:
+def rectangles(count: int = 8) -> Dataset[Annotations]:
     """Make dark images with two bright rectangles each, whose colour is their class."""
     random = np.random.default_rng(0)
     sources, truths = [], []
@@ -48,7 +48,7 @@ def rectangles(count: int = 8) -> BoxSet:
             rows.append((x1, y1, x2, y2, label))
         sources.append(pixels)
         truths.append(truth(*rows))
-    return BoxSet(tuple(sources), tuple(truths))
+    return Dataset(tuple(sources), tuple(truths))
 
 
 @given(
@@ -116,10 +116,12 @@ def wrong_pixels(images: Tensor, targets: BoxTargets) -> float:
     return wrong / count
 
 
-def batches(images: BoxSet, transform: Any, epoch: int = 0, **more: Any) -> list[tuple[Tensor, BoxTargets]]:
-    loader = box_loader(images, transform, **{"channels": 3, "batch_size": 4, "workers": 0, **more})
-    loader.order.set_epoch(epoch)
-    return list(loader)
+def batches(
+    images: Dataset[Annotations], transform: Any, epoch: int = 0, **more: Any
+) -> list[tuple[Tensor, BoxTargets]]:
+    given = loader(images, BoxPipeline(transform), **{"channels": 3, "batch_size": 4, "workers": 0, **more})
+    given.order.set_epoch(epoch)
+    return list(given)
 
 
 VARIED = training_boxes(PLAIN, mosaic=0.5, scale=(0.6, 1.6), flip=0.5, color_jitter=0.2)
@@ -141,7 +143,7 @@ def test_boxes_stay_on_what_they_are_drawn_round() -> None:
 def test_a_mosaic_shows_four_images_and_a_box_that_is_hardly_seen_is_dropped() -> None:
     _, four = batches(rectangles(8), training_boxes(PLAIN, mosaic=1.0), batch_size=8)[0]
     assert len(four.labels) > 16  # more than two each
-    cut = BoxSet((np.zeros((64, 64, 3), np.uint8),) * 120, (truth((0, 0, 20, 64, 0)),) * 120)
+    cut = Dataset((np.zeros((64, 64, 3), np.uint8),) * 120, (truth((0, 0, 20, 64, 0)),) * 120)
     _, targets = batches(cut, training_boxes(PLAIN, scale=(2.0, 2.0)), batch_size=120)[0]
     assert 25 < len(targets.labels) < 55  # about a third
     widths, heights = (targets.boxes[:, 2:] - targets.boxes[:, :2]).unbind(1)
@@ -166,10 +168,10 @@ def test_what_an_epoch_shows_depends_on_its_seed_and_number_alone() -> None:
     assert same(first, epoch(3, workers=2))
     assert not same(first, epoch(4))
     assert not same(first, epoch(3, seed=1))
-    loader = box_loader(images, VARIED, channels=3, batch_size=4, workers=0, shuffle=True)
-    loader.order.set_epoch(3)
-    i = loader.order.places(1)[2]
-    assert torch.equal(loader.dataset[i][0], first[6][2])  # a single example, made again by itself
+    given = loader(images, BoxPipeline(VARIED), channels=3, batch_size=4, workers=0, shuffle=True)
+    given.order.set_epoch(3)
+    i = given.order.places(1)[2]
+    assert torch.equal(given.dataset[i][0], first[6][2])  # a single example, made again by itself
 
 
 def test_processes_share_batches_and_skip_the_last_if_they_get_none_of_it() -> None:
@@ -183,7 +185,7 @@ def test_processes_share_batches_and_skip_the_last_if_they_get_none_of_it() -> N
 
 def test_crowds_and_specks_are_not_learned_from() -> None:
     odd = truth((0, 0, 30, 30, 0), (5, 5, 60, 60, 1), (7, 7, 7, 40, 2), (200, 0, 240, 30, 2), crowd=(1,))
-    one = BoxSet((np.zeros((64, 64, 3), np.uint8),), (odd,))
+    one = Dataset((np.zeros((64, 64, 3), np.uint8),), (odd,))
     for transform in (evaluation_boxes(PLAIN), training_boxes(PLAIN)):
         (_, targets), *_ = batches(one, transform)
         assert targets.boxes.tolist() == [[0, 0, 30, 30]]
@@ -192,7 +194,7 @@ def test_crowds_and_specks_are_not_learned_from() -> None:
 
 
 def test_images_without_boxes_are_batches_too() -> None:
-    none = BoxSet((np.zeros((50, 64, 3), np.uint8),) * 3, (truth(),) * 3)
+    none = Dataset((np.zeros((50, 64, 3), np.uint8),) * 3, (truth(),) * 3)
     for transform in (evaluation_boxes(PLAIN), VARIED):
         (pixels, targets), *_ = batches(none, transform)
         assert pixels.shape == (3, 3, 64, 64)
@@ -224,7 +226,7 @@ def test_a_side_is_drawn_for_every_batch() -> None:
 def test_an_image_that_has_gone_is_named(tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     path.write_bytes(b"no image")
-    gone = BoxSet((path,), (truth(),))
+    gone = Dataset((path,), (truth(),))
     with pytest.raises(fb.InputError, match=r"one\.png can no longer be read: not an image"):
         batches(gone, evaluation_boxes(PLAIN))
 

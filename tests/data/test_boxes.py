@@ -19,8 +19,8 @@ from helpers.annotation_formats import (
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data._box_open import boxed_images, list_boxes, open_boxes
 from featherbone.data.dataset import ScanResult
+from featherbone.data.open import DETECTION, list_boxes
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -43,10 +43,10 @@ def test_boxes_lie_on_what_they_were_drawn_round(orientation: int, upright: bool
     box = {"image_id": 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
     content = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "white"}]}
     (tmp_path / "all.json").write_text(json.dumps(content))
-    (found, _) = boxed_images(tmp_path, ("white",), quiet=True)
+    (found, _) = DETECTION.images(tmp_path, ("white",), quiet=True)
     # where width and height do not change, nobody can tell: the box is taken to be upright
     expected = seen if orientation > 4 or upright else [8, 4, 40, 12]
-    assert found.truths[0].boxes.tolist() == [expected]
+    assert found.targets[0].boxes.tolist() == [expected]
 
 
 @pytest.mark.parametrize("file", ["jpg", "png", "tif"])
@@ -60,12 +60,12 @@ def test_a_second_look_sees_what_the_first_saw(orientation: int, file: str, tmp_
             (tmp_path / kind / part).mkdir(parents=True)
         Image.new("L", (100, 40)).save(tmp_path / "images" / part / f"a.{file}", exif=exif)
         (tmp_path / "labels" / part / "a.txt").write_text("0 0.5 0.4 0.2 0.2")
-    first = open_boxes(tmp_path, quiet=True)
-    again = open_boxes(tmp_path, scan=ScanResult((), first.channels == 1), quiet=True)
+    first = DETECTION.open(tmp_path, quiet=True)
+    again = DETECTION.open(tmp_path, scan=ScanResult((), first.channels == 1), quiet=True)
     assert first.fingerprint == again.fingerprint
-    assert first.train.truths[0].boxes.tolist() == again.train.truths[0].boxes.tolist()
+    assert first.train.targets[0].boxes.tolist() == again.train.targets[0].boxes.tolist()
     side = 40 if orientation == 6 else 100
-    assert first.train.truths[0].boxes[0].tolist() == pytest.approx(
+    assert first.train.targets[0].boxes[0].tolist() == pytest.approx(
         [0.4 * side, 0.3 * (140 - side), 0.6 * side, 0.5 * (140 - side)]
     )
 
@@ -80,7 +80,7 @@ def test_lists_may_not_lead_out_of_the_data_set_and_say_so(tmp_path: Path) -> No
     outside = ["/data/coco/images/c.png", "../more/d.png"]
     (tmp_path / "train.txt").write_text("\n".join(["images/train/a.png", *outside, "", "./images/train/b.png"]))
     (tmp_path / "data.yaml").write_text("train: train.txt\nval: images/val\nnames: [thing]\n")
-    data = open_boxes(tmp_path, quiet=True)
+    data = DETECTION.open(tmp_path, quiet=True)
     assert len(data.train) == 2
     assert [(file.path, file.reason) for file in data.skipped] == [
         (line, "not inside the data set") for line in outside
@@ -93,10 +93,10 @@ def test_a_description_of_what_is_held_out_alone_can_be_measured_on(tmp_path: Pa
     Image.new("L", (20, 20)).save(tmp_path / "images" / "val" / "a.png")
     (tmp_path / "labels" / "val" / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
     (tmp_path / "data.yaml").write_text("val: images/val\nnames: [thing]\n")
-    images, _ = boxed_images(tmp_path, ("thing",), quiet=True)
+    images, _ = DETECTION.images(tmp_path, ("thing",), quiet=True)
     assert len(images) == 1
     with pytest.raises(fb.InputError, match="has no images to learn from: only the part val"):
-        open_boxes(tmp_path, quiet=True)
+        DETECTION.open(tmp_path, quiet=True)
 
 
 def fb_read(path: Path) -> Image.Image:
@@ -115,9 +115,9 @@ def test_boxes_are_clipped_and_those_of_no_area_left_out(tmp_path: Path) -> None
         ((0, 0, 60, 40), "dog", False),
     ]
     root = write_coco(tmp_path / "set", {"train": [Drawn("a.png", (60, 40), boxes)], "val": PARTS["val"]}, CLASSES)
-    data = open_boxes(root, quiet=True)
-    assert data.train.truths[0].boxes.tolist() == [[0, 0, 10, 10], [50, 30, 60, 40], [0, 0, 60, 40]]
-    assert data.train.truths[0].labels.tolist() == [0, 0, 1]
+    data = DETECTION.open(root, quiet=True)
+    assert data.train.targets[0].boxes.tolist() == [[0, 0, 10, 10], [50, 30, 60, 40], [0, 0, 60, 40]]
+    assert data.train.targets[0].labels.tolist() == [0, 0, 1]
     assert [(file.path, file.reason) for file in data.skipped] == [
         ("images/a.png (boxes)", "3 without an area inside the image")
     ]
@@ -136,9 +136,9 @@ def test_what_is_no_number_is_no_box(value: object, tmp_path: Path) -> None:
         content["annotations"].append({"image_id": 1, "category_id": 7, "bbox": box})
     content["annotations"] += [{"image_id": 1, "category_id": 7, "bbox": odd} for odd in (value, [value], [1, 2, 3])]
     (root / "train.json").write_text(json.dumps(content))
-    data = open_boxes(root, quiet=True)
-    assert all(np.isfinite(truth.boxes).all() for truth in data.train.truths)
-    kept = len(data.train.truths[1].labels)
+    data = DETECTION.open(root, quiet=True)
+    assert all(np.isfinite(truth.boxes).all() for truth in data.train.targets)
+    kept = len(data.train.targets[1].labels)
     # text that is a number counts as one, and a box that is far too wide is cut off
     assert kept == (5 if value == "12" else 3 if value == 1e308 else 1)
     assert [file.path for file in data.skipped] == ["images/b.png (boxes)"]
@@ -153,18 +153,18 @@ def test_classes_that_are_not_known(tmp_path: Path) -> None:
     listing = list_boxes(root)
     assert listing is not None
     assert listing.unknown == {"99": 1, "NoneType": 1, "7": 1, "list": 1, "float": 1}
-    data = open_boxes(root, quiet=True)
-    assert data.train.truths[1].labels.tolist() == [2, 0]
+    data = DETECTION.open(root, quiet=True)
+    assert data.train.targets[1].labels.tolist() == [2, 0]
     with pytest.raises(fb.InputError, match="bird is none of the known classes: cat, dog"):
-        boxed_images(root, ("cat", "dog"), part="train", quiet=True)
-    images, _ = boxed_images(root, ("dog", "eel", "cat"), quiet=True)  # of the val part, which has cats only
-    assert images.truths[0].labels.tolist() == [2]
+        DETECTION.images(root, ("cat", "dog"), split="train", quiet=True)
+    images, _ = DETECTION.images(root, ("dog", "eel", "cat"), quiet=True)  # of the val part, which has cats only
+    assert images.targets[0].labels.tolist() == [2]
 
 
 def test_the_same_class_has_another_number_in_another_file(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "set", PARTS, CLASSES)
     (root / "val.json").write_text(json.dumps(coco(PARTS["val"], ("eel", "bird", "dog", "cat"), "")))
-    data = open_boxes(root, quiet=True)
+    data = DETECTION.open(root, quiet=True)
     assert data.classes == ("cat", "dog", "bird", "eel")
     assert boxes_of(data.val, data.classes) == wanted(PARTS, "val")
 
@@ -174,11 +174,11 @@ def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
     images = [Drawn("a.png", (60, 40), [((1, 1, 5 + i, 9), name, False) for i, name in enumerate(names)])]
     parts: Parts = {"train": images, "val": images}
     shown = (*names[:4], "a\\nb")
-    assert open_boxes(write_coco(tmp_path / "coco", parts, names), quiet=True).classes == shown
-    assert open_boxes(write_yolo(tmp_path / "yolo", parts, names), quiet=True).classes == shown
+    assert DETECTION.open(write_coco(tmp_path / "coco", parts, names), quiet=True).classes == shown
+    assert DETECTION.open(write_yolo(tmp_path / "yolo", parts, names), quiet=True).classes == shown
     root = write_yolo(tmp_path / "plain", parts, names)
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [no, 007, 1.0, ~, 2020-01-01]\n")
-    assert open_boxes(root, quiet=True).classes == ("no", "007", "1.0", "~", "2020-01-01")
+    assert DETECTION.open(root, quiet=True).classes == ("no", "007", "1.0", "~", "2020-01-01")
     code = "!!python/object/apply:os.system [touch ran]"  # whatever it asks for, only its text is read
     (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {code}\n")
     listing = list_boxes(root)
@@ -192,7 +192,7 @@ def test_yolo_outlines_and_numbers_without_names(tmp_path: Path) -> None:
     (root / "labels" / "b.txt").write_text(
         "3 .2 .2 .6 .2 .4 .8\n1.0 .5 .5 .5 .5\n5000 .5 .5 .5 .5\n-1 0 0 1 1\n1.5 0 0 1 1\n"
     )
-    images, skipped = boxed_images(root, ("0", "1", "2", "3"), quiet=True)
-    assert images.truths[1].boxes.round(3).tolist() == [[10, 10, 30, 40], [12.5, 12.5, 37.5, 37.5]]
-    assert images.truths[1].labels.tolist() == [3, 1]
+    images, skipped = DETECTION.images(root, ("0", "1", "2", "3"), quiet=True)
+    assert images.targets[1].boxes.round(3).tolist() == [[10, 10, 30, 40], [12.5, 12.5, 37.5, 37.5]]
+    assert images.targets[1].labels.tolist() == [3, 1]
     assert [file.reason for file in skipped] == ["3 of an unknown class"]

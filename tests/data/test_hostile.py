@@ -22,7 +22,7 @@ from featherbone.data import image as images
 from featherbone.data.dataset import Source
 from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
 from featherbone.data.names import printable
-from featherbone.data.open import open_data
+from featherbone.data.open import CLASSIFICATION
 from featherbone.data.scan import scan_images
 from featherbone.data.sources.folder import find_images
 
@@ -208,10 +208,10 @@ def test_a_check_names_them_all(hostile: tuple[Path, set[str]], tmp_path: Path) 
 
 def test_training_opens_what_is_good(hostile: tuple[Path, set[str]]) -> None:
     root, bad = hostile
-    data = open_data(root, quiet=True)
+    data = CLASSIFICATION.open(root, quiet=True)
     assert {file.path.removeprefix("bad/") for file in data.skipped} == bad
     assert len(data.train) + len(data.val) == 2 * GOOD
-    assert data.fingerprint == open_data(root, quiet=True).fingerprint
+    assert data.fingerprint == CLASSIFICATION.open(root, quiet=True).fingerprint
     assert json.dumps([file.path for file in data.skipped]).isascii()
     " ".join(file.path for file in data.skipped).encode()  # no name is left that cannot be printed
     found = {printable(path.name) for path in find_images([root])}
@@ -224,7 +224,7 @@ def test_class_folders_of_any_name(tmp_path: Path) -> None:
         (tmp_path / "d" / name).mkdir(parents=True)
         for i in range(4):
             (tmp_path / "d" / name / f"{i}.png").write_bytes(encoded("png", seed=10 * label + i))
-    data = open_data(tmp_path / "d", quiet=True)
+    data = CLASSIFICATION.open(tmp_path / "d", quiet=True)
     assert set(data.classes) == {printable(name) for name in names}
     "".join(data.classes).encode()
     fb.data_page(fb.check_data(tmp_path / "d", quiet=True), tmp_path / "page.html")

@@ -19,7 +19,7 @@ from helpers.annotation_formats import (
 )
 
 import featherbone as fb
-from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
+from featherbone.data.open import DETECTION, is_detection, list_boxes
 
 DEEP = "[" * 200_000
 BAD_JSON: dict[str, Callable[[str], str]] = {
@@ -61,7 +61,7 @@ def test_ids_that_fit_nothing(tmp_path: Path) -> None:
         ),
     ]
     (root / "train.json").write_text(json.dumps(content))
-    data = open_boxes(root, quiet=True)
+    data = DETECTION.open(root, quiet=True)
     assert len(data.train) == 3
     assert {file.path for file in data.skipped} == {"train.json"}
     said = [file.reason for file in data.skipped]
@@ -78,11 +78,11 @@ def test_names_of_images_that_cannot_be(tmp_path: Path) -> None:
     content = json.loads((root / "train.json").read_text())
     content["images"] += [{"id": 100 + i, "file_name": name} for i, name in enumerate(names)]
     (root / "train.json").write_text(json.dumps(content))
-    data = open_boxes(root, quiet=True)
+    data = DETECTION.open(root, quiet=True)
     assert len(data.train) == 4  # the three, and ./d.png
     assert len(data.skipped) == 6
     "".join(file.path for file in data.skipped).encode()
-    assert data.fingerprint == open_boxes(root, quiet=True).fingerprint
+    assert data.fingerprint == DETECTION.open(root, quiet=True).fingerprint
 
 
 BOMB = (
@@ -108,7 +108,7 @@ def test_an_xml_file_that_is_damaged_or_hostile(kind: str, tmp_path: Path) -> No
     root = write_voc(tmp_path / "set", {"all": [*PARTS["train"], *PARTS["val"]]})
     text, said = BAD_XML[kind]
     (root / "Annotations" / "zz.xml").write_text(text)
-    data = open_boxes(root, quiet=True)
+    data = DETECTION.open(root, quiet=True)
     assert len(data.train) + len(data.val) == 4
     ((path, reason),) = [(file.path, file.reason) for file in data.skipped]
     assert path == "Annotations/zz.xml"
@@ -125,7 +125,7 @@ def test_deep_and_odd_xml(tmp_path: Path) -> None:
     (root / "Annotations" / "b.xml").write_text(
         f"<annotation>{odd}<object><name>dog</name>{nan}</object><size><width>-1</width></size></annotation>"
     )
-    images, skipped = boxed_images(root, CLASSES, quiet=True)
+    images, skipped = DETECTION.images(root, CLASSES, quiet=True)
     assert len(images) == 5
     assert [(file.path, file.reason) for file in skipped] == [
         ("JPEGImages/b.png (boxes)", "4 without four finite numbers")
@@ -144,8 +144,8 @@ def test_labels_that_are_empty_odd_or_of_no_image(tmp_path: Path) -> None:
     )
     (labels / "gone.txt").write_text("0 .5 .5 .5 .5")
     (labels / "empty.txt").unlink()
-    data = open_boxes(root, quiet=True)
-    assert [len(truth.labels) for truth in data.train.truths] == [0, 1, 0]
+    data = DETECTION.open(root, quiet=True)
+    assert [len(truth.labels) for truth in data.train.targets] == [0, 1, 0]
     assert [(file.path, file.reason) for file in data.skipped] == [
         ("labels/train/gone.txt", "labels of no image"),
         ("images/train/b.png (boxes)", "5 without four finite numbers, 1 of an unknown class"),

@@ -13,8 +13,8 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.data.image import UnreadableImageError, decoded, read_image
-from featherbone.data.loader import loader
-from featherbone.data.open import labelled_images, open_data
+from featherbone.data.loader import LabelPipeline, loader
+from featherbone.data.open import CLASSIFICATION
 from featherbone.data.sources.folder import find_images
 from featherbone.data.transforms import evaluation_transform, training_transform
 
@@ -164,19 +164,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_read_and_what_is_broken_is_listed(folder: Path) -> None:
-    data = open_data(folder, quiet=True)
+    data = CLASSIFICATION.open(folder, quiet=True)
     assert data.classes == ("green", "red")
     assert (data.channels, data.size) == (3, 64)
     assert len(data.train) + len(data.val) == 22
     assert {Path(file.path).name for file in data.skipped} == {
         "empty.jpg", "notes.txt", "cut.jpg", "cut.png", "named.png",
     }  # fmt: skip
-    assert sorted(data.val.labels) == [0, 0, 1, 1]
+    assert sorted(data.val.targets) == [0, 0, 1, 1]
     assert not set(data.train.sources) & set(data.val.sources)
 
 
 def test_a_split_depends_on_its_seed_alone(folder: Path) -> None:
-    first, again, other = (open_data(folder, seed=seed, quiet=True) for seed in (0, 0, 1))
+    first, again, other = (CLASSIFICATION.open(folder, seed=seed, quiet=True) for seed in (0, 0, 1))
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert first.val.sources == again.val.sources != other.val.sources
 
@@ -186,27 +186,27 @@ def test_train_and_val_folders_are_taken_as_they_are(folder: Path, tmp_path: Pat
     root.mkdir()
     folder.rename(root / "train")
     save(picture(), root / "valid" / "red" / "a.png")
-    data = open_data(root, quiet=True)
+    data = CLASSIFICATION.open(root, quiet=True)
     assert len(data.train) == 22
     assert [Path(s).name for s in data.val.sources] == ["a.png"]  # type: ignore[arg-type]
-    assert data.val.labels == (1,)
+    assert data.val.targets == (1,)
     save(picture(), root / "valid" / "blue" / "a.png")
     with pytest.raises(fb.InputError, match="blue is none of the known classes"):
-        open_data(root, quiet=True)
+        CLASSIFICATION.open(root, quiet=True)
 
 
 def test_grey_folders_have_one_channel(tmp_path: Path) -> None:
     for name in "ab":
         for i in range(3):
             save(Image.new("L", (28, 28), 10 * i), tmp_path / name / f"{i}.png")
-    data = open_data(tmp_path, quiet=True)
+    data = CLASSIFICATION.open(tmp_path, quiet=True)
     assert (data.channels, data.size) == (1, 32)
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path: Path, folder: Path) -> None:
     def refuses(path: Path, said: str) -> None:
         with pytest.raises(fb.InputError, match=said):
-            open_data(path, quiet=True)
+            CLASSIFICATION.open(path, quiet=True)
 
     refuses(tmp_path / "absent", "no such folder")
     refuses(folder / "red" / "0.png", "is a file")
@@ -223,11 +223,11 @@ def test_folders_that_are_no_data_set_are_refused(tmp_path: Path, folder: Path) 
 
 
 def test_labels_follow_the_networks_classes(folder: Path) -> None:
-    images, skipped = labelled_images(folder, ("blue", "red", "green"), quiet=True)
-    assert sorted(set(images.labels)) == [1, 2]
+    images, skipped = CLASSIFICATION.images(folder, ("blue", "red", "green"), quiet=True)
+    assert sorted(set(images.targets)) == [1, 2]
     assert len(skipped) == 5
     with pytest.raises(fb.InputError, match="none of the known classes"):
-        labelled_images(folder, ("red", "blue"), quiet=True)
+        CLASSIFICATION.images(folder, ("red", "blue"), quiet=True)
 
 
 def test_find_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,22 +240,24 @@ def test_find_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_digits_need_no_download() -> None:
-    data = open_data("digits")
+    data = CLASSIFICATION.open("digits")
     assert (len(data.train), len(data.val), data.channels, len(data.classes)) == (1437, 360, 1, 10)
-    assert data.fingerprint == open_data("digits", seed=5).fingerprint
-    counts = np.bincount(data.val.labels)
+    assert data.fingerprint == CLASSIFICATION.open("digits", seed=5).fingerprint
+    counts = np.bincount(data.val.targets)
     assert counts.min() >= 34
 
 
 def test_an_epoch_depends_on_its_seed_and_number_alone() -> None:
-    data = open_data("digits")
+    data = CLASSIFICATION.open("digits")
     preprocess = fb.Preprocess.usual(16, 1)
     transform = training_transform(preprocess, crop_min=0.5, flip=0.5, rotation=10.0, translate=0.1, random_erasing=0.5)
 
     def epoch(number: int, *, seed: int = 0, workers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(number * 77)  # the state of the global generator must not matter
         images = data.train.pick(range(50))
-        batches = loader(images, transform, channels=1, batch_size=16, workers=workers, shuffle=True, seed=seed)
+        batches = loader(
+            images, LabelPipeline(transform), channels=1, batch_size=16, workers=workers, shuffle=True, seed=seed
+        )
         batches.order.set_epoch(number)
         xs, ys = zip(*batches, strict=True)
         return torch.cat(xs), torch.cat(ys)
@@ -265,30 +267,32 @@ def test_an_epoch_depends_on_its_seed_and_number_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, epoch(3, workers=2), strict=True))
     assert not torch.equal(first[0], epoch(4)[0])
     assert not torch.equal(first[0], epoch(3, seed=1)[0])
-    assert sorted(first[1].tolist()) == sorted(data.train.labels[:50])
+    assert sorted(first[1].tolist()) == sorted(data.train.targets[:50])
 
 
 def test_augmentation_leaves_the_global_generator_alone() -> None:
-    data = open_data("digits")
+    data = CLASSIFICATION.open("digits")
     transform = training_transform(
         fb.Preprocess.usual(16, 1), crop_min=0.5, flip=0.5, rotation=9, translate=0.1, random_erasing=0
     )
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    batches = loader(data.val, transform, channels=1, batch_size=8, workers=0)
+    batches = loader(data.val, LabelPipeline(transform), channels=1, batch_size=8, workers=0)
     batches.dataset[(0, 3)]
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_lone_last_image_is_dropped_in_training_only() -> None:
-    data = open_data("digits")
+    data = CLASSIFICATION.open("digits")
     transform = evaluation_transform(fb.Preprocess.usual(16, 1))
     nine = data.train.pick(range(9))
-    assert [len(y) for _, y in loader(nine, transform, channels=1, batch_size=4, workers=0, shuffle=True)] == [4, 4]
-    assert [len(y) for _, y in loader(nine, transform, channels=1, batch_size=4, workers=0)] == [4, 4, 1]
+    assert [
+        len(y) for _, y in loader(nine, LabelPipeline(transform), channels=1, batch_size=4, workers=0, shuffle=True)
+    ] == [4, 4]
+    assert [len(y) for _, y in loader(nine, LabelPipeline(transform), channels=1, batch_size=4, workers=0)] == [4, 4, 1]
 
 
-def test_evaluation_resizes_crops_and_normalises() -> None:
+def test_evaluation_resizes_crops_and_normalizes() -> None:
     preprocess = fb.Preprocess(size=20, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 1.0), crop=0.5)
     out = evaluation_transform(preprocess)(picture((255, 255, 0), (80, 40)))
     assert out.shape == (3, 20, 20)

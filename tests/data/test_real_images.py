@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK
-from helpers.cli import classified, evaluated
 from helpers.paths import SHARED
+from helpers.training import QUICK, classified, evaluated
 from PIL import Image
 
 import featherbone as fb

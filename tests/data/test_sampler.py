@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.sampler import _MIXED as MIXED
 from featherbone.data.sampler import EpochBatches
 from featherbone.data.sources.cache import Cache, RemoteFile
@@ -14,8 +14,8 @@ from featherbone.data.sources.remote import RemoteMember
 from featherbone.errors import InputError
 
 
-def images(count: int, groups: tuple[int, ...] = ()) -> ImageSet:
-    return ImageSet(tuple(Path(str(i)) for i in range(count)), (0,) * count, groups)
+def images(count: int, groups: tuple[int, ...] = ()) -> Dataset[int]:
+    return Dataset(tuple(Path(str(i)) for i in range(count)), (0,) * count, groups)
 
 
 @settings(deadline=None)
@@ -102,7 +102,7 @@ def test_a_last_batch_of_too_few_is_left_out() -> None:
 def test_the_cache_holds_what_is_read_at_a_time(shard: int, count: int, room: int) -> None:
     cache = Cache(Path(), room)
     sources = [RemoteMember(cache, RemoteFile(f"memory://{i}", shard, ""), "a.png", 0, 1) for i in range(count)]
-    remote = ImageSet.of([(source, 0) for source in sources])
+    remote = Dataset.of([(source, 0) for source in sources])
     wanted = 4 if 5 * shard <= 20 * 10**9 else max(1, 20 * 10**9 // shard - 1)  # whatever the room is here
     if wanted > 1 and room < min(wanted + 1, count) * shard:
         with pytest.raises(InputError, match=r"FEATHERBONE_CACHE_GB=.* is too small to learn from these shards"):

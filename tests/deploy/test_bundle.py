@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.cli import classified
-from helpers.reference import randomise
+from helpers.reference import randomize
+from helpers.training import classified
 from PIL import Image
 
 import featherbone as fb
@@ -67,7 +67,7 @@ def files(folder: Path) -> list[Path]:
 def saved(path: Path, preprocess: fb.Preprocess) -> Path:
     """Write a network whose answers differ from image to image."""
     torch.manual_seed(0)
-    model = randomise(fb.create_model("shufflenet_v2_x0_5", num_classes=5, in_chans=preprocess.channels))
+    model = randomize(fb.create_model("shufflenet_v2_x0_5", num_classes=5, in_chans=preprocess.channels))
     classifier = model.head[1].classifier  # type: ignore[index]
     with torch.no_grad():  # no class is certain
         classifier.weight *= 2 / model(torch.randn(2, preprocess.channels, 64, 64)).abs().max()

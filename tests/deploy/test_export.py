@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.families import thin
 from helpers.paths import ROOT
-from helpers.reference import randomise
+from helpers.reference import randomize
 from torch import Tensor, nn
 
 import featherbone as fb
@@ -45,7 +45,7 @@ def folded(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
 )
 def test_folding_is_exact_and_knows_preactivation(name: str, goes: int, stays: int) -> None:
     torch.manual_seed(0)
-    model = randomise(thin(name, num_classes=5).build()).double()
+    model = randomize(thin(name, num_classes=5).build()).double()
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     before, after, count, left = folded(model, x)
     assert (count, left) == (goes, stays)
@@ -84,7 +84,7 @@ def test_what_may_not_be_folded_is_not() -> None:
             y = self.convolution(x)
             return self.norm(y) + y + self.free(self.convolution(x))
 
-    model = randomise(Branches().double())
+    model = randomize(Branches().double())
     before, after, count, left = folded(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
     assert (count, left) == (0, 2)
     assert torch.equal(before, after)
@@ -100,7 +100,7 @@ def test_one_convolution_used_with_two_norms() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.first(self.convolution(x)) - self.second(self.convolution(2 * x))
 
-    model = randomise(Twice().double())
+    model = randomize(Twice().double())
     before, after, count, _ = folded(model, torch.randn(2, 3, 5, 5, dtype=torch.float64))
     assert count == 2
     assert (before - after).abs().max() <= 1e-12
@@ -118,7 +118,7 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["onnx", "xml"])
 def test_files_give_the_networks_answers_at_any_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = randomise(thin(name, num_classes=5, in_chans=1).build())
+    model = randomize(thin(name, num_classes=5, in_chans=1).build())
     result = fb.export(model, tmp_path / f"m.{suffix}", size=64)
     assert result.largest_error <= 1e-4 * result.largest_output
     assert result.same_answers == 1.0
@@ -195,7 +195,7 @@ def test_pytorchs_own_formats_are_proven_and_carry_the_header(suffix: str, tmp_p
     if suffix == "pte":
         pytest.importorskip("executorch", reason="an extra of its own: uv sync --extra executorch")
     torch.manual_seed(0)
-    model = randomise(fb.create_model("vovnet27_slim", num_classes=5))
+    model = randomize(fb.create_model("vovnet27_slim", num_classes=5))
     result = fb.export(model, tmp_path / f"m.{suffix}", size=64)
     assert [path.name for path in tmp_path.iterdir()] == [f"m.{suffix}"]
     assert result.format == {"pt2": "torch", "pte": "executorch"}[suffix]

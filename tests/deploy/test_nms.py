@@ -1,5 +1,6 @@
 """Detectors in files: boxes come out of one call, they are the network's, and what differs is not written."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.reference import randomise
+from helpers.reference import randomize
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -54,7 +55,7 @@ ENDING = Postprocess(0.25, 0.6, 100, table)
 def planted(name: str) -> fb.Detector:
     """Return a detector that is sure of many boxes of usual sizes, no two of them alike."""
     torch.manual_seed(0)
-    model = randomise(ROWS[name].build())
+    model = randomize(ROWS[name].build())
     last = [part for part in model.head.modules() if isinstance(part, nn.Conv2d) and part.bias is not None]
     hooks = [part.register_forward_hook(spread) for part in last]
     with torch.no_grad():
@@ -201,8 +202,10 @@ def test_the_table_is_what_answers_says() -> None:
 
 
 def test_what_is_written_by_default_is_what_people_are_shown() -> None:
-    assert (SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS) == (detections.SCORE_THRESHOLD, detections.IOU, 100)
-    assert fb.SCORE_THRESHOLD == SCORE_THRESHOLD
+    shown = inspect.signature(detections.detect_images).parameters
+    defaults = [shown[name].default for name in ("score", "iou", "max_detections")]
+    assert defaults == [SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS]
+    assert inspect.signature(fb.predict).parameters["score"].default == SCORE_THRESHOLD
 
 
 # when lists are equally right

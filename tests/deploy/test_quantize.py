@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.sources.scikit_learn import digits, photographs
 from featherbone.deploy import export
 from featherbone.deploy.engines import Runner
@@ -27,7 +27,7 @@ from featherbone.deploy.formats import FORMATS
 from featherbone.deploy.openvino_int8 import concat_scales
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantised
+from featherbone.deploy.quantize import quantized
 from featherbone.deploy.search import REAL_IMAGES
 from featherbone.deploy.variants import Variant
 from featherbone.errors import InputError
@@ -38,11 +38,11 @@ from featherbone.verbs.samples import folder_inputs
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def stacked(images: ImageSet) -> tuple[Tensor, Tensor]:
+def stacked(images: Dataset[int]) -> tuple[Tensor, Tensor]:
     """Return images at 32 pixels, ``(N, 1, 32, 32)``, and labels."""
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images.sources])).float() / 255
     grown = pixels.reshape(-1, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    return (grown - 0.3) / 0.35, torch.tensor(images.labels)
+    return (grown - 0.3) / 0.35, torch.tensor(images.targets)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_int8_is_close_to_float_on_real_digits(
     torch.manual_seed(0)
     model = fitted(thin("shufflenet_v2_x0_5", num_classes=10, in_chans=1, stem_stride=4).build(), train, 4)
     graph = rewritten(model, train[0])
-    result = quantised(graph, train[0][:64], score=lambda run: right(run, held_out), max_drop=0.03)
+    result = quantized(graph, train[0][:64], score=lambda run: right(run, held_out), max_drop=0.03)
     assert result.report.kept_float == ()
     assert result.report.float_score == pytest.approx(right(model, held_out), abs=0.003)
     assert result.report.float_score > 0.6
@@ -118,7 +118,7 @@ def test_concatenations_of_a_densenet_on_photographs_share_scales() -> None:
         for _ in range(12):
             model.train()(tiles)
         wanted = model.eval()(tiles)
-    result = quantised(rewritten(model, tiles), tiles[:32], max_drop=0.1)
+    result = quantized(rewritten(model, tiles), tiles[:32], max_drop=0.1)
     scales = concat_scales(result.model)
     assert len(scales) == 9
     assert all(len(ranges) == 1 for ranges in scales.values())
@@ -198,7 +198,7 @@ def test_the_worst_layer_stays_in_float(
     assert right(hostile, held_out) == pytest.approx(right(plain_net, held_out), abs=0.003)
     graph = rewritten(hostile, train[0])
     said: list[str] = []
-    result = quantised(graph, train[0][:100], score=lambda run: right(run, held_out), max_drop=0.05, log=said.append)
+    result = quantized(graph, train[0][:100], score=lambda run: right(run, held_out), max_drop=0.05, log=said.append)
     assert result.report.kept_float[0] == "Convolution 2"
     assert max(result.report.layer_errors, key=lambda name: result.report.layer_errors[name]) == "Convolution 2"
     assert result.report.float_score - result.report.score <= 0.05
@@ -214,7 +214,7 @@ def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tu
         return next(scores)
 
     with pytest.raises(InputError, match=r"max_drop=0.01 does not hold: int8 scores 0.4000, float 0.9000, with 2 of 5"):
-        quantised(rewritten(plain_net, train[0]), train[0][:8], score=score)
+        quantized(rewritten(plain_net, train[0]), train[0][:8], score=score)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_calibration_that_does_not_fit_is_refused(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], calibration: Tensor, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        quantised(rewritten(plain_net, train[0]), calibration)
+        quantized(rewritten(plain_net, train[0]), calibration)
 
 
 def test_signals_are_safe_after_openvino_and_nncf() -> None:
@@ -247,7 +247,7 @@ import torch
 from torch import nn
 from featherbone.deploy.engines import openvino
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantised
+from featherbone.deploy.quantize import quantized
 heard = []
 signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
 torch.manual_seed(0)
@@ -257,7 +257,7 @@ graph = rewritable(captured(model, images))
 for _ in range(2):
     openvino.precisions()
     run = openvino.start(openvino.translate(graph, images), images, "f32", 1)
-    other = quantised(graph, images, max_drop=1)
+    other = quantized(graph, images, max_drop=1)
     run(images)
     gc.collect()
     signal.raise_signal(signal.SIGUSR1)
@@ -274,8 +274,8 @@ def test_a_missing_package_is_named(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(InputError, match=r"quantising needs the package 'nncf': pip install 'featherbone\[export\]'"):
-        quantised(rewritten(plain_net, train[0]), train[0][:8])
+    with pytest.raises(InputError, match=r"quantizing needs the package 'nncf': pip install 'featherbone\[export\]'"):
+        quantized(rewritten(plain_net, train[0]), train[0][:8])
 
 
 def test_int8_is_one_of_the_ways_to_optimize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.reference import randomise
+from helpers.reference import randomize
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -51,7 +51,7 @@ EACH = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 def made(row: DetectorSpec) -> Detector:
     torch.manual_seed(0)
-    return randomise(row.build())
+    return randomize(row.build())
 
 
 # rows
@@ -206,7 +206,7 @@ def test_other_classes_start_anew_and_the_rest_stays(row: DetectorSpec) -> None:
 def test_a_trained_backbone_can_take_its_place(row: DetectorSpec) -> None:
     detector = made(row)
     torch.manual_seed(1)
-    trained = randomise(replace(row.backbone, num_classes=5, drop_path=0.1).build(), seed=1)
+    trained = randomize(replace(row.backbone, num_classes=5, drop_path=0.1).build(), seed=1)
     fitted = with_backbone(detector, trained)
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_a_trained_backbone_can_take_its_place(row: DetectorSpec) -> None:
             assert not torch.equal(ours, before)
     small = replace(row.backbone, stem_stride=2)
     with torch.no_grad():
-        taken = with_backbone(detector, randomise(small.build(), seed=1)).backbone(x)
+        taken = with_backbone(detector, randomize(small.build(), seed=1)).backbone(x)
     assert [m.shape for m in taken] == [m.shape for m in wanted]
     with pytest.raises(fb.InputError, match="in_chans=1"):
         with_backbone(detector, replace(row.backbone, in_chans=1).build())

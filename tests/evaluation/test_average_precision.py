@@ -17,11 +17,11 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data._box_dataset import Annotations, BoxSet
-from featherbone.data._box_loader import box_loader
-from featherbone.data._box_open import boxed_images
 from featherbone.data.box_transforms import evaluation_boxes
-from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.data.dataset import Annotations, Dataset
+from featherbone.data.loader import BoxPipeline, loader
+from featherbone.data.open import DETECTION
+from featherbone.evaluation.average_precision import DetectionEvaluation, score_boxes
 from featherbone.evaluation.detection import detect_images, detector_outputs, found_in
 from featherbone.evaluation.matching import ImageDetections
 from featherbone.training.detection import BoxWatch
@@ -108,7 +108,7 @@ def scene(
     return postprocess, truths
 
 
-def assert_equal(ours: BoxEvaluation, original: COCOeval) -> None:
+def assert_equal(ours: DetectionEvaluation, original: COCOeval) -> None:
     stats = [None if value < 0 else value for value in original.stats]
     expected = dict(zip(("ap", "ap50", "ap75", "small", "medium", "large"), stats, strict=False))
     expected["recall"] = stats[8]
@@ -125,7 +125,7 @@ def assert_equal(ours: BoxEvaluation, original: COCOeval) -> None:
             assert np.isnan(ours.curves[k]).all()
 
 
-def assert_sound(ours: BoxEvaluation, truths: Sequence[Annotations]) -> None:
+def assert_sound(ours: DetectionEvaluation, truths: Sequence[Annotations]) -> None:
     """Check what the confusion and the best point must fulfil, whatever was found."""
     counts = ours.confusion
     boxes = [int(((one.labels == k) & ~one.crowd).sum()) for k in range(3) for one in truths]
@@ -264,7 +264,7 @@ class Seer(nn.Module):
 LETTERBOX = fb.Preprocess(size=96, mean=(0.0,) * 3, std=(1 / 255,) * 3, fit="letterbox")
 
 
-def seen(count: int = 7) -> BoxSet:
+def seen(count: int = 7) -> Dataset[Annotations]:
     random = np.random.default_rng(1)
     sources, truths = [], []
     for i in range(count):
@@ -274,7 +274,7 @@ def seen(count: int = 7) -> BoxSet:
         pixels[y1:y2, x1:x2, i % 3] = 250
         sources.append(pixels)
         truths.append(truth([(x1, y1, x2, y2, i % 3)]))
-    return BoxSet(tuple(sources), tuple(truths))
+    return Dataset(tuple(sources), tuple(truths))
 
 
 def test_what_a_detector_finds_is_in_pixels_of_the_image(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_what_a_detector_finds_is_in_pixels_of_the_image(tmp_path: Path) -> None
     ours = outputs.evaluation()
     assert ours.ap50 == pytest.approx(1)
     assert ours.confusion[:3, :3].tolist() == np.diag([3, 2, 2]).tolist()
-    for one, known, pixels in zip(outputs.found, images.truths, images.sources, strict=True):
+    for one, known, pixels in zip(outputs.found, images.targets, images.sources, strict=True):
         assert isinstance(pixels, np.ndarray)
         assert np.abs(one.boxes[0] - known.boxes[0]).max() <= 1.1 * max(pixels.shape) / 96  # a pixel of the input
         assert one.labels[0] == known.labels[0]
@@ -327,12 +327,12 @@ def test_scores_while_training_are_those_of_the_whole(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared images are not here")
 def test_real_boxes_survive_the_way_to_a_network_and_back() -> None:
     names = ("RBC", "WBC", "Platelets")
-    everything, _ = boxed_images(DATA / "bccd" / "test.json", names, quiet=True)
+    everything, _ = DETECTION.images(DATA / "bccd" / "test.json", names, quiet=True)
     images = everything.pick(range(12))
     preprocess = fb.Preprocess.usual(416, 3, fit="letterbox")
     watch = BoxWatch(images, names)
-    for pixels, targets in box_loader(
-        images, evaluation_boxes(preprocess), channels=3, batch_size=5, workers=0, shuffle=True
+    for pixels, targets in loader(
+        images, BoxPipeline(evaluation_boxes(preprocess)), channels=3, batch_size=5, workers=0, shuffle=True
     ):
         output = torch.zeros(len(pixels), len(targets.boxes), 7)  # of every image its own boxes, and nothing else
         output[:, :, :4] = targets.boxes
@@ -342,5 +342,5 @@ def test_real_boxes_survive_the_way_to_a_network_and_back() -> None:
     assert (ours.ap, ours.recall, ours.best.f1) == pytest.approx((1, 1, 1))
     assert [score.boxes for score in ours.classes] == ours.confusion.diagonal()[:3].tolist()
     for place, one in watch._found.items():
-        rows = np.lexsort(one.boxes.round(1).T), np.lexsort(images.truths[place].boxes.round(1).T)
-        assert np.abs(one.boxes[rows[0]] - images.truths[place].boxes[rows[1]]).max() < 1e-3
+        rows = np.lexsort(one.boxes.round(1).T), np.lexsort(images.targets[place].boxes.round(1).T)
+        assert np.abs(one.boxes[rows[0]] - images.targets[place].boxes[rows[1]]).max() < 1e-3

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featherbone.data._box_dataset import BoxSet
+from featherbone.data.dataset import Annotations, Dataset
 
 Corners = tuple[float, float, float, float]
 
@@ -143,14 +143,14 @@ WRITERS: dict[str, Callable[[Path, Parts], Path]] = {
 }
 
 
-def boxes_of(images: BoxSet, classes: tuple[str, ...]) -> dict[str, list[tuple[str, bool, list[float]]]]:
+def boxes_of(images: Dataset[Annotations], classes: tuple[str, ...]) -> dict[str, list[tuple[str, bool, list[float]]]]:
     """Return what is on each image, by its name."""
     return {
         Path(str(source)).stem: [
             (classes[label], bool(crowd), np.round(box, 3).tolist())
             for box, label, crowd in zip(truth.boxes, truth.labels, truth.crowd, strict=True)
         ]
-        for source, truth in zip(images.sources, images.truths, strict=True)
+        for source, truth in zip(images.sources, images.targets, strict=True)
     }
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data._box_dataset import Annotations, BoxSet
+from featherbone.data.dataset import Annotations, Dataset
 from featherbone.detect.detector import detector_to_dict
-from featherbone.evaluation import detection as detections
 from featherbone.evaluation.detection import DetectorOutputs
 from featherbone.evaluation.matching import ImageDetections
+from helpers.runs import page_saying
 
 SHAPES = ("blue", "green", "red")
 _COLOURS = ((40, 60, 220), (40, 190, 70), (220, 50, 40))
@@ -84,7 +83,7 @@ def found(*rows: tuple[float, ...]) -> ImageDetections:
 def outputs_of(classes: Sequence[str], *images: tuple[Annotations, ImageDetections]) -> DetectorOutputs:
     """Return what a detector said of grey images of 100 x 80 pixels."""
     grey = [np.full((80, 100, 3), 60 + 20 * i % 100, np.uint8) for i in range(len(images))]
-    known = BoxSet.of((pixels, there) for pixels, (there, _) in zip(grey, images, strict=True))
+    known = Dataset.of((pixels, there) for pixels, (there, _) in zip(grey, images, strict=True))
     return DetectorOutputs(known, tuple(classes), tuple(said for _, said in images))
 
 
@@ -136,6 +135,4 @@ def invented(folder: Path, outputs: DetectorOutputs, rows: int = 5) -> Path:
 
 def page_of(run: Path, outputs: DetectorOutputs) -> Path:
     """Write the page of an invented run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detections, "detector_outputs", lambda *_, **__: outputs)
-        return fb.run_page(run, images=outputs.images, quiet=True)
+    return page_saying(outputs, run, outputs.images)

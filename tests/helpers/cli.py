@@ -1,20 +1,25 @@
-"""Answers of classifiers, of which the type checker does not know that they are none of detectors."""
+"""The command line, run in this process."""
 
-from typing import Any
+import sys
+from collections.abc import Callable
 
-import featherbone as fb
-from featherbone.data.dataset import Skipped
-from featherbone.evaluation.classification import Evaluation, Prediction
+import pytest
 
+from featherbone.cli import main
 
-def evaluated(*given: Any, **named: Any) -> Evaluation:
-    """Return the evaluation of a classifier, without progress."""
-    result = fb.evaluate(*given, **named, quiet=True)
-    assert isinstance(result, Evaluation)
-    return result
+Cli = Callable[..., tuple[int, str, str]]
 
 
-def classified(*given: Any, **named: Any) -> tuple[list[Prediction], list[Skipped]]:
-    """Return what a classifier says of images, without progress."""
-    found, skipped = fb.predict(*given, **named, quiet=True)
-    return [one for one in found if isinstance(one, Prediction)], skipped
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run the program in this process; return exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["featherbone", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return code if isinstance(code, int) else 0, out, err
+
+    return run

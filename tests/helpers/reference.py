@@ -11,7 +11,7 @@ import featherbone as fb
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def randomise(model: Module, seed: int = 0) -> Module:
+def randomize(model: Module, seed: int = 0) -> Module:
     """Give every norm weights and statistics that are not the identity, so that a wrong order shows."""
     generator = torch.Generator().manual_seed(seed)
     for part in model.modules():

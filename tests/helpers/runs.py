@@ -1,6 +1,7 @@
 """Runs for the pages of runs, and what such a page holds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
-from featherbone.evaluation import classification as evaluate
-from featherbone.evaluation.classification import Outputs
+from featherbone.data.dataset import Dataset
+from featherbone.evaluation.classification import ClassifierOutputs
+from featherbone.evaluation.report import Outputs
+from featherbone.runs import tasks
 from featherbone.spec import spec_to_dict
 
 
-def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tuple[Path, Outputs]:
+def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tuple[Path, ClassifierOutputs]:
     """Write the folder of a run that never was, and invent what its network says of grey images."""
     random = np.random.default_rng(classes)
     names = tuple(f"class {label:03}" for label in range(classes))
@@ -23,8 +25,8 @@ def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tu
     fb.save(model, folder / "model.safetensors", classes=names, preprocess=fb.Preprocess.usual(32, 1))
     recipe = fb.Recipe(data="/nowhere", size=32, model=spec_to_dict(model.spec), epochs=rows)
     data = {"classes": names, "train_images": 1000, "val_images": images, "fingerprint": "", "skipped": []}
-    outputs = Outputs(
-        ImageSet.of([(random.integers(0, 256, (8, 8), dtype=np.uint8), i % classes) for i in range(images)]),
+    outputs = ClassifierOutputs(
+        Dataset.of([(random.integers(0, 256, (8, 8), dtype=np.uint8), i % classes) for i in range(images)]),
         names,
         torch.from_numpy(random.normal(size=(images, classes)).astype(np.float32)),
     )
@@ -40,11 +42,16 @@ def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tu
     return folder, outputs
 
 
-def page_of(run: Path, outputs: Outputs) -> Path:
+def page_of(run: Path, outputs: ClassifierOutputs) -> Path:
     """Write the page of an invented run."""
+    return page_saying(outputs, run, outputs.images)
+
+
+def page_saying(outputs: Outputs, run: Path, images: Dataset[Any]) -> Path:
+    """Write the page of a run whose network says this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "classifier_outputs", lambda *_, **__: outputs)
-        return fb.run_page(run, images=outputs.images, quiet=True)
+        patch.setattr(tasks, "TASKS", [replace(task, outputs=lambda *_, **__: outputs) for task in tasks.TASKS])
+        return fb.run_page(run, images=images, quiet=True)
 
 
 def seen(page: Path) -> dict[str, Any]:

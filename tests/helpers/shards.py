@@ -6,9 +6,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset as TorchDataset
 
-from featherbone.data.dataset import ImageData, ImageSet
+from featherbone.data.dataset import ClassificationData, Dataset
 from featherbone.data.image import read_image
 
 NUMBERS = {"blue": "0", "green": "1", "red": "2"}
@@ -39,21 +39,21 @@ def write_shards(
     return shards
 
 
-def sums(images: ImageSet) -> list[tuple[int, int]]:
+def sums(images: Dataset[int]) -> list[tuple[int, int]]:
     return sorted(
         (label, int(np.asarray(read_image(s), np.int64).sum()))
-        for s, label in zip(images.sources, images.labels, strict=True)
+        for s, label in zip(images.sources, images.targets, strict=True)
     )
 
 
-def all_sums(data: ImageData) -> list[tuple[int, int]]:
+def all_sums(data: ClassificationData) -> list[tuple[int, int]]:
     return sorted(sums(data.train) + sums(data.val))
 
 
-class Sums(Dataset[int]):
+class Sums(TorchDataset[int]):
     """The sum of every image's pixels, for a loader with processes of its own."""
 
-    def __init__(self, images: ImageSet) -> None:
+    def __init__(self, images: Dataset[int]) -> None:
         self.images = images
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.families import FAMILIES, thin
-from helpers.reference import randomise
+from helpers.reference import randomize
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -45,7 +45,7 @@ def buffers(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_recomputation_changes_neither_gradients_nor_statistics(name: str) -> None:
     torch.manual_seed(0)
-    plain = randomise(thin(name, drop_path=0.2).build().double()).train()
+    plain = randomize(thin(name, drop_path=0.2).build().double()).train()
     again = fb.recompute(plain)
     assert list(again.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_recomputation_changes_neither_gradients_nor_statistics(name: str) -> No
 @pytest.mark.parametrize("name", ["densenet_bc100_k12_cifar", "densenet121"])
 def test_dense_blocks_are_recomputed_to_the_last_bit(name: str, order: torch.memory_format) -> None:
     torch.manual_seed(0)
-    plain = randomise(thin(name).build()).train().to(memory_format=order)
+    plain = randomize(thin(name).build()).train().to(memory_format=order)
     again = fb.recompute(plain)
     x = torch.randn(4, 3, 64, 64).to(memory_format=order)
     assert torch.equal(again(x), plain(x))
@@ -70,7 +70,7 @@ def test_dense_blocks_are_recomputed_to_the_last_bit(name: str, order: torch.mem
 @pytest.mark.parametrize("name", QUICK)
 def test_recomputation_in_bfloat16_is_as_near_to_the_truth(name: str) -> None:
     torch.manual_seed(0)
-    plain = randomise(thin(name).build()).train()
+    plain = randomize(thin(name).build()).train()
     for part in plain.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
@@ -132,7 +132,7 @@ def test_norms_of_other_kinds_are_recomputed_too(changed: dict[str, Any]) -> Non
 
 def test_frozen_norms_stay_as_they_are() -> None:
     torch.manual_seed(0)
-    plain = randomise(thin("densenet_bc100_k12_cifar").build().double()).train()
+    plain = randomize(thin("densenet_bc100_k12_cifar").build().double()).train()
     for part in plain.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eval()

@@ -151,7 +151,7 @@ def test_shuffle_is_the_documented_permutation_and_its_inverse_undoes_it(groups:
 
 
 def test_a_shuffled_image_is_contiguous() -> None:
-    """Kernels that read memory straight through, quantised ones for example, need it."""
+    """Kernels that read memory straight through, quantized ones for example, need it."""
     assert Shuffle(3)(image(12)).is_contiguous()
 
 

@@ -8,7 +8,7 @@ import timm
 import torch
 import torchvision
 from helpers.parity import PAIRS
-from helpers.reference import randomise
+from helpers.reference import randomize
 from pytorchcv.model_provider import get_model
 from torch import nn
 
@@ -33,7 +33,7 @@ def test_outputs_equal(name: str, library: str, theirs: str, columns: dict[str, 
     with torch.device("meta"):
         model = row.build().to(torch.float64)
     ours = model.to_empty(device="cpu").eval()
-    reference = randomise(built(library, theirs).double())
+    reference = randomize(built(library, theirs).double())
     report = fb.load_weights(ours, reference.state_dict())
     assert not report.missing
     assert not report.left_over

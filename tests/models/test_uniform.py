@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.families import FAMILIES, thin
-from helpers.reference import randomise
+from helpers.reference import randomize
 from torch import Tensor, nn
 
 import featherbone as fb
@@ -46,7 +46,7 @@ def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: in
 def test_a_dilated_network_computes_the_plain_one_at_more_points(name: str, output_stride: int) -> None:
     """Every n-th point of the larger map is, border included, the point of the small one: the weights are the same."""
     torch.manual_seed(0)
-    plain = randomise(thin(name).build().double())
+    plain = randomize(thin(name).build().double())
     dense = thin(name, output_stride=output_stride).build().double().eval()
     dense.load_state_dict(plain.state_dict())
     for model in (plain, dense):
@@ -113,9 +113,9 @@ def test_freezing_stops_the_stem_and_the_first_stages_and_nothing_else(name: str
     model = fb.freeze(plain, 2).train()
     assert all(p.requires_grad for p in plain.parameters())
     before = copy.deepcopy(model.state_dict())
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     model(torch.randn(4, 3, 64, 64)).square().sum().backward()
-    optimiser.step()
+    optimizer.step()
     frozen = ("stem.", "stages.0.", "stages.1.")
     for key, tensor in model.state_dict().items():
         if key.startswith(frozen):
@@ -155,7 +155,7 @@ def test_a_new_head_leaves_the_rest(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_exports_also_recomputed_and_dilated(name: str) -> None:
-    model = fb.recompute(randomise(thin(name, output_stride=16, drop_path=0.1).build())).eval()
+    model = fb.recompute(randomize(thin(name, output_stride=16, drop_path=0.1).build())).eval()
     x = torch.randn(1, 3, 64, 96)
     program = torch.export.export(model, (x,)).module()
     with torch.no_grad():
@@ -167,7 +167,7 @@ def test_every_family_exports_also_recomputed_and_dilated(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_goes_through_dynamo_without_a_break(name: str) -> None:
     torch.compiler.reset()
-    model = randomise(thin(name).build())
+    model = randomize(thin(name).build())
     x = torch.randn(1, 3, 64, 64)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():

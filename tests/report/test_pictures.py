@@ -14,7 +14,7 @@ from PIL import Image
 import featherbone as fb
 from featherbone.data.sources.scikit_learn import photographs
 from featherbone.data.video import Frame, reading, writing
-from featherbone.evaluation.average_precision import BoxClassScore, BoxEvaluation
+from featherbone.evaluation.average_precision import DetectionClassScore, DetectionEvaluation
 from featherbone.evaluation.matching import ImageDetections, WorkingPoint
 from featherbone.report.pictures.boxes import class_colour, draw_boxes
 from featherbone.report.pictures.precision_recall import draw_precision_recall
@@ -89,12 +89,14 @@ def test_classes_have_their_own_colours() -> None:
     assert class_colour(0) == class_colour(21)
 
 
-def evaluation(classes: int) -> BoxEvaluation:
+def evaluation(classes: int) -> DetectionEvaluation:
     recalls = np.linspace(0, 1, 101)
     curves = np.stack([1 - recalls ** (k + 1) for k in range(classes)])
     curves[-1] = np.nan
-    scores = tuple(BoxClassScore(NAMES[k % 4], 5, 9, 0.5, None if k == classes - 1 else 0.6) for k in range(classes))
-    return BoxEvaluation(
+    scores = tuple(
+        DetectionClassScore(NAMES[k % 4], 5, 9, 0.5, None if k == classes - 1 else 0.6) for k in range(classes)
+    )
+    return DetectionEvaluation(
         *(0.5, 0.6, 0.5, None, 0.5, 0.5, 0.7),
         classes=scores,
         curves=curves,

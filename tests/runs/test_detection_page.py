@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import HOSTILE, HOSTILE_FILE
 from helpers.boxes import QUICK_BOXES, draw_boxes, found, invented, many_outputs, outputs_of, page_of, truth
 from helpers.browser import Opens
+from helpers.images import HOSTILE, HOSTILE_FILE
 from helpers.runs import seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,8 +23,9 @@ import featherbone as fb
 from featherbone.cli.app import app
 from featherbone.evaluation.detection import DetectorOutputs
 from featherbone.runs import reproduce as repeating
-from featherbone.runs.page_detection import boxes_seen
-from featherbone.training import recipe_for
+from featherbone.runs.page_detection import detection_values
+from featherbone.runs.tasks import DETECTION
+from featherbone.training import detection_recipe
 
 KINDS = ("right", "false", "missed", "true")
 
@@ -237,7 +238,7 @@ def test_one_picture_that_is_gone_is_said_in_its_place(opened: Opens, tmp_path: 
 @given(classes=st.integers(1, 5), images=st.integers(1, 6))
 def test_what_the_page_counts_is_what_the_evaluation_counts(classes: int, images: int) -> None:
     outputs = many_outputs(classes, images)
-    told, evaluation = boxes_seen(outputs, "/"), outputs.evaluation()
+    told, evaluation = detection_values(outputs, "/"), outputs.evaluation()
     confusion = np.zeros_like(evaluation.confusion)
     for true, said, count in told["confusion"]:
         confusion[true, said] = count
@@ -246,7 +247,7 @@ def test_what_the_page_counts_is_what_the_evaluation_counts(classes: int, images
     faults = [one["missed"] + one["imagined"] for one in told["worst"]]
     assert faults == sorted(faults, reverse=True)
     assert len(faults) == told["faulty"]
-    boxes = sum(len(one.labels) for one in outputs.images.truths)
+    boxes = sum(len(one.labels) for one in outputs.images.targets)
     assert sum(one["missed"] for one in told["worst"]) == boxes - right
     for one in told["worst"]:
         drawn = [box[0] for box in one["boxes"]]
@@ -275,14 +276,14 @@ def asked_by(command: str, monkeypatch: pytest.MonkeyPatch, run: fb.Run) -> dict
 
 def test_the_command_repeats_the_run(hasty: fb.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = hasty.recipe.changed({"box_loss": "giou", "freeze": ["backbone.stem"]})
-    asked = asked_by(str(repeating.command(hasty.folder, recipe)), monkeypatch, hasty)
+    asked = asked_by(str(repeating.command(hasty.folder, recipe, DETECTION)), monkeypatch, hasty)
     own = {name: asked[name] for name in ("data", "model", "neck", "head", "weights")}
     assert own == {
         "data": recipe.data, "model": "shufflenet_v2_x0_5", "neck": "fpn", "head": "free", "weights": None}  # fmt: skip
-    repeated = recipe_for(recipe.data, recipe.size, boxes=True).changed(asked["changes"])
+    repeated = detection_recipe(recipe.data, recipe.size).changed(asked["changes"])
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
     (tmp_path / "start.safetensors").touch()
-    asked = asked_by(str(repeating.command(tmp_path, recipe)), monkeypatch, hasty)
+    asked = asked_by(str(repeating.command(tmp_path, recipe, DETECTION)), monkeypatch, hasty)
     assert asked["weights"] == tmp_path / "start.safetensors"
     assert asked["model"] is asked["neck"] is asked["head"] is None
 
@@ -294,7 +295,7 @@ def test_what_has_no_name_cannot_be_asked_for(hasty: fb.Run) -> None:
         ("backbone", {**row["backbone"], "stem_stride": 2}),
     ):
         recipe = hasty.recipe.changed({"model": {**row, column: value}})
-        assert repeating.command(hasty.folder, recipe) is None
+        assert repeating.command(hasty.folder, recipe, DETECTION) is None
 
 
 def test_any_run_is_repeated_in_python(hasty: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HOSTILE_FILE
 from helpers.browser import Opens
+from helpers.images import HOSTILE_FILE
 from helpers.runs import invented, page_of, seen
+from helpers.training import evaluated
 from playwright.sync_api import Page
 
 import featherbone as fb
@@ -24,7 +25,7 @@ def cells(page: Page, table: str, column: int) -> list[str]:
 def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_path: Path, scan_image: str) -> None:
     written = fb.run_page(short.folder, tmp_path / "page.html", quiet=True)
     assert written.stat().st_size < 400_000
-    result = fb.evaluate(short.folder, quiet=True)
+    result = evaluated(short.folder)
     with opened(written, width=390 if scan_image == "narrow" else 1300, dark=scan_image == "dark") as page:
         assert page.locator("h1").inner_text() == "shufflenet_v2_x0_5 on colours"
         facts = page.locator("#facts").inner_text()

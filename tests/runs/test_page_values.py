@@ -24,12 +24,14 @@ from typer.testing import CliRunner
 import featherbone as fb
 from featherbone.cli import train as command_line
 from featherbone.cli.app import app
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.thumbnails import encode
-from featherbone.evaluation.classification import Outputs
+from featherbone.evaluation.classification import ClassifierOutputs
 from featherbone.report.pages.run import run_html
 from featherbone.runs import reproduce as repeating
-from featherbone.training import recipe_for
+from featherbone.runs.names import network_name
+from featherbone.runs.tasks import CLASSIFICATION
+from featherbone.training import classification_recipe
 
 
 def test_mistakes_and_doubts_are_pictured_once_and_few(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_mistakes_and_doubts_are_pictured_once_and_few(tmp_path: Path) -> None:
 
 def test_images_that_vanish_meanwhile_are_said(tmp_path: Path) -> None:
     run, _ = invented(tmp_path, 3)
-    gone = ImageSet((tmp_path / "gone.png",) * 300, (0, 1, 2) * 100)
+    gone = Dataset((tmp_path / "gone.png",) * 300, (0, 1, 2) * 100)
     assert "gone.png" in seen(fb.run_page(run, images=gone, quiet=True))["missing"]
 
 
@@ -67,7 +69,7 @@ def test_the_bins_of_calibration_are_those_of_its_error(classes: int, seed: int,
     random = torch.Generator().manual_seed(seed)
     logits = sharpness * torch.randn(50, classes, generator=random)
     labels = tuple(torch.randint(classes, (50,), generator=random).tolist())
-    outputs = Outputs(ImageSet((Path(),) * 50, labels), tuple("abcdef"[:classes]), logits)
+    outputs = ClassifierOutputs(Dataset((Path(),) * 50, labels), tuple("abcdef"[:classes]), logits)
     found = outputs.calibration()
     assert sum(images for images, _, _ in found.bins) == 50
     assert found.error == pytest.approx(
@@ -106,13 +108,13 @@ def test_the_command_repeats_the_run(short: fb.Run, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fb, "train", noted)
     recipe = short.recipe.changed({"freeze": ["stem"], "mixup": 0.2, "workers": 1})
-    command = repeating.command(short.folder, recipe)
+    command = repeating.command(short.folder, recipe, CLASSIFICATION)
     assert command is not None
     program, *words = shlex.split(command)
     done = CliRunner().invoke(app, words)
     assert (program, done.exit_code) == ("featherbone", 0), done.output
     assert (asked["data"], asked["model"]) == (recipe.data, "shufflenet_v2_x0_5")
-    repeated = recipe_for(recipe.data, recipe.size).changed(asked["changes"])
+    repeated = classification_recipe(recipe.data, recipe.size).changed(asked["changes"])
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
 
 
@@ -136,12 +138,12 @@ def test_networks_are_known_by_their_rows() -> None:
     for name, stem_stride in itertools.product(fb.list_models(), (1, 4)):
         row = fb.spec(name)
         fitted = replace(row, num_classes=7, in_chans=1, stem_stride=min(stem_stride, row.stem_stride))
-        assert fb.spec(str(repeating.network_name(fitted))) == row, name
+        assert fb.spec(str(network_name(fitted))) == row, name
 
 
 def test_a_row_of_ones_own_has_no_name() -> None:
     thin: dict[str, Any] = {"concat_channels": (8, 8, 8, 8)}
-    assert repeating.network_name(replace(fb.spec("vovnet39"), **thin)) is None
+    assert network_name(replace(fb.spec("vovnet39"), **thin)) is None
 
 
 def test_a_network_that_prefers_no_class(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, draw_classes
+from helpers.images import draw_classes
 from helpers.paths import SHARED
+from helpers.training import QUICK
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.layers import conv
 from featherbone.training.batch_norm import measured, sample_inputs, without_statistics
 
@@ -100,7 +101,7 @@ def test_a_run_begins_as_published_weights_are(tmp_path: Path) -> None:
     preprocess = report.preprocess
     assert preprocess is not None
     files = tuple(sorted((SHARED / "bccd" / "images").glob("*.jpg"))[:32])
-    sources, few = (ImageSet(some, (0,) * len(some)) for some in (files, files[:8]))
+    sources, few = (Dataset(some, (0,) * len(some)) for some in (files, files[:8]))
     after = fb.Pyramid(measured(model, sample_inputs(sources, preprocess)), (2, 3))
     before = fb.Pyramid(model, (2, 3))
     images = torch.cat(list(sample_inputs(few, preprocess)))

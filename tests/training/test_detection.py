@@ -1,6 +1,5 @@
 """A detector's run: it learns, survives interruption to the bit, and is asked by the same verbs as a classifier's."""
 
-import csv
 import json
 import os
 import shutil
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK, draw_classes, two_processes
 from helpers.boxes import QUICK_BOXES, SHAPES, draw_boxes
+from helpers.images import draw_classes
+from helpers.training import QUICK, history, same_weights, two_processes
 from PIL import Image
 from safetensors.torch import load_file
 from torchvision.ops import box_iou
@@ -21,12 +21,13 @@ from typer.testing import CliRunner
 
 import featherbone as fb
 from featherbone.cli.app import app
-from featherbone.data._box_loader import box_loader
-from featherbone.data._box_open import open_boxes
 from featherbone.data.box_transforms import evaluation_boxes
+from featherbone.data.loader import BoxPipeline, loader
+from featherbone.data.open import DETECTION
 from featherbone.data.video import Frame, writing
 from featherbone.detect.assignment import Targets
 from featherbone.detect.losses import detection_loss
+from featherbone.evaluation.detection import DetectionPrediction
 from featherbone.training.callbacks import History
 
 MODEL = "shufflenet_v2_x0_5"
@@ -37,16 +38,6 @@ VARIED = {**SHORT, "mosaic": 0.5, "scale": 0.4, "color_jitter": 0.2, "multi_scal
 
 def weights(run: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
     return load_file(run / name)
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    a, b = weights(first), weights(second)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    with (run / "history.csv").open(encoding="utf-8") as stream:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
 
 
 @pytest.fixture(scope="module")
@@ -116,22 +107,24 @@ def test_what_was_recorded_is_what_is_measured(finder: fb.Run, shapes: Path) -> 
         reached = {"ap": result.ap, "ap50": result.ap50, "ap75": result.ap75}
         assert reached == pytest.approx(dict(finder.scores), abs=1e-4)
         assert result.images == 8
-    test: Any = fb.evaluate(finder.folder, part="test", quiet=True)
+    test: Any = fb.evaluate(finder.folder, split="test", quiet=True)
     assert (test.images, test.ap50 > 0.4) == (6, True)
     alone: Any = fb.evaluate(finder.folder, shapes / "test.json", quiet=True)
     assert alone.to_dict() == test.to_dict()
-    with pytest.raises(fb.InputError, match="part='all' is not there"):
-        fb.evaluate(finder.folder, part="all", quiet=True)
+    with pytest.raises(fb.InputError, match="split='all' is not there"):
+        fb.evaluate(finder.folder, split="all", quiet=True)
 
 
 def test_the_loss_is_divided_by_how_many_boxes_an_image_has(finder: fb.Run, shapes: Path) -> None:
     """The same number for images that are learned from and for those that are held out."""
-    data = open_boxes(shapes, quiet=True)
-    boxes = [len(truth.boxes) for truth in data.train.truths]
+    data = DETECTION.open(shapes, quiet=True)
+    boxes = [len(truth.boxes) for truth in data.train.targets]
     detector, preprocess = fb.load(finder.folder, fb.Detector), fb.read_header(finder.folder).preprocess
     assert preprocess is not None
     losses = []
-    for images, targets in box_loader(data.val, evaluation_boxes(preprocess), channels=3, batch_size=8, workers=0):
+    for images, targets in loader(
+        data.val, BoxPipeline(evaluation_boxes(preprocess)), channels=3, batch_size=8, workers=0
+    ):
         with torch.no_grad():
             raw = detector.raw(images)
         truths = Targets(*targets[:3])
@@ -146,7 +139,7 @@ def test_a_detector_is_asked_on_the_command_line(finder: fb.Run, shapes: Path, t
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
-    measured = asked("evaluate", finder.folder, "--part", "test", "--out", tmp_path / "confusion.png")
+    measured = asked("evaluate", finder.folder, "--split", "test", "--out", tmp_path / "confusion.png")
     assert measured["images"] == 6
     assert Path(measured["picture"]) == tmp_path / "confusion.png"
     assert Path(measured["confusion_picture"]) == tmp_path / "confusion-confusion.png"
@@ -402,7 +395,8 @@ def test_a_handful_of_grey_images_is_enough(tmp_path: Path) -> None:
     assert fb.read_header(run.folder).spec.in_chans == 1
     assert run.test_images == 1
     found, _ = fb.predict(run.folder, run.examples, score=0.0, quiet=True)
-    assert np.isfinite(found[0].found.boxes).all()  # type: ignore[union-attr]
+    assert isinstance(found[0], DetectionPrediction)
+    assert np.isfinite(found[0].found.boxes).all()
     result: Any = fb.evaluate(run.folder, quiet=True)
     assert (result.images, 0 <= result.ap <= 1) == (1, True)
 

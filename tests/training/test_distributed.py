@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, two_processes
+from helpers.training import QUICK, two_processes
 from safetensors.torch import load_file
 
 import featherbone as fb
@@ -64,7 +64,7 @@ def wait_for(happens: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launchers_are_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes() == Processes(0, 1, 1)
     for name, value in (("SLURM_PROCID", "5"), ("SLURM_NTASKS", "16"), ("SLURM_NTASKS_PER_NODE", "8")):
         monkeypatch.setenv(name, value)

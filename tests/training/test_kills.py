@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import QUICK, draw_classes
+from helpers.images import draw_classes
 from helpers.processes import resumed, typed
+from helpers.training import QUICK
 from safetensors.torch import load_file
 
 import featherbone as fb

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import QUICK
-from helpers.cli import evaluated
+from helpers.training import QUICK, evaluated
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.sampler import EpochBatches
 from featherbone.training.classification import ClassificationLearner, class_weights
 from featherbone.training.learner import averaged
@@ -81,11 +80,11 @@ def test_groups_of_weights() -> None:
 
 
 def test_classes_weigh_the_same_however_many_images_they_have() -> None:
-    images = ImageSet((Path("a"),) * 10, (0,) * 8 + (1,) * 2)
+    images = Dataset((Path("a"),) * 10, (0,) * 8 + (1,) * 2)
     weights = class_weights(images, 2, "balanced")
     assert weights is not None
     assert weights.tolist() == pytest.approx([10 / 16, 10 / 4])
-    assert sum(float(weights[label]) for label in images.labels) == pytest.approx(10)
+    assert sum(float(weights[label]) for label in images.targets) == pytest.approx(10)
     assert class_weights(images, 2, "none") is None
 
 
@@ -117,7 +116,7 @@ class Constant(nn.Module):
 
 
 def test_distillation_is_the_difference_of_softened_answers() -> None:
-    images = ImageSet((Path("a"),) * 4, (0, 1, 0, 1))
+    images = Dataset((Path("a"),) * 4, (0, 1, 0, 1))
     student, teacher = Constant([1.0, 0.0]), Constant([0.0, 3.0])
     recipe = fb.Recipe(distill_weight=0.25, temperature=3.0, label_smoothing=0.0, channels_last=False)
     task = ClassificationLearner(student, recipe, ("a", "b"), images, EpochBatches(images, 4), teacher)

@@ -1,6 +1,5 @@
 """A run is determined by its recipe, survives interruption to the bit, and describes itself."""
 
-import csv
 import json
 import os
 import shutil
@@ -12,27 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK
-from helpers.cli import classified, evaluated
+from helpers.training import QUICK, classified, evaluated, history, same_weights
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import featherbone as fb
 from featherbone.data.sources.scikit_learn import digits
+from featherbone.report.pictures.confusion import draw_confusion
 from featherbone.training import autotune as compute
-from featherbone.training import recipe_for
+from featherbone.training import classification_recipe
 from featherbone.training.callbacks import History
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    a, b = (load_file(run / "model.safetensors") for run in (first, second))
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    with (run / "history.csv").open(encoding="utf-8") as stream:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
 
 
 def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
@@ -238,10 +227,10 @@ def test_evaluation_on_other_classes_is_refused(finished: fb.Run, tmp_path: Path
 
 def test_the_confusion_matrix_is_a_picture(finished: fb.Run, tmp_path: Path) -> None:
     many = np.eye(40, dtype=np.int64)
-    fb.confusion_picture(many, [f"class {i}" for i in range(40)], tmp_path / "many.png")
+    draw_confusion(many, [f"class {i}" for i in range(40)], tmp_path / "many.png")
     result = evaluated(finished.folder)
-    fb.confusion_picture(result.confusion, finished.classes, tmp_path / "few.png")
-    fb.confusion_picture(np.eye(3, dtype=np.int64), ["$_$", "cost $5 to $10"], tmp_path / "odd.png")
+    draw_confusion(result.confusion, finished.classes, tmp_path / "few.png")
+    draw_confusion(np.eye(3, dtype=np.int64), ["$_$", "cost $5 to $10"], tmp_path / "odd.png")
     for name in ("many", "few", "odd"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 300
@@ -295,9 +284,9 @@ def test_measuring_leaves_model_and_generator_as_they_were() -> None:
 
 
 def test_the_recipe_suits_the_data() -> None:
-    assert recipe_for("digits", 16).flip == 0.0
-    assert recipe_for("photos", 32).crop_pct == 1.0
-    assert recipe_for("photos", 224).crop_pct == 0.875
+    assert classification_recipe("digits", 16).flip == 0.0
+    assert classification_recipe("photos", 32).crop_pct == 1.0
+    assert classification_recipe("photos", 224).crop_pct == 0.875
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers.reference import differs, randomise
+from helpers.reference import differs, randomize
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -63,7 +63,7 @@ def test_published_weights_are_named_or_their_form_is() -> None:
 
 
 def test_torchvisions_weights_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    theirs = randomize(torchvision.models.shufflenet_v2_x0_5())
     asked: list[str] = []
 
     def arrive(url: str, target: str, hash_prefix: str, *, progress: bool) -> None:
@@ -106,7 +106,7 @@ def test_a_failure_without_words_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_hubs_weights_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = randomise(timm.create_model("ese_vovnet19b_dw"))
+    theirs = randomize(timm.create_model("ese_vovnet19b_dw"))
     good, damaged = tmp_path / "good.safetensors", tmp_path / ("0" * 64)
     save_file(theirs.state_dict(), good)
     damaged.write_bytes(good.read_bytes())
@@ -124,7 +124,7 @@ def offline(*_: object, **__: object) -> None:
 
 
 def test_a_network_goes_to_the_hub_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = randomise(fb.create_model("shufflenet_v2_x0_5", num_classes=2))
+    model = randomize(fb.create_model("shufflenet_v2_x0_5", num_classes=2))
     uploaded = tmp_path / "uploaded"
 
     class Api:

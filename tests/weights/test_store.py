@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.reference import randomise
+from helpers.reference import randomize
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +17,7 @@ import featherbone as fb
 def saved(tmp_path: Path) -> tuple[fb.Backbone, Path]:
     torch.manual_seed(0)
     model = fb.create_model("shufflenet_v2_x0_5", num_classes=3, in_chans=1, stem_stride=1)
-    randomise(model)
+    randomize(model)
     path = tmp_path / "model.safetensors"
     preprocess = fb.Preprocess(size=32, mean=(0.5,), std=(0.25,), crop=0.9)
     fb.save(model, path, classes=("a", "b", "ü"), preprocess=preprocess)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import featherbone as fb
+from featherbone.errors import needs
 
 _INTERRUPTED = 130  # 128 and the signal's number, as shells have it
 
@@ -13,7 +14,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 the caller's mistake, 130 interrupted, 1 ours."""
     debug = "--debug" in sys.argv
     try:
-        with fb.needs("cli", "the command line"):
+        with needs("cli", "the command line"):
             from featherbone.cli.app import app
             from featherbone.cli.output import complain, next_steps
         app()

@@ -1,4 +1,4 @@
-"""analyse: the papers' own experiments."""
+"""analyze: the papers' own experiments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
 from featherbone.cli.output import console, say, show_json, show_table
+from featherbone.errors import needs
+from featherbone.files import PICTURES, check_output
 
 
-def analyse(
+def analyze(
     what: Annotated[Literal["guidelines"], typer.Argument(help="guidelines: ShuffleNet V2's G1 to G4, run again.")],
     threads: Annotated[int, typer.Option(help="Threads of the processor; the paper's figures are of one.")] = 1,
     rounds: Annotated[int, typer.Option(help="How often each network runs, in turn with the others.")] = 15,
@@ -24,8 +26,8 @@ def analyse(
 ) -> None:
     """Run a paper's experiment on this machine, and set it beside the paper's figures."""
     if out:
-        fb.check_output("--out", out, fb.PICTURES)
-        with fb.needs("train", "drawing"):
+        check_output("--out", out, PICTURES)
+        with needs("train", "drawing"):
             import_module("matplotlib")
     wanted = only.split(",") if only else []
     with console(stderr=True).status("measuring, in turn") as status:

@@ -42,7 +42,7 @@ for verb in (
     models.show,
     cost.cost,
     compare.compare,
-    analyze.analyse,
+    analyze.analyze,
     train.train,
     evaluate.evaluate,
     predict.predict,

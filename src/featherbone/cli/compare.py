@@ -13,6 +13,8 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
 from featherbone.cli.output import console, next_steps, say, show_json, show_table
+from featherbone.errors import needs
+from featherbone.files import check_output, write_text
 
 
 def compare(
@@ -21,7 +23,8 @@ def compare(
         typer.Argument(metavar="[NAME|RUN]...", help="Networks, runs or weight files; default: one of each family."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the images, in pixels; default: 224, of detectors alone 416.")
+        int | None,
+        typer.Option(help="Side of the images, in pixels; default: the one that all are published for, else 224."),
     ] = None,
     batch: Annotated[str, typer.Option(help="Images at a time; several with commas: 1,8,32.")] = "1",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -38,7 +41,7 @@ def compare(
     _check_outputs(report, csv)
     with console(stderr=True).status("working out costs") as status:
         result = fb.compare(
-            names or fb.ONE_OF_EACH,
+            names or None,
             size=size,
             batches=_batches(batch),
             device=device,
@@ -49,7 +52,7 @@ def compare(
             progress=lambda done: status.update(f"measuring, in turn: {done:.0%}"),
         )
     if csv:
-        fb.write_text(csv, result.to_csv())
+        write_text(csv, result.to_csv())
     if report:
         fb.comparison_page(result, report, caption=shlex.join(["featherbone", *sys.argv[1:]]))
     if json:
@@ -71,9 +74,9 @@ def _check_outputs(report: Path | None, csv: Path | None) -> None:
     """Refuse what could not be written after the measurement."""
     for option, path, suffix in (("--report", report, ".html"), ("--csv", csv, ".csv")):
         if path:
-            fb.check_output(option, path, [suffix])
+            check_output(option, path, [suffix])
     if report:
-        with fb.needs("report", "the page of a comparison"):
+        with needs("report", "the page of a comparison"):
             import_module("plotly")
 
 

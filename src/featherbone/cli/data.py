@@ -10,6 +10,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
 from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table
+from featherbone.files import check_output
 
 app = typer.Typer(help="Look at a data set before anything is trained on it.", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def check(
 ) -> None:
     """Decode every image once and say what is broken, there twice, mislabelled, odd or missing."""
     if out:
-        fb.check_output("--out", out, [".html"])
+        check_output("--out", out, [".html"])
     note(f"checking {source} ...")
     found = fb.check_data(source)
     if out:
@@ -46,7 +47,7 @@ def check(
     show_table(("", ""), found.facts, left=2)
     say("")
     for finding in found.findings:
-        say(f"{'grave' if finding.grave else 'note '}  {finding.text}", style="bold" if finding.grave else "")
+        say(f"{finding.severity:7}  {finding.text}", style="bold" if finding.severity == "error" else "")
     if not found.findings:
         say("nothing is wrong: every file can be read, and no picture is there twice")
     show_skipped(found.broken)

@@ -71,18 +71,15 @@ def train(
         "workers": workers,
     }
     changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
-    first = fb.processes().first
-    tell = note if first and not quiet else _silent
+    tell = _silent if quiet else note
     if resume:
         others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
         others |= {"neck": neck, "head": head}
         own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        tell(f"preparing to resume {resume} ...")
-        run = fb.resume(resume, devices=devices, quiet=quiet)
+        run = fb.resume(resume, devices=devices, quiet=quiet, log=tell)
     else:
-        tell(f"preparing to train {model or weights or 'a network'} on {data or 'digits'} ...")
         run = fb.train(
             data or "digits",
             model,
@@ -97,7 +94,7 @@ def train(
             quiet=quiet,
             log=tell,
         )
-    if not first:
+    if not run.first:
         return
     if json:
         show_json(run.to_dict())
@@ -106,7 +103,7 @@ def train(
     order = "channels-last" if used.channels_last else "channels-first"
     facts = [
         ("run", run.folder),
-        _reached(run),
+        run.summary,
         (
             "training",
             f"{run.train_seconds:.1f} s, {used.epochs} epochs at {used.size} pixels, {used.precision} {order}",
@@ -120,14 +117,6 @@ def train(
         ["predict", folder, str(run.examples[-1])],
         ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
     )
-
-
-def _reached(run: fb.Run) -> tuple[str, str]:
-    if "ap" in run.scores:
-        shown = ", ".join(f"{name} {run.scores[key]:.2%}" for name, key in (("AP50", "ap50"), ("AP75", "ap75")))
-        return "held-out AP", f"{run.scores['ap']:.2%}, {shown} ({run.test_images} images)"
-    right = round(run.test_top1 * run.test_images)
-    return "held-out top-1", f"{run.test_top1:.2%} ({right} of {run.test_images} images)"
 
 
 def _columns(given: list[str]) -> dict[str, Any]:
@@ -150,4 +139,4 @@ def _value(text: str) -> Any:
 
 
 def _silent(_: str) -> None:
-    """Say nothing: another process speaks."""
+    """Say nothing."""

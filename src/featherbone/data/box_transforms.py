@@ -13,14 +13,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
-from featherbone.data._box_dataset import Annotations
+from featherbone.data.dataset import Annotations
 from featherbone.data.letterbox import Placement, blank
 from featherbone.data.preprocess import Preprocess
 from featherbone.data.transforms import to_tensor
 from featherbone.errors import InputError
 
 Example = tuple[Image.Image, Annotations]
-Prepared = tuple[Tensor, Tensor, Tensor]  # image (C, size, size), boxes (N, 4) in input pixels, labels (N,)
+BoxedInput = tuple[Tensor, Tensor, Tensor]  # image (C, size, size), boxes (N, 4) in input pixels, labels (N,)
 
 _KEPT = 0.25  # share of a box's area that must stay in sight: less tells nobody what it is
 _LEAST = 2.0  # input pixels that a box must be wide and high
@@ -31,9 +31,9 @@ class BoxTransform(Protocol):
 
     @property
     def preprocess(self) -> Preprocess:
-        """Size and normalisation of the inputs."""
+        """Size and normalization of the inputs."""
 
-    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared: ...
+    def __call__(self, image: Image.Image, annotations: Annotations, another: Callable[[], Example]) -> BoxedInput: ...
 
 
 def evaluation_boxes(preprocess: Preprocess) -> BoxTransform:
@@ -53,10 +53,10 @@ def training_boxes(
     flip: float = 0.0,
     color_jitter: float = 0.0,
 ) -> BoxTransform:
-    """Return the randomised transform. A box that loses three quarters of its area is no longer to be found.
+    """Return the randomized transform. A box that loses three quarters of its area is no longer to be found.
 
     Args:
-        preprocess: size and normalisation; its ``fit`` must be "letterbox".
+        preprocess: size and normalization; its ``fit`` must be "letterbox".
         mosaic: probability of showing four images round a point (Bochkovskiy et al. 2020), each at its own scale.
         scale: smallest and largest size of an image, where 1 is its size in the letterbox. It lies anywhere in the
             input where most of both is in sight.
@@ -91,10 +91,10 @@ def letterboxing(preprocess: Preprocess) -> Preprocess:
 class _Steady:
     preprocess: Preprocess
 
-    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared:
+    def __call__(self, image: Image.Image, annotations: Annotations, another: Callable[[], Example]) -> BoxedInput:
         side = self.preprocess.size
         canvas = blank(image.mode, side)
-        found = _drawn(canvas, image, truth, Placement.letterbox(image.size, side))
+        found = _drawn(canvas, image, annotations, Placement.letterbox(image.size, side))
         return _prepared(canvas, [found], v2.SanitizeBoundingBoxes(1.0), self.preprocess)
 
 
@@ -106,14 +106,14 @@ class _Varied:
     mirrored: v2.Transform
     tinted: v2.Transform | None  # of each image by itself: what lies between them stays grey
 
-    def __call__(self, image: Image.Image, truth: Annotations, another: Callable[[], Example]) -> Prepared:
+    def __call__(self, image: Image.Image, annotations: Annotations, another: Callable[[], Example]) -> BoxedInput:
         canvas = blank(image.mode, self.preprocess.size)
         if float(torch.rand(())) < self.mosaic:
-            found = self._four(canvas, [(image, truth), *(another() for _ in range(3))])
+            found = self._four(canvas, [(image, annotations), *(another() for _ in range(3))])
         else:
             width, height = drawn = self._scaled(image)
             corner = (_anywhere(canvas.width - width), _anywhere(canvas.height - height))
-            found = [_drawn(canvas, image, truth, Placement(image.size, drawn, corner), self.tinted)]
+            found = [_drawn(canvas, image, annotations, Placement(image.size, drawn, corner), self.tinted)]
         return _prepared(canvas, found, self.mirrored, self.preprocess)
 
     def _four(self, canvas: Image.Image, examples: list[Example]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -121,10 +121,10 @@ class _Varied:
         side = canvas.width
         x, y = torch.randint(side // 4, side - side // 4 + 1, (2,)).tolist()
         found = []
-        for (image, truth), (right, below) in zip(examples, ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True):
+        for (image, boxed), (right, below) in zip(examples, ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True):
             width, height = drawn = self._scaled(image)
             corner = (x if right else x - width, y if below else y - height)
-            found.append(_drawn(canvas, image, truth, Placement(image.size, drawn, corner), self.tinted))
+            found.append(_drawn(canvas, image, boxed, Placement(image.size, drawn, corner), self.tinted))
         return found
 
     def _scaled(self, image: Image.Image) -> tuple[int, int]:
@@ -142,18 +142,18 @@ def _anywhere(slack: int) -> int:
 def _drawn(
     canvas: Image.Image,
     image: Image.Image,
-    truth: Annotations,
+    annotations: Annotations,
     placement: Placement,
     vary: Callable[[Image.Image], Image.Image] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw an image; return boxes (in pixels of the canvas) and labels of what most can be seen of."""
     placement.draw(image, canvas, vary)
-    whole = placement.onto(truth.boxes)
+    whole = placement.onto(annotations.boxes)
     low = np.maximum(placement.corner, 0)
     high = np.minimum(np.add(placement.corner, placement.drawn), canvas.size)
     seen = whole.clip((*low, *low), np.maximum((*low, *low), (*high, *high)))
     kept = _area(seen) >= _KEPT * _area(whole)
-    return seen[kept], truth.labels[kept]
+    return seen[kept], annotations.labels[kept]
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def _prepared(
     found: list[tuple[np.ndarray, np.ndarray]],
     change: v2.Transform,
     preprocess: Preprocess,
-) -> Prepared:
+) -> BoxedInput:
     boxes, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     sample = change(
         {

@@ -1,130 +1,61 @@
-"""What is annotated on an image, compared with the image: every box that is kept lies inside it."""
+"""Boxes of an image: what can be wrong with them, how they fit the image, how far they overlap."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
 
-from featherbone.data._box_dataset import Annotations, BoxItem
-from featherbone.data.dataset import ImageInfo, Skipped, Source
-from featherbone.data.image import UnreadableImageError, check_file, orientation_of, without_pillows_warnings
-from featherbone.errors import first_line
+from featherbone.data.dataset import Annotations, Dataset, ImageInfo, Item, RawAnnotations, Skipped
 
-# why a box is left out
-LEFT_OUT = {
-    "numbers": "without four finite numbers",
-    "class": "of an unknown class",
-    "empty": "without an area inside the image",
+Severity = Literal["error", "warning"]
+_BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
+
+NOWHERE = (np.nan, np.nan, np.nan, np.nan)  # the corners of what is annotated without a box
+
+
+class IssueKind(NamedTuple):
+    """A kind of thing that can be wrong with a box.
+
+    Attributes:
+        severity: "error" if training on it would be a mistake.
+        text: how a finding goes on after the number of boxes.
+        title: of the pictures that show it.
+        reason: why the box is left out; empty if it is kept.
+    """
+
+    severity: Severity
+    text: str
+    title: str
+    reason: str = ""
+
+
+def _left_out(severity: Severity, reason: str, title: str) -> IssueKind:
+    return IssueKind(severity, f"{reason}, left out", title, reason)
+
+
+# the most severe first
+ISSUES: Mapping[str, IssueKind] = {
+    "numbers": _left_out("error", "without four finite numbers", "Boxes without four finite numbers"),
+    "class": _left_out("error", "of an unknown class", "Boxes of unknown classes"),
+    "two-classes": IssueKind(
+        "error", "in the same place as one of another class: only one can be right", "One place, two classes"
+    ),
+    "empty": _left_out("warning", "without an area inside the image", "Boxes without an area inside the image"),
+    "twice": IssueKind(
+        "warning", "there more than once: same class, same place", "Boxes that are there more than once"
+    ),
+    "outside": IssueKind(
+        "warning", "cut off at the edge of the image, beyond which they reach", "Boxes that reach over the edge"
+    ),
 }
 
 
-_BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
-
-_TIFF_SIZE = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
-
-# the EXIF orientations that exchange x and y (the others cannot be told from the sizes), and whether the new x and the
-# new y count from the other side
-_TURNS = {5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BoxFit:
-    """What is kept of an item's boxes.
-
-    Attributes:
-        truth: boxes that lie inside the image.
-        places: which of the annotated boxes these are.
-        faults: what is wrong with single boxes.
-        turned: the boxes were annotated on the image as it is stored, and turned upright with it.
-        resized: the image that was annotated had another size.
-    """
-
-    truth: Annotations
-    places: np.ndarray
-    faults: tuple[Fault, ...]
-    turned: bool = False
-    resized: bool = False
-
-
-def glance(source: Source) -> tuple[int, int, int]:
-    """Return the stored width and height and the EXIF orientation of an image that was decoded before.
-
-    Raises:
-        UnreadableImageError: if it is no image any more.
-    """
-    assert isinstance(source, Path), "annotation files name files"
-    try:
-        with without_pillows_warnings(), Image.open(check_file(source)) as image:
-            orientation, (width, height) = orientation_of(image), image.size
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the upright one already
-                width, height = (int(image.tag_v2[tag]) for tag in _TIFF_SIZE)
-            return width, height, orientation
-    except UnreadableImageError:
-        raise
-    except (OSError, SyntaxError, ValueError, LookupError) as error:
-        raise UnreadableImageError(first_line(error)) from error
-
-
-def seen_upright(source: Source) -> ImageInfo:
-    """Return what ``glance`` tells of an image; its mode is not looked at.
-
-    Raises:
-        UnreadableImageError: if it is no image any more.
-    """
-    width, height, orientation = glance(source)
-    across, down = (height, width) if orientation in _TURNS else (width, height)
-    return ImageInfo(across, down, "RGB", turned=orientation in range(2, 9))
-
-
-def fit(item: BoxItem, seen: ImageInfo) -> BoxFit:
-    """Return the boxes of an item in pixels of its upright image, clipped to it, and what is wrong with them.
-
-    If the size of the annotated image is that before EXIF turns it, so are the boxes, and they are turned with it.
-    """
-    size = np.array((seen.width, seen.height) * 2, np.float64)
-    truth = item.truth
-    turn = _turn(item, seen)
-    with np.errstate(over="ignore", invalid="ignore"):
-        boxes = truth.boxes * size if item.shares else truth.boxes
-        if turn:
-            boxes = _turned(boxes, turn, seen)
-        finite = np.isfinite(boxes).all(1)
-        clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, size)
-        beyond = (np.abs(clipped - boxes) > _BEYOND).any(1)
-        kept = clipped.astype(np.float32)
-    solid = (kept[:, 2:] > kept[:, :2]).all(1)
-    good = finite & (truth.labels >= 0) & solid
-    kinds = np.select([~finite, truth.labels < 0, ~solid, beyond], [*LEFT_OUT, "outside"], "")
-    return BoxFit(
-        Annotations(kept[good], truth.labels[good], truth.crowd[good]),
-        np.flatnonzero(good),
-        tuple(Fault(str(kinds[i]), int(i) + 1, corners(boxes[i])) for i in np.flatnonzero(kinds != "")),
-        turned=turn is not None,
-        resized=turn is None and item.size is not None and item.size != (seen.width, seen.height),
-    )
-
-
-def _turn(item: BoxItem, seen: ImageInfo) -> tuple[bool, bool] | None:
-    if seen.width == seen.height or not seen.turned or item.size != (seen.height, seen.width):
-        return None
-    return _TURNS.get(glance(item.source)[2])
-
-
-def _turned(boxes: np.ndarray, turn: tuple[bool, bool], seen: ImageInfo) -> np.ndarray:
-    y, x = boxes[:, 0::2], boxes[:, 1::2]
-    x, y = (seen.width - x if turn[0] else x), (seen.height - y if turn[1] else y)
-    # mirroring exchanges the corners; those that were the wrong way round stay so
-    x, y = (x[:, ::-1] if turn[0] else x), (y[:, ::-1] if turn[1] else y)
-    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
-
-
 @dataclass(frozen=True, slots=True)
-class Fault:
+class BoxIssue:
     """Something wrong with a box of an image.
 
     Attributes:
@@ -139,14 +70,113 @@ class Fault:
     corners: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxFit:
+    """What is kept of an item's boxes.
+
+    Attributes:
+        annotations: boxes that lie inside the image.
+        places: which of the annotated boxes these are.
+        issues: what is wrong with single boxes.
+        turned: the boxes were annotated on the image as it is stored, and turned upright with it.
+        resized: the image that was annotated had another size.
+    """
+
+    annotations: Annotations
+    places: np.ndarray
+    issues: tuple[BoxIssue, ...]
+    turned: bool = False
+    resized: bool = False
+
+
+def fit(item: Item[RawAnnotations], info: ImageInfo) -> BoxFit:
+    """Return the boxes of an item in pixels of its upright image, clipped to it, and what is wrong with them.
+
+    If the size of the annotated image is that before EXIF turns it, so are the boxes, and they are turned with it.
+    """
+    size = np.array((info.width, info.height) * 2, np.float64)
+    raw, given = item.target, item.target.annotations
+    turn = _turn(item, info)
+    with np.errstate(over="ignore", invalid="ignore"):
+        boxes = given.boxes * size if raw.shares else given.boxes
+        if turn:
+            boxes = _turned(boxes, turn, info)
+        finite = np.isfinite(boxes).all(1)
+        clipped = np.clip(np.where(finite[:, None], boxes, 0), 0, size)
+        beyond = (np.abs(clipped - boxes) > _BEYOND).any(1)
+        kept = clipped.astype(np.float32)
+    solid = (kept[:, 2:] > kept[:, :2]).all(1)
+    good = finite & (given.labels >= 0) & solid
+    kinds = np.select([~finite, given.labels < 0, ~solid, beyond], ["numbers", "class", "empty", "outside"], "")
+    return BoxFit(
+        Annotations(kept[good], given.labels[good], given.crowd[good]),
+        np.flatnonzero(good),
+        tuple(BoxIssue(str(kinds[i]), int(i) + 1, corners(boxes[i])) for i in np.flatnonzero(kinds != "")),
+        turned=turn is not None,
+        resized=turn is None and raw.size is not None and raw.size != (info.width, info.height),
+    )
+
+
+def _turn(item: Item[RawAnnotations], info: ImageInfo) -> tuple[bool, bool] | None:
+    if info.width == info.height or not info.turned or item.target.size != (info.height, info.width):
+        return None
+    from featherbone.data.image import TURNS, glance
+
+    return TURNS.get(glance(item.source)[2])
+
+
+def _turned(boxes: np.ndarray, turn: tuple[bool, bool], info: ImageInfo) -> np.ndarray:
+    y, x = boxes[:, 0::2], boxes[:, 1::2]
+    x, y = (info.width - x if turn[0] else x), (info.height - y if turn[1] else y)
+    # mirroring exchanges the corners; those that were the wrong way round stay so
+    x, y = (x[:, ::-1] if turn[0] else x), (y[:, ::-1] if turn[1] else y)
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+
+
 def corners(box: np.ndarray) -> tuple[float, float, float, float]:
     """Return a box as plain numbers."""
     x1, y1, x2, y2 = map(float, box)
     return x1, y1, x2, y2
 
 
-def left_out(path: str, faults: Sequence[Fault]) -> Skipped | None:
+def left_out(path: str, issues: Sequence[BoxIssue]) -> Skipped | None:
     """Return how many boxes of an image are left out, and why; nothing if all are kept."""
-    counts = Counter(fault.kind for fault in faults if fault.kind in LEFT_OUT)
-    reasons = ", ".join(f"{count} {LEFT_OUT[kind]}" for kind, count in counts.items())
+    counts = Counter(issue.kind for issue in issues if ISSUES[issue.kind].reason)
+    reasons = ", ".join(f"{count} {ISSUES[kind].reason}" for kind, count in counts.items())
     return Skipped(f"{path} (boxes)", reasons) if counts else None
+
+
+def as_annotated(
+    boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: Sequence[bool] | None = None
+) -> Annotations:
+    """Return boxes as they were written: corners x1 y1 x2 y2, labels, and which are crowds."""
+    return Annotations(
+        np.array(boxes, np.float64).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.zeros(len(labels), bool) if crowd is None else np.array(crowd, bool),
+    )
+
+
+def boxes_per_image(images: Dataset[Annotations]) -> float:
+    """Return how many boxes an image has on average, without crowds, and 1 at least."""
+    return max(1.0, sum(int((~one.crowd).sum()) for one in images.targets) / max(1, len(images)))
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Return the boxes that can be learned from."""
+    single = ~annotations.crowd
+    return Annotations(annotations.boxes[single], annotations.labels[single], annotations.crowd[single])
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return intersection over union of ``(N, 4)`` and ``(M, 4)`` boxes, ``(N, M)``; 0 where neither has an area.
+
+    >>> overlaps(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [5, 5, 6, 6]])).round(2)
+    array([[0.33, 0.  ]])
+    """
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = (high - low).clip(0).prod(2)
+    areas, other_areas = ((one[:, 2:] - one[:, :2]).prod(1) for one in (boxes, others))
+    union = areas[:, None] + other_areas[None] - common
+    return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)

@@ -53,6 +53,13 @@ _LARGE = 1 << 24
 _one_large = threading.Lock()  # of many threads, one at a time holds a large image: bombs do not add up
 
 
+_TIFF_SIZE = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
+
+# the EXIF orientations that exchange x and y (the others cannot be told from the sizes), and whether the new x and the
+# new y count from the other side
+TURNS = {5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}
+
+
 class UnreadableImageError(InputError):
     """The file is not an image that can be decoded; the message says why, without the path."""
 
@@ -149,7 +156,7 @@ def orientation_of(image: Image.Image) -> int:
 
 def _pixels_at_once(image: Image.Image) -> int:
     """Return how many pixels decoding needs memory for: the tiles of a TIFF file may be far larger than it is."""
-    tags = getattr(image, "tag_v2", {})
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
     pixels = image.width * image.height
     if tile > max(_LARGE, 4 * pixels):
@@ -159,7 +166,7 @@ def _pixels_at_once(image: Image.Image) -> int:
 
 def _has_further_frames(image: Image.Image) -> bool:
     try:
-        return bool(getattr(image, "is_animated", False))  # only some formats have it; GIF reads on to find out
+        return "is_animated" in dir(image) and bool(image.is_animated)  # type: ignore[attr-defined] # GIF reads on for it
     except _UNREADABLE:
         return True  # which is damaged, but the first one counts
 
@@ -221,3 +228,33 @@ def read_again(source: Source, mode: Mode) -> Image.Image:
     except UnreadableImageError as error:
         name = "an image" if isinstance(source, np.ndarray) else source if isinstance(source, Path) else source.name
         raise InputError(f"{name} can no longer be read: {error}") from error
+
+
+def glance(source: Source) -> tuple[int, int, int]:
+    """Return the stored width and height and the EXIF orientation of an image that was decoded before.
+
+    Raises:
+        UnreadableImageError: if it is no image any more.
+    """
+    assert isinstance(source, Path), "annotation files name files"
+    try:
+        with without_pillows_warnings(), Image.open(check_file(source)) as image:
+            orientation, (width, height) = orientation_of(image), image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the upright one already
+                width, height = (int(image.tag_v2[tag]) for tag in _TIFF_SIZE)
+            return width, height, orientation
+    except UnreadableImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, LookupError) as error:
+        raise UnreadableImageError(first_line(error)) from error
+
+
+def info_upright(source: Source) -> ImageInfo:
+    """Return what ``glance`` tells of an image; its mode is not looked at.
+
+    Raises:
+        UnreadableImageError: if it is no image any more.
+    """
+    width, height, orientation = glance(source)
+    across, down = (height, width) if orientation in TURNS else (width, height)
+    return ImageInfo(across, down, "RGB", turned=orientation in range(2, 9))

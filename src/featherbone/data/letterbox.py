@@ -3,7 +3,7 @@
 The longer side becomes the input's, the aspect ratio stays (to the nearest pixel), and the image lies at the top left:
 so the way back is one division, whatever the image's size, and an exported network needs no offsets. It is YOLOX's
 place, too. The rest is grey 114, which YOLO networks learned with and which is, to half a level, the mean of
-photographs (0.449 of 255): after the usual normalisation it is nearly the zero that convolutions pad with.
+photographs (0.449 of 255): after the usual normalization it is nearly the zero that convolutions pad with.
 """
 
 from __future__ import annotations

@@ -1,42 +1,139 @@
-"""Images as batches: those with labels here, those with boxes in ``boxes.loading``, by the same loader.
+"""Images and their targets as batches, labels and boxes by the same loader.
 
 What an epoch shows depends on the seed and the epoch alone: not on the number of loader processes, and not on whether
-the run was interrupted before.
+the run was interrupted before. Any batch of it can be made again by itself: the images that share a mosaic are drawn
+from the same numbers as everything else.
 """
 
 from __future__ import annotations
 
+import math
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
 
-from featherbone.data.dataset import ImageSet
+from featherbone.data.box_transforms import BoxTransform
+from featherbone.data.boxes import without_crowds
+from featherbone.data.dataset import Annotations, Dataset, T
 from featherbone.data.image import image_mode, read_again
-from featherbone.data.sampler import EpochBatches, drawing_from, epoch_batches
+from featherbone.data.sampler import EpochBatches, drawing_from, epoch_batches, mixed_seed
 from featherbone.data.transforms import Transform
 
+X = TypeVar("X")
 
-class Batches(Dataset[tuple[Tensor, int]]):
-    """Images of a set, transformed. An index is ``(epoch, i)``; the pair and the seed fix every random choice."""
+_STEP = 32  # pixels: the coarsest stride of a detector's maps
 
-    def __init__(self, images: ImageSet, transform: Transform, channels: int, seed: int = 0) -> None:
+
+class Pipeline(ABC, Generic[T, X]):
+    """What makes an example ``X`` of an image and its target, and a batch of examples."""
+
+    @abstractmethod
+    def example(self, image: Image.Image, target: T, place: int, another: Callable[[], tuple[Image.Image, T]]) -> X:
+        """Return an example of the image at this place of its set; it may ask for other images of the set."""
+
+    def collate(self, examples: list[X]) -> Any:
+        """Return examples as a batch; here as PyTorch does it."""
+        return torch.utils.data.default_collate(examples)
+
+
+@dataclass(frozen=True)
+class LabelPipeline(Pipeline[int, tuple[Tensor, int]]):
+    """Batches of images ``(B, C, H, W)`` and labels ``(B,)``."""
+
+    transform: Transform
+
+    def example(
+        self, image: Image.Image, target: int, place: int, another: Callable[[], tuple[Image.Image, int]]
+    ) -> tuple[Tensor, int]:
+        return self.transform(image), target
+
+
+class BoxTargets(NamedTuple):
+    """What is to be found in a batch of images.
+
+    Crowds are left out: nobody can learn from them. Whoever scores detections finds them in the set, by ``places``.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32: x1 y1 x2 y2 in pixels of the input.
+        labels: ``(N,)`` int64.
+        images: ``(N,)`` int64: which image of the batch each box is in.
+        places: ``(B,)`` int64: where each image stands in its set.
+        sizes: ``(B, 2)`` int64: width and height of each upright image, in its own pixels.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    images: Tensor
+    places: Tensor
+    sizes: Tensor
+
+    def to(self, device: torch.device | str) -> BoxTargets:
+        """Return the same on another device."""
+        return BoxTargets(*(part.to(device) for part in self))
+
+
+BoxExample = tuple[Tensor, Tensor, Tensor, int, tuple[int, int]]  # image, boxes, labels, place, size
+
+
+@dataclass(frozen=True)
+class BoxPipeline(Pipeline[Annotations, BoxExample]):
+    """Batches of images ``(B, C, size, size)`` and ``BoxTargets``."""
+
+    transform: BoxTransform
+
+    def example(
+        self,
+        image: Image.Image,
+        target: Annotations,
+        place: int,
+        another: Callable[[], tuple[Image.Image, Annotations]],
+    ) -> BoxExample:
+        def other() -> tuple[Image.Image, Annotations]:
+            picture, annotations = another()
+            return picture, without_crowds(annotations)
+
+        return *self.transform(image, without_crowds(target), other), place, image.size
+
+    def collate(self, examples: list[BoxExample]) -> tuple[Tensor, BoxTargets]:
+        pixels, boxes, labels, places, sizes = zip(*examples, strict=True)
+        images = [torch.full((len(some),), place, dtype=torch.int64) for place, some in enumerate(labels)]
+        return torch.stack(pixels), BoxTargets(
+            torch.cat(boxes), torch.cat(labels), torch.cat(images), torch.tensor(places), torch.tensor(sizes)
+        )
+
+
+class Examples(TorchDataset[X], Generic[T, X]):
+    """Examples of a set. An index is ``(epoch, i)``; the pair and the seed fix every random choice."""
+
+    def __init__(self, images: Dataset[T], pipeline: Pipeline[T, X], channels: int, seed: int = 0) -> None:
         self.images = images
-        self.transform = transform
+        self.pipeline = pipeline
         self.mode = image_mode(channels)
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, index: tuple[int, int]) -> X:
         epoch, i = index
-        image = read_again(self.images.sources[i], self.mode)
+        image, target = self._read(i)
         with drawing_from(self.seed, epoch, i):
-            return self.transform(image), self.images.labels[i]
+            return self.pipeline.example(image, target, i, self._another)
+
+    def _another(self) -> tuple[Image.Image, T]:
+        return self._read(int(torch.randint(len(self.images), ())))
+
+    def _read(self, i: int) -> tuple[Image.Image, T]:
+        return read_again(self.images.sources[i], self.mode), self.images.targets[i]
 
 
 class Loader(DataLoader[Any]):
@@ -67,8 +164,8 @@ class Loader(DataLoader[Any]):
 
 
 def loader(
-    images: ImageSet,
-    transform: Transform,
+    images: Dataset[T],
+    pipeline: Pipeline[T, Any],
     *,
     channels: int,
     batch_size: int,
@@ -78,27 +175,42 @@ def loader(
     rank: int = 0,
     world: int = 1,
 ) -> Loader:
-    """Return a loader of ``(images (B, C, H, W), labels (B,))``; see ``epoch_batches`` for the order."""
+    """Return a loader of a set's batches, as the pipeline makes them; see ``epoch_batches`` for the order."""
     order = epoch_batches(images, batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
-    return loading(Batches(images, transform, channels, seed), order, workers)
-
-
-def loading(
-    images: Dataset[Any],
-    order: EpochBatches,
-    workers: int,
-    together: Callable[[list[Any]], Any] | None = None,
-) -> Loader:
-    """Return a loader of what ``images`` gives for the indices of ``order``, put together into batches."""
     return Loader(
-        images,
+        Examples(images, pipeline, channels, seed),
         batch_sampler=order,
-        collate_fn=together,
+        collate_fn=pipeline.collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_interrupts_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def drawn_side(side: int, share: float, *, seed: int, epoch: int, batch: int) -> int:
+    """Return a side for a batch that is trained at several scales, the same in every process.
+
+    Args:
+        side: the usual one, in pixels.
+        share: how far the drawn one may be away, as a share of it; it is a multiple of 32.
+        seed: with ``epoch`` and ``batch`` decides.
+        epoch: the epoch.
+        batch: the batch's number in it.
+    """
+    low, high = math.ceil(side * (1 - share) / _STEP), math.floor(side * (1 + share) / _STEP)
+    if low >= high:
+        return side
+    random = torch.Generator().manual_seed(mixed_seed(seed, epoch, batch))
+    return _STEP * int(torch.randint(max(low, 1), high + 1, (), generator=random))
+
+
+def rescaled(images: Tensor, targets: BoxTargets, side: int) -> tuple[Tensor, BoxTargets]:
+    """Return a batch ``(B, C, S, S)`` and its boxes at another side."""
+    if images.shape[-1] == side:
+        return images, targets
+    larger = v2.functional.resize(images, [side, side], antialias=True)
+    return larger, targets._replace(boxes=targets.boxes * (side / images.shape[-1]))
 
 
 def _leave_interrupts_to_the_main_process(_: int) -> None:

@@ -1,25 +1,41 @@
-"""Open a data set by its name, path or address: what it is, is recognised by looking."""
+"""Open a data set by its name, path or address: what it is, is recognized by looking."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic
 
-from featherbone.data._box_open import is_detection
-from featherbone.data.assemble import assemble, labelled
-from featherbone.data.dataset import ImageData, ImageSet, Item, Listing, ScanResult, Skipped
+from featherbone.data.assemble import Assembler, BoxAssembler, D, LabelAssembler
+from featherbone.data.dataset import (
+    Annotations,
+    BoxListing,
+    ClassificationData,
+    Dataset,
+    DetectionData,
+    Item,
+    Listing,
+    R,
+    RawAnnotations,
+    ScanResult,
+    Skipped,
+    T,
+)
 from featherbone.data.names import TRAIN, VAL
 from featherbone.data.sources.cifar import find_cifar
+from featherbone.data.sources.coco import find_coco
 from featherbone.data.sources.folder import list_folder
 from featherbone.data.sources.huggingface import find_saved, list_named
 from featherbone.data.sources.mnist import find_idx
 from featherbone.data.sources.scikit_learn import digits
 from featherbone.data.sources.shards import find_shards, list_pattern
 from featherbone.data.sources.table import find_table
+from featherbone.data.sources.voc import find_voc
+from featherbone.data.sources.yolo import find_yolo
 from featherbone.errors import InputError, needs
-
-AnyPath = str | os.PathLike[str]
+from featherbone.files import AnyPath
 
 # asked in turn, each looks at a path and answers with a listing or with nothing
 _FINDERS = (find_table, find_saved, find_cifar, find_idx, find_shards)
@@ -28,47 +44,70 @@ _ALLOWED = (
     ".parquet), the published files of CIFAR or MNIST, shards (.tar, also at URLs), or a Hugging Face data set "
     "(hf:NAME, or its folder)"
 )
+# and of boxes, with what would read it, or with nothing
+_BOX_FINDERS = (find_coco, find_voc, find_yolo)
+_ALLOWED_BOXES = (
+    "a detection data set is a COCO .json file or a folder with one for each split, a folder of Pascal VOC, or one of "
+    "YOLO: images/ and labels/, or data.yaml"
+)
 
 
-def open_data(
-    source: AnyPath, *, seed: int = 0, val_fraction: float = 0.2, scan: ScanResult | None = None, quiet: bool = False
-) -> ImageData:
-    """Open a classification data set and read every image once, in parallel; unreadable files are left out and listed.
+@dataclass(frozen=True)
+class Opener(Generic[R, T, D]):
+    """How the data sets of one kind are opened.
 
-    Args:
-        source: ``"digits"``; a folder with ``train/`` and ``val/`` (or ``valid``, ``validation``, ``test``), or one
-            folder of class folders, which is split; a table of paths and labels; the published files of CIFAR-10,
-            CIFAR-100, MNIST or Fashion-MNIST; shards, here or at URLs; ``hf:NAME`` or a saved Hugging Face data set.
-            docs/data.md says what each must look like.
-        seed: decides the split of what is not split.
-        val_fraction: share of each class held out then.
-        scan: what an earlier look found; then no image is decoded.
-        quiet: show no progress bar.
-
-    Raises:
-        InputError: if it is none of these, if a class has no readable image or there is one class only, or if
-            ``val_fraction`` is not between 0 and 1.
+    Attributes:
+        finds: whether a source is one; nothing but its layout is looked at.
+        list: what a source names, its images not yet looked at.
+        assembler: the way from there to a data set.
     """
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction={val_fraction} is not allowed: above 0, below 1")
-    return assemble(list_data(source, quiet=quiet), seed=seed, val_fraction=val_fraction, scan=scan, quiet=quiet)
 
+    finds: Callable[[AnyPath], bool]
+    list: Callable[..., Listing[R]]
+    assembler: Assembler[R, T, D]
 
-def labelled_images(
-    source: AnyPath, classes: Sequence[str], *, part: str | None = None, quiet: bool = False
-) -> tuple[ImageSet, tuple[Skipped, ...]]:
-    """Return the images of a data set, labelled as in ``classes``, and the files left out.
+    def open(
+        self,
+        source: AnyPath,
+        *,
+        seed: int = 0,
+        val_fraction: float = 0.2,
+        scan: ScanResult | None = None,
+        quiet: bool = False,
+    ) -> D:
+        """Open a data set and read every image once, in parallel; what cannot be used is left out and listed.
 
-    Args:
-        source: as for ``open_data``; of one that has a held-out part, that part.
-        classes: the names a network knows; the data set may have fewer.
-        part: "train", "val" or "test": this part instead.
-        quiet: show no progress bar.
+        Args:
+            source: docs/data.md says what each kind must look like.
+            seed: decides the split of what is not split.
+            val_fraction: share of the images (of each class) held out then.
+            scan: what an earlier look found; then no image is decoded.
+            quiet: show no progress bar.
 
-    Raises:
-        InputError: if it is no data set, has an unknown class, or has no readable image.
-    """
-    return labelled(list_data(source, quiet=quiet), classes, part=part, quiet=quiet)
+        Raises:
+            InputError: if it is no such data set, if there is nothing in it to learn from or to measure on, or if
+                ``val_fraction`` is not between 0 and 1.
+        """
+        if not 0 < val_fraction < 1:
+            raise InputError(f"val_fraction={val_fraction} is not allowed: above 0, below 1")
+        listing = self.list(source, quiet=quiet)
+        return self.assembler.data(listing, seed=seed, val_fraction=val_fraction, scan=scan, quiet=quiet)
+
+    def images(
+        self, source: AnyPath, classes: Sequence[str], *, split: str | None = None, quiet: bool = False
+    ) -> tuple[Dataset[T], tuple[Skipped, ...]]:
+        """Return the images of a data set, labels as in ``classes``, and what is left out.
+
+        Args:
+            source: as for ``open``.
+            classes: the names a network knows; the data set may have fewer.
+            split: "train", "val", "test" or (if nobody has split it) "all"; default: the held-out one if there is one.
+            quiet: show no progress bar.
+
+        Raises:
+            InputError: if it is no such data set, has no such split, has an unknown class, or no readable image.
+        """
+        return self.assembler.images(self.list(source, quiet=quiet), classes, split=split, quiet=quiet)
 
 
 def same_source(given: AnyPath, name: str) -> bool:
@@ -76,8 +115,31 @@ def same_source(given: AnyPath, name: str) -> bool:
     return os.fspath(given) == name or os.path.realpath(given) == name
 
 
-def list_data(source: AnyPath, *, quiet: bool) -> Listing:
-    """Return what a data set names, its images not yet looked at (those behind URLs are, the first time).
+def is_detection(source: AnyPath) -> bool:
+    """Return whether this is a data set with boxes; nothing but the layout is looked at."""
+    try:
+        return _reader(source) is not None
+    except OSError:
+        return False
+
+
+def list_boxes(source: AnyPath, *, quiet: bool = False) -> BoxListing:
+    """Return what a detection data set names, its images not yet looked at.
+
+    Raises:
+        InputError: if it is none, an annotation file is damaged, or no class is named.
+    """
+    try:
+        read = _reader(source)
+        if read is None:
+            raise InputError(f"{os.fspath(source)} is no detection data set: {_ALLOWED_BOXES}")
+        return read()
+    except OSError as error:
+        raise InputError(f"{os.fspath(source)} cannot be read: {error.strerror or error}") from error
+
+
+def list_data(source: AnyPath, *, quiet: bool) -> Listing[str]:
+    """Return what a classification data set names; its images are not looked at (those behind URLs are, once).
 
     Raises:
         InputError: if it is none that is known.
@@ -89,7 +151,15 @@ def list_data(source: AnyPath, *, quiet: bool) -> Listing:
         raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
 
 
-def _list(given: str, *, quiet: bool) -> Listing:
+def _reader(source: AnyPath) -> Callable[[], BoxListing] | None:
+    given = os.fspath(source)
+    if "://" in given or not os.path.exists(given):  # noqa: PTH110 - never raises
+        return None
+    path = Path(given).resolve()
+    return next((read for find in _BOX_FINDERS if (read := find(path))), None)
+
+
+def _list(given: str, *, quiet: bool) -> Listing[str]:
     if given == "digits":
         return _listed(digits())
     if given.startswith("hf:"):
@@ -106,7 +176,7 @@ def _list(given: str, *, quiet: bool) -> Listing:
     raise InputError(f"no such folder: {path} ({_ALLOWED})")
 
 
-def _list_path(path: Path) -> Listing:
+def _list_path(path: Path) -> Listing[str]:
     found = next((listing for find in _FINDERS if (listing := find(path))), None)
     if found:
         return found
@@ -117,9 +187,18 @@ def _list_path(path: Path) -> Listing:
     return list_folder(path)
 
 
-def _listed(data: ImageData) -> Listing:
-    parts = {
-        name: [Item(source, data.classes[label]) for source, label in zip(part.sources, part.labels, strict=True)]
-        for name, part in ((TRAIN, data.train), (VAL, data.val))
+def _listed(data: ClassificationData) -> Listing[str]:
+    splits = {
+        name: [Item(s, data.classes[label]) for s, label in zip(split.sources, split.targets, strict=True)]
+        for name, split in ((TRAIN, data.train), (VAL, data.val))
     }
-    return Listing(data.name, parts, data.classes, size=data.size)
+    return Listing(name=data.name, splits=splits, classes=data.classes, size=data.size)
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+CLASSIFICATION: Opener[str, int, ClassificationData] = Opener(_anything, list_data, LabelAssembler())
+DETECTION: Opener[RawAnnotations, Annotations, DetectionData] = Opener(is_detection, list_boxes, BoxAssembler())
+OPENERS: tuple[Opener[Any, Any, Any], ...] = (DETECTION, CLASSIFICATION)  # the first that finds a source opens it

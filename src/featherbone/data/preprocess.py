@@ -10,7 +10,7 @@ from featherbone.errors import InputError
 
 Fit = Literal["crop", "letterbox"]
 
-_NORMALISATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
+_NORMALIZATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     1: ((0.449,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
@@ -18,7 +18,7 @@ _NORMALISATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """Make an image a square of ``size`` pixels, scale it to 0..1, normalise it.
+    """Make an image a square of ``size`` pixels, scale it to 0..1, normalize it.
 
     Attributes:
         size: side of the square input, in pixels.
@@ -66,14 +66,14 @@ class Preprocess:
 
     @classmethod
     def usual(cls, size: int, channels: int, *, crop: float = 1.0, fit: Fit = "crop") -> Preprocess:
-        """Return the customary normalisation: ImageNet's, for grey images averaged over its colours.
+        """Return the customary normalization: ImageNet's, for grey images averaged over its colours.
 
         Raises:
             InputError: if ``channels`` is neither 1 nor 3.
         """
-        if channels not in _NORMALISATION:
+        if channels not in _NORMALIZATION:
             raise InputError(f"channels={channels} is not allowed: images are grey (1) or RGB (3)")
-        mean, std = _NORMALISATION[channels]
+        mean, std = _NORMALIZATION[channels]
         return cls(size=size, mean=mean, std=std, crop=crop, fit=fit)
 
     def resized(self, size: int) -> Preprocess:

@@ -19,7 +19,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 
 def evaluation_transform(preprocess: Preprocess) -> Transform:
-    """Return the transform from a PIL image to a normalised float tensor ``(C, size, size)``."""
+    """Return the transform from a PIL image to a normalized float tensor ``(C, size, size)``."""
     return v2.Compose([*_square(preprocess), *to_tensor(preprocess)])
 
 
@@ -34,10 +34,10 @@ def training_transform(
     rand_augment: int = 0,
     random_erasing: float = 0.0,
 ) -> Transform:
-    """Return the randomised transform from a PIL image to a normalised float tensor ``(C, size, size)``.
+    """Return the randomized transform from a PIL image to a normalized float tensor ``(C, size, size)``.
 
     Args:
-        preprocess: size and normalisation.
+        preprocess: size and normalization.
         crop_min: smallest share of the image's area that a random crop keeps; 1 crops nothing at random.
         shift: largest shift, in pixels; zeros come in.
         flip: probability of mirroring left to right.
@@ -81,7 +81,7 @@ def _square(preprocess: Preprocess) -> list[Callable[..., Any]]:
 
 
 def to_tensor(preprocess: Preprocess) -> list[Callable[..., Any]]:
-    """Return the steps from a PIL image of the right size to a normalised float tensor."""
+    """Return the steps from a PIL image of the right size to a normalized float tensor."""
     return [
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),

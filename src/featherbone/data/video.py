@@ -120,4 +120,4 @@ def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Frame], None]]:
 
 
 def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+    return (isinstance(error, FFmpegError | OSError) and error.strerror) or first_line(error)

@@ -7,5 +7,5 @@ from featherbone.deploy.optimize import Optimized as Optimized
 from featherbone.deploy.optimize import optimize_network as optimize_network
 from featherbone.deploy.optimize_report import OptimizeReport as OptimizeReport
 from featherbone.deploy.quantize import Int8Report as Int8Report
-from featherbone.deploy.quantize import Quantised as Quantised
-from featherbone.deploy.quantize import quantised as quantised
+from featherbone.deploy.quantize import Quantized as Quantized
+from featherbone.deploy.quantize import quantized as quantized

@@ -67,7 +67,7 @@ def read(path):
     return image.convert("L" if HOW["colours"] == "L" else "RGB")
 
 
-def normalised(square):
+def normalized(square):
     """Return a square image as the network's input (1, C, size, size)."""
     pixels = np.asarray(square, np.float32).reshape(HOW["size"], HOW["size"], -1) / 255
     pixels = pixels[..., ::-1] if HOW["colours"] == "BGR" else pixels
@@ -77,11 +77,11 @@ def normalised(square):
 _CROPPED = '''
 
 def prepare(image):
-    """Return the network's input: the short side resized, the middle cut out, normalised."""
+    """Return the network's input: the short side resized, the middle cut out, normalized."""
     short, size = min(image.size), HOW["size"]
     image = image.resize([HOW["resize_short_side"] * side // short for side in image.size], Image.Resampling.BILINEAR)
     left, top = (round((side - size) / 2) for side in image.size)
-    return normalised(image.crop((left, top, left + size, top + size)))
+    return normalized(image.crop((left, top, left + size, top + size)))
 '''
 _LETTERBOXED = '''
 
@@ -92,11 +92,11 @@ def drawn(size):
 
 
 def prepare(image):
-    """Return the network's input: all of the image at the top left, the rest grey, normalised."""
+    """Return the network's input: all of the image at the top left, the rest grey, normalized."""
     grey = HOW["fill"] if image.mode == "L" else (HOW["fill"],) * 3
     square = Image.new(image.mode, (HOW["size"], HOW["size"]), grey)
     square.paste(image.resize(drawn(image.size), Image.Resampling.BILINEAR))
-    return normalised(square)
+    return normalized(square)
 '''
 _CLASSES = Template("""
 
@@ -203,10 +203,11 @@ class Contents:
         """Return what the model gives, in words."""
         if self.postprocess is None:
             return f"`outputs` ({len(self.labels)} of each), before the softmax"
+        how = self.postprocess
         return (
-            f"`boxes` (1, {self.postprocess.max_detections}, 6): x1, y1, x2, y2 in pixels of the input, score, and the number of the "
-            f"class; the best first, zeros after the last. Scores are {self.postprocess.score:g} or more; of two boxes of a "
-            f"class whose intersection over union is more than {self.postprocess.iou:g}, the better one is there"
+            f"`boxes` (1, {how.max_detections}, 6): x1, y1, x2, y2 in pixels of the input, score, and the number of "
+            f"the class; the best first, zeros after the last. Scores are {how.score:g} or more; of two boxes of a "
+            f"class whose intersection over union is more than {how.iou:g}, the better one is there"
         )
 
 

@@ -120,8 +120,8 @@ def export_network(
             network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
             much as ``fb.optimize`` allows.
         max_drop: in integers, the share of the calibration images on which the highest output may be another.
-        postprocess: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one image, and
-            answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
+        postprocess: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one
+            image, and answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
 
     Raises:
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs

@@ -47,7 +47,7 @@ class Format:
         batch: images at a time; ``None`` for any number.
         write: writes a graph, given images of its size, the file, and metadata by key.
         load: a file to a function from images to outputs, in float32.
-        save: writes a network in eight-bit integers, as ``quantised`` gives it; ``None`` where files hold only floats.
+        save: writes a network in eight-bit integers, as ``quantized`` gives it; ``None`` where files hold only floats.
         boxes: writes detectors; ``None`` where files cannot hold non-maximum suppression.
     """
 

@@ -103,7 +103,8 @@ class BoxReport:
     @property
     def allowed(self) -> str:
         """What the file answers with, in words."""
-        return f"at most {self.max_detections} boxes, score {self.score:g} or more, overlap in a class {self.iou:g} or less"
+        most = f"at most {self.max_detections} boxes"
+        return f"{most}, score {self.score:g} or more, overlap in a class {self.iou:g} or less"
 
     def __str__(self) -> str:
         wide = f"edges within {self.edge_error:.2g} pixels, scores within {self.score_error:.2g}"

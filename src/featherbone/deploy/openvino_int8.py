@@ -42,12 +42,12 @@ def integers(plain: Any, calibration: Tensor, kept: Sequence[str]) -> Any:
     """Return the model in integers, but for the layers of these names."""
     # NNCF's own import of PyTorch's compilers speaks of missing graphics cards
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    with needs("export", "quantising"):
+    with needs("export", "quantizing"):
         import nncf
     nncf.set_log_level(logging.ERROR)
     images = torch.split(calibration.float(), 1)
 
-    def quantise() -> Any:
+    def quantize() -> Any:
         return nncf.quantize(
             plain,
             nncf.Dataset([image.numpy() for image in images]),
@@ -60,7 +60,7 @@ def integers(plain: Any, calibration: Tensor, kept: Sequence[str]) -> Any:
 
     # without NNCF's progress bars; its errors are exceptions
     with redirect_stdout(StringIO()):
-        model = _in_a_thread(quantise)
+        model = _in_a_thread(quantize)
     _share_scales(model)
     return model
 
@@ -80,7 +80,7 @@ def _in_a_thread(work: Callable[[], Any]) -> Any:
 
 
 def concat_scales(model: Any) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Return the different ranges (lowest, highest) that reach each concatenation of a quantised ``openvino.Model``.
+    """Return the different ranges (lowest, highest) that reach each concatenation of a quantized ``openvino.Model``.
 
     Parts in float have none.
     """

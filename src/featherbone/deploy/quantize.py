@@ -52,7 +52,7 @@ class Int8Report:
 
 
 @dataclass(frozen=True, eq=False)
-class Quantised:
+class Quantized:
     """A network in eight-bit integers: an ``openvino.Model``, batch size free, and what it costs."""
 
     model: Any
@@ -74,14 +74,14 @@ def agreement(run: Runner, images: Tensor) -> Callable[[Runner], float]:
     return lambda other: float((other(images).flatten(1).argmax(1) == wanted).double().mean())
 
 
-def quantised(
+def quantized(
     graph: GraphModule,
     calibration: Tensor,
     *,
     score: Callable[[Runner], float] | None = None,
     max_drop: float = 0.01,
     log: Callable[[str], None] = lambda _: None,
-) -> Quantised:
+) -> Quantized:
     """Put a network into eight-bit integers, except for the layers that lose too much.
 
     Layers are ranked by their errors, and 0, 1, 2, 4, 8, ... of the worst stay in float until the score holds.
@@ -113,7 +113,7 @@ def quantised(
         reached = score(in_parts(engine.run_model(model.clone(), "int8", 0)))
         log(f"{len(kept)} of {len(worst)} layers in float: score {reached:.4f}, {wanted:.4f} in float")
         if wanted - reached <= max_drop:
-            return Quantised(model, Int8Report(wanted, reached, kept, errors, len(worst)))
+            return Quantized(model, Int8Report(wanted, reached, kept, errors, len(worst)))
         more = max(1, 2 * len(kept))
         if more > len(worst) // 2:
             break
@@ -126,7 +126,7 @@ def quantised(
 
 
 def check_calibration(calibration: Tensor, images: Tensor) -> None:
-    """Check images to quantise with.
+    """Check images to quantize with.
 
     Args:
         calibration: what is given.

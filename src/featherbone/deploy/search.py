@@ -15,7 +15,7 @@ from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import ENGINES, Runner
 from featherbone.deploy.optimize_report import Candidate, OptimizeReport, Way
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantised
+from featherbone.deploy.quantize import quantized
 from featherbone.deploy.variants import PLAIN, Variant, further
 from featherbone.errors import InputError, first_line
 
@@ -104,7 +104,7 @@ class Subject:
             graph = self.variant(variant)
             if precision == "int8":
                 assert self.calibration is not None
-                self.translated[key] = quantised(graph, self.calibration, max_drop=self.max_drop).model
+                self.translated[key] = quantized(graph, self.calibration, max_drop=self.max_drop).model
             else:
                 self.translated[key] = ENGINES[engine].translate(graph, self.samples)
         return self.translated[key]

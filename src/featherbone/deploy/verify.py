@@ -15,7 +15,7 @@ from featherbone.cost.measurement.machine import usable_cores
 from featherbone.deploy.engines import ENGINES, Runner
 from featherbone.deploy.formats import Format
 from featherbone.deploy.nms import BoxReport, Postprocess, compared
-from featherbone.deploy.quantize import Int8Report, Quantised, agreement, in_parts, quantised
+from featherbone.deploy.quantize import Int8Report, Quantized, agreement, in_parts, quantized
 from featherbone.deploy.search import BOUNDS
 from featherbone.errors import InputError
 
@@ -59,7 +59,7 @@ class Verified:
         """Write and compare it in eight-bit integers."""
         assert self.file_format.save is not None
         score = agreement(in_parts(torch.no_grad()(module)), calibration)
-        integers = quantised(self.graph, calibration, score=score, max_drop=max_drop)
+        integers = quantized(self.graph, calibration, score=score, max_drop=max_drop)
         self.file_format.save(integers.model, self.file, self.notes)
         proof = self._compared(BOUNDS["int8"])
         proof["int8"] = _scored(integers, score, in_parts(self.file_format.load(self.file)), max_drop)
@@ -115,7 +115,7 @@ def _one_by_one(run: Runner, samples: Tensor) -> Tensor:
     return torch.cat([run(sample[None]) for sample in samples])
 
 
-def _scored(model: Quantised, score: Callable[[Runner], float], run: Runner, max_drop: float) -> Int8Report:
+def _scored(model: Quantized, score: Callable[[Runner], float], run: Runner, max_drop: float) -> Int8Report:
     """Return what eight bits cost in the written file.
 
     Raises:

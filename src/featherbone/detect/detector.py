@@ -64,12 +64,17 @@ class DetectorSpec:
         self._require("anchors", fits and all(side > 0 for side in sides), allowed)
 
     @property
+    def network(self) -> str:
+        """What kind of network it is: the family of its backbone."""
+        return self.backbone.family
+
+    @property
     def in_chans(self) -> int:
         """Channels of the input image."""
         return self.backbone.in_chans
 
     def build(self) -> Detector:
-        """Return the detector of this row, freshly initialised.
+        """Return the detector of this row, freshly initialized.
 
         Raises:
             InputError: if the neck cannot read this backbone's maps.
@@ -115,6 +120,18 @@ class Detector(nn.Module):
     def multiple(self) -> int:
         """Number of pixels of which both sides of an input are multiples."""
         return max(self.head.strides)
+
+    def check_size(self, size: int) -> None:
+        """Refuse square inputs that the network cannot read.
+
+        Args:
+            size: their side, in pixels.
+
+        Raises:
+            InputError: if it is no multiple of the largest stride.
+        """
+        if size % self.multiple:
+            raise InputError(f"size={size} is not allowed for this detector: a multiple of {self.multiple} pixels")
 
     def raw(self, x: Tensor) -> list[Tensor]:
         """Return the raw predictions of every scale, fine to coarse, ``(B, cells, outputs)``, for the losses.

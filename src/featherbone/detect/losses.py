@@ -8,27 +8,19 @@ a batch is shared by processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
 from featherbone.detect.assignment import Matches, Targets, align, nearest_anchors, paired_iou, well_fitting
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead, joined
 from featherbone.errors import InputError, nearest
 
 BoxLoss = Literal["mse", "iou", "giou", "diou", "ciou"]
-_OVERLAP_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "iou": lambda boxes, targets: 1 - paired_iou(boxes, targets),
-    "giou": partial(generalized_box_iou_loss, reduction="none"),
-    "diou": partial(distance_box_iou_loss, reduction="none"),
-    "ciou": partial(complete_box_iou_loss, reduction="none"),
-}
-BOX_LOSSES = ("mse", *_OVERLAP_LOSSES)
+BOX_LOSSES: tuple[BoxLoss, ...] = get_args(BoxLoss)
 _OVERLAP_GAIN = 5.0  # beside sums of cross entropies; the squared errors of YOLOv3 have 1
 
 
@@ -107,10 +99,20 @@ def _box(
     priors = head.priors(size, predicted)[matches.predictions]
     given = predicted[targets.images[matches.targets], matches.predictions, :4]
     if box_loss != "mse":
-        return _OVERLAP_GAIN * _OVERLAP_LOSSES[box_loss](head.decode(given, priors), wanted)
+        return _OVERLAP_GAIN * _overlap_loss(box_loss, head.decode(given, priors), wanted)
     errors = F.mse_loss(head.coordinates(given), head.encode(wanted, priors), reduction="none").sum(1) / 2
     share = (wanted[:, 2:] - wanted[:, :2]).prod(1) / (size[0] * size[1])
     return (2 - share) * errors
+
+
+def _overlap_loss(box_loss: BoxLoss, boxes: Tensor, wanted: Tensor) -> Tensor:
+    """Return how far boxes are from those that they should be, ``(P,)``."""
+    from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
+
+    if box_loss == "iou":
+        return 1 - paired_iou(boxes, wanted)
+    loss = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}[box_loss]
+    return loss(boxes, wanted, reduction="none")
 
 
 def _anchored(

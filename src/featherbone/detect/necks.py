@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherbone.errors import InputError, nearest
-from featherbone.layers import Attention, Maxout, concat, conv, initialise, pools
+from featherbone.layers import Attention, Maxout, concat, conv, initialize, pools
 
 NeckKind = Literal["fpn", "pan", "gfm", "efm"]
 
@@ -154,7 +154,7 @@ class Neck(nn.Module):
         self.fuse = nn.ModuleList(_fused(c, w, sam=spec.sam) for c, w in zip(c_read, spec.widths, strict=True))
         steps = pairwise(spec.widths) if self.wiring.bottom_up else ()
         self.down = nn.ModuleList(conv(c, w, 3, stride=2) for c, w in steps)
-        initialise(self)
+        initialize(self)
 
     def _span(self, own: int, count: int) -> range:
         return range(max(own - self.wiring.finer, 0), min(own + self.wiring.coarser, count - 1) + 1)
@@ -174,7 +174,7 @@ class Neck(nn.Module):
 
 
 def build_neck(spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) -> Neck:
-    """Return the neck of a row for a backbone's maps, freshly initialised.
+    """Return the neck of a row for a backbone's maps, freshly initialized.
 
     Args:
         spec: the row.

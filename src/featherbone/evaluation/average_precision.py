@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from featherbone.data._box_dataset import Annotations
-from featherbone.data.dataset import Skipped
+from featherbone.data.dataset import Annotations, Skipped
 from featherbone.errors import InputError
 from featherbone.evaluation.matching import ImageDetections, WorkingPoint, best_point, confusion, match
+from featherbone.evaluation.report import Evaluation, percent
 
 
 @dataclass(frozen=True)
-class BoxClassScore:
+class DetectionClassScore:
     """One class: in how many images it is, how many boxes it has, and how well they are found (0 to 1).
 
-    ``ap`` and ``ap50`` are as in ``BoxEvaluation``, ``None`` if it has no box.
+    ``ap`` and ``ap50`` are as in ``DetectionEvaluation``, ``None`` if it has no box.
     """
 
     name: str
@@ -30,7 +30,7 @@ class BoxClassScore:
 
 
 @dataclass(frozen=True, eq=False)
-class BoxEvaluation:
+class DetectionEvaluation(Evaluation):
     """A detector on a set of images with boxes, by COCO's rules.
 
     At most 100 answers count for an image and class. Crowds are neither found nor missed. ``None`` stands where there
@@ -60,7 +60,7 @@ class BoxEvaluation:
     medium: float | None
     large: float | None
     recall: float | None
-    classes: tuple[BoxClassScore, ...]
+    classes: tuple[DetectionClassScore, ...]
     curves: np.ndarray
     best: WorkingPoint
     confusion: np.ndarray
@@ -72,6 +72,36 @@ class BoxEvaluation:
         """The mean of the curves of all classes that have boxes, ``(101,)``."""
         known = ~np.isnan(self.curves[:, 0])
         return self.curves[known].mean(0) if known.any() else np.full(self.curves.shape[1], np.nan)
+
+    @property
+    def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        rows = [(s.name, s.images, s.boxes, percent(s.ap), percent(s.ap50)) for s in self.classes]
+        return ("class", "images", "boxes", "AP", "AP50"), list(rows)
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        best = self.best
+        areas = zip(("small", "medium", "large"), (self.small, self.medium, self.large), strict=True)
+        return [
+            ("images", str(self.images)),
+            ("AP", percent(self.ap)),
+            ("AP50", percent(self.ap50)),
+            ("AP75", percent(self.ap75)),
+            ("AP by area", ", ".join(f"{name} {percent(score)}" for name, score in areas)),
+            (
+                "best score to trust",
+                f"{best.score:.2f} (precision {percent(best.precision)}, recall {percent(best.recall)})",
+            ),
+        ]
+
+    @property
+    def headline(self) -> float | None:
+        return self.ap
+
+    @classmethod
+    def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
+        ap, ap50, ap75 = (percent(scores[name]) for name in ("ap", "ap50", "ap75"))
+        return "held-out AP", f"{ap}, AP50 {ap50}, AP75 {ap75} ({images} images)"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -87,32 +117,32 @@ class BoxEvaluation:
 
 def score_boxes(
     found: Sequence[ImageDetections],
-    truths: Sequence[Annotations],
+    targets: Sequence[Annotations],
     classes: Sequence[str],
     *,
     skipped: tuple[Skipped, ...] = (),
-) -> BoxEvaluation:
+) -> DetectionEvaluation:
     """Return how well the boxes of images were found.
 
     Args:
         found: what a detector says of every image.
-        truths: what is to be found in it, in the same pixels.
+        targets: what is to be found in it, in the same pixels.
         classes: names, in label order.
         skipped: files that were left out before, to be carried into the result.
 
     Raises:
         InputError: if there is not one answer for each image, or no image at all.
     """
-    if len(found) != len(truths) or not truths:
-        raise InputError(f"{len(found)} answers for {len(truths)} images are not allowed: one each, for one or more")
+    if len(found) != len(targets) or not targets:
+        raise InputError(f"{len(found)} answers for {len(targets)} images are not allowed: one each, for one or more")
     found = [one.in_order() for one in found]
-    precision, recall = _accumulated(found, truths, len(classes))
-    matchings = [match(one, truth) for one, truth in zip(found, truths, strict=True)]
-    best = best_point(found, truths, matchings)
-    counted = [truth.labels[~truth.crowd] for truth in truths]
+    precision, recall = _accumulated(found, targets, len(classes))
+    matchings = [match(one, target) for one, target in zip(found, targets, strict=True)]
+    best = best_point(found, targets, matchings)
+    counted = [target.labels[~target.crowd] for target in targets]
     boxes = np.bincount(np.concatenate(counted), minlength=len(classes))
     images = np.bincount(np.concatenate([np.unique(labels) for labels in counted]), minlength=len(classes))
-    return BoxEvaluation(
+    return DetectionEvaluation(
         ap=_mean(precision[..., 0]),
         ap50=_mean(precision[0, ..., 0]),
         ap75=_mean(precision[5, ..., 0]),
@@ -121,21 +151,21 @@ def score_boxes(
         large=_mean(precision[..., 3]),
         recall=_mean(recall),
         classes=tuple(
-            BoxClassScore(
+            DetectionClassScore(
                 name, int(images[k]), int(boxes[k]), _mean(precision[:, :, k, 0]), _mean(precision[0, :, k, 0])
             )
             for k, name in enumerate(classes)
         ),
         curves=np.where(precision[0, :, :, 0] < 0, np.nan, precision[0, :, :, 0]).T,
         best=best,
-        confusion=confusion(found, truths, best.score, len(classes)),
-        images=len(truths),
+        confusion=confusion(found, targets, best.score, len(classes)),
+        images=len(targets),
         skipped=skipped,
     )
 
 
 def _accumulated(
-    found: Sequence[ImageDetections], truths: Sequence[Annotations], classes: int
+    found: Sequence[ImageDetections], targets: Sequence[Annotations], classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return precision (IoU 10, recall 101, class, area 4) and recall (IoU 10, class), -1 where there is no box."""
     # their own COCO.loadRes fails where there is no answer: so answers become a data set, too
@@ -145,7 +175,7 @@ def _accumulated(
     )
     known = _as_coco(
         classes,
-        [(truth.boxes, truth.labels, [{"iscrowd": int(crowd)} for crowd in truth.crowd]) for truth in truths],
+        [(target.boxes, target.labels, [{"iscrowd": int(crowd)} for crowd in target.crowd]) for target in targets],
     )
     rating = COCOeval_faster(known, answers, "bbox")
     rating.evaluate()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torchmetrics.functional.classification import (
 )
 
 from featherbone.data import Preprocess
-from featherbone.data.dataset import ImageSet, Skipped
+from featherbone.data.dataset import Dataset, Skipped
 from featherbone.data.image import UnreadableImageError, read_image, without_pillows_warnings
-from featherbone.data.loader import loader
+from featherbone.data.loader import LabelPipeline, loader
 from featherbone.data.progress import watched
 from featherbone.data.transforms import evaluation_transform
+from featherbone.evaluation.report import Evaluation, Outputs, Prediction, percent
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class ClassificationEvaluation(Evaluation):
     """A classifier on a labelled set.
 
     Attributes:
@@ -56,12 +57,36 @@ class Evaluation:
     confusion: np.ndarray
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return int(self.confusion.sum())
+
+    @property
+    def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        rows = [(s.name, s.images, *map(percent, (s.precision, s.recall, s.f1))) for s in self.classes]
+        return ("class", "images", "precision", "recall", "f1"), list(rows)
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        shares = [("top-1", percent(self.top1)), ("top-5", percent(self.top5))]
+        return [("images", str(self.images)), *shares[: 2 if len(self.classes) > 5 else 1]]
+
+    @property
+    def headline(self) -> float:
+        return self.top1
+
+    @classmethod
+    def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
+        right = round(scores["top1"] * images)
+        return "held-out top-1", f"{percent(scores['top1'])} ({right} of {images} images)"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "top1": self.top1,
             "top5": self.top5,
-            "images": int(self.confusion.sum()),
+            "images": self.images,
             "classes": [vars(score) for score in self.classes],
             "confusion": self.confusion.tolist(),
             "skipped": [vars(file) for file in self.skipped],
@@ -86,7 +111,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, eq=False)
-class Outputs:
+class ClassifierOutputs(Outputs):
     """What a classifier says of every image of a labelled set.
 
     Attributes:
@@ -95,14 +120,14 @@ class Outputs:
         logits: ``(images, classes)``, float32.
     """
 
-    images: ImageSet
+    images: Dataset[int]
     classes: tuple[str, ...]
     logits: Tensor
 
     @cached_property
     def labels(self) -> Tensor:
         """The true classes, ``(images,)``."""
-        return torch.tensor(self.images.labels)
+        return torch.tensor(self.images.targets)
 
     @cached_property
     def said(self) -> Tensor:
@@ -145,14 +170,14 @@ class Outputs:
             bins=tuple(zip(images[filled].tolist(), *(mean.tolist() for mean in means), strict=True)),
         )
 
-    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> Evaluation:
+    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> ClassificationEvaluation:
         """Return the shares and scores; ``skipped``, files that were left out before, is carried along."""
         count = len(self.classes)
         precision, recall, f1, support = precision_recall_fscore_support(
             self.labels, self.said, labels=range(count), zero_division=0.0
         )
         scores = zip(self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
-        return Evaluation(
+        return ClassificationEvaluation(
             top1=float(multiclass_accuracy(self.logits, self.labels, count, average="micro")),
             top5=float(multiclass_accuracy(self.logits, self.labels, count, average="micro", top_k=min(5, count))),
             classes=tuple(ClassScore(*score) for score in scores),
@@ -162,12 +187,22 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ClassificationPrediction(Prediction):
     """What the network says of an image: classes and probabilities, most likely first."""
+
+    columns: ClassVar[tuple[str, ...]] = ("image", "class", "probability", "or else")
 
     image: str
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        others = zip(self.classes[1:3], self.probabilities[1:3], strict=True)
+        return (
+            *(self.image, self.classes[0], f"{self.probabilities[0]:.1%}"),
+            ", ".join(f"{name} {share:.1%}" for name, share in others),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -177,14 +212,14 @@ class Prediction:
 
 def evaluate_classifier(
     model: nn.Module,
-    images: ImageSet,
+    images: Dataset[int],
     preprocess: Preprocess,
     classes: Sequence[str],
     *,
     skipped: tuple[Skipped, ...] = (),
     batch_size: int = 64,
     quiet: bool = False,
-) -> Evaluation:
+) -> ClassificationEvaluation:
     """Run a classifier in evaluation mode over a labelled set; see ``classifier_outputs`` for the arguments.
 
     ``skipped`` are files left out before, to be carried into the result.
@@ -196,13 +231,13 @@ def evaluate_classifier(
 @torch.inference_mode()
 def classifier_outputs(
     model: nn.Module,
-    images: ImageSet,
+    images: Dataset[int],
     preprocess: Preprocess,
     classes: Sequence[str],
     *,
     batch_size: int = 64,
     quiet: bool = False,
-) -> Outputs:
+) -> ClassifierOutputs:
     """Return what a classifier in evaluation mode says of every image of a labelled set.
 
     Args:
@@ -218,12 +253,12 @@ def classifier_outputs(
     """
     model.eval()
     transform = evaluation_transform(preprocess)
-    batches = loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
+    batches = loader(images, LabelPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     with without_pillows_warnings():
         logits = torch.cat(
             [model(x).float() for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)]
         )
-    return Outputs(images, tuple(classes), logits)
+    return ClassifierOutputs(images, tuple(classes), logits)
 
 
 @torch.inference_mode()
@@ -235,7 +270,7 @@ def classify_images(
     *,
     top: int = 5,
     quiet: bool = False,
-) -> tuple[list[Prediction], list[Skipped]]:
+) -> tuple[list[ClassificationPrediction], list[Skipped]]:
     """Return what a classifier says of image files, and the files that could not be read.
 
     Args:
@@ -249,7 +284,7 @@ def classify_images(
     model.eval()
     transform = evaluation_transform(preprocess)
     mode: Literal["L", "RGB"] = "L" if preprocess.channels == 1 else "RGB"
-    found: list[Prediction] = []
+    found: list[ClassificationPrediction] = []
     skipped: list[Skipped] = []
     files = list(paths)
     for path in watched(files, "predicting", total=len(files), quiet=quiet):
@@ -262,5 +297,5 @@ def classify_images(
         shares = model(transform(image)[None]).float().softmax(1)[0]
         best = shares.topk(min(top, len(classes)))
         names = tuple(classes[i] for i in best.indices.tolist())
-        found.append(Prediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))
+        found.append(ClassificationPrediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))
     return found, skipped

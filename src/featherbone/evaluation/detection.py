@@ -5,33 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from featherbone.data import Preprocess
-from featherbone.data._box_dataset import BoxSet
-from featherbone.data._box_loader import BoxTargets, box_loader
 from featherbone.data.box_transforms import evaluation_boxes, letterboxing
-from featherbone.data.dataset import Skipped, Source
+from featherbone.data.dataset import Annotations, Dataset, Skipped, Source
 from featherbone.data.image import UnreadableImageError, image_mode, read_image, without_pillows_warnings
 from featherbone.data.letterbox import Placement
+from featherbone.data.loader import BoxPipeline, BoxTargets, loader
 from featherbone.data.progress import watched
 from featherbone.data.scan import shown
 from featherbone.data.transforms import evaluation_transform
-from featherbone.detect.postprocess import Detections, postprocess
-from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Detections, postprocess
+from featherbone.evaluation.average_precision import DetectionEvaluation, score_boxes
 from featherbone.evaluation.matching import ImageDetections
+from featherbone.evaluation.report import Outputs, Prediction
 
-SCORE_THRESHOLD = 0.25  # score from which a box is shown to people
-ANY = 0.001  # from which it counts in average precision, which reads the doubtful ones, too
-IOU = 0.6  # of two boxes of a class that overlap more, the better one stays
+ANY_SCORE = 0.001  # from which it counts in average precision, which reads the doubtful ones, too
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionPrediction:
+class DetectionPrediction(Prediction):
     """What a detector found in an image, the surest first.
 
     Attributes:
@@ -41,10 +39,19 @@ class DetectionPrediction:
         classes: names, in label order.
     """
 
+    columns: ClassVar[tuple[str, ...]] = ("image", "found")
+    drawn: ClassVar[bool] = True
+
     image: str
     size: tuple[int, int]
     found: ImageDetections
     classes: tuple[str, ...]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The image, and how many of each class were found: ``3 RBC, 1 WBC``."""
+        labels = [self.classes[label] for label in self.found.labels]
+        return self.image, ", ".join(f"{labels.count(n)} {n}" for n in dict.fromkeys(labels)) or "nothing"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; boxes are x1, y1, x2, y2 in pixels of the upright image."""
@@ -57,7 +64,7 @@ class DetectionPrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectorOutputs:
+class DetectorOutputs(Outputs):
     """What a detector says of every image of a set with boxes.
 
     Attributes:
@@ -66,25 +73,25 @@ class DetectorOutputs:
         found: what it found in every image.
     """
 
-    images: BoxSet
+    images: Dataset[Annotations]
     classes: tuple[str, ...]
     found: tuple[ImageDetections, ...]
 
-    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> BoxEvaluation:
+    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> DetectionEvaluation:
         """Return the scores; ``skipped``, files that were left out before, is carried along."""
-        return score_boxes(self.found, self.images.truths, self.classes, skipped=skipped)
+        return score_boxes(self.found, self.images.targets, self.classes, skipped=skipped)
 
 
 @torch.inference_mode()
 def detector_outputs(
     model: nn.Module,
-    images: BoxSet,
+    images: Dataset[Annotations],
     preprocess: Preprocess,
     classes: Sequence[str],
     *,
-    score: float = ANY,
-    iou: float = IOU,
-    max_detections: int = 100,
+    score: float = ANY_SCORE,
+    iou: float = IOU_THRESHOLD,
+    max_detections: int = MAX_DETECTIONS,
     batch_size: int = 16,
     quiet: bool = False,
 ) -> DetectorOutputs:
@@ -106,7 +113,7 @@ def detector_outputs(
     """
     model.eval()
     transform = evaluation_boxes(preprocess)
-    batches = box_loader(images, transform, channels=preprocess.channels, batch_size=batch_size, workers=0)
+    batches = loader(images, BoxPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     found: list[ImageDetections] = []
     with without_pillows_warnings():
         for inputs, targets in watched(batches, "evaluating", total=len(batches), quiet=quiet):
@@ -124,8 +131,8 @@ def detect_images(
     classes: Sequence[str],
     *,
     score: float = SCORE_THRESHOLD,
-    iou: float = IOU,
-    max_detections: int = 100,
+    iou: float = IOU_THRESHOLD,
+    max_detections: int = MAX_DETECTIONS,
     quiet: bool = False,
 ) -> tuple[list[DetectionPrediction], list[Skipped]]:
     """Return what a detector finds in images, and the files that could not be read.
@@ -172,8 +179,8 @@ def detect_image(
     *,
     name: str = "",
     score: float = SCORE_THRESHOLD,
-    iou: float = IOU,
-    max_detections: int = 100,
+    iou: float = IOU_THRESHOLD,
+    max_detections: int = MAX_DETECTIONS,
 ) -> DetectionPrediction:
     """Return what a detector in evaluation mode finds in one image, such as a frame of a video.
 
@@ -198,7 +205,13 @@ def detect_image(
 
 
 def found_in(
-    output: Tensor, targets: BoxTargets, side: int, *, score: float = ANY, iou: float = IOU, max_detections: int = 100
+    output: Tensor,
+    targets: BoxTargets,
+    side: int,
+    *,
+    score: float = ANY_SCORE,
+    iou: float = IOU_THRESHOLD,
+    max_detections: int = MAX_DETECTIONS,
 ) -> list[ImageDetections]:
     """Return what a detector found in each image of a letterboxed batch, in pixels of the upright image.
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torchvision.ops import box_area, box_iou
 
-from featherbone.data._box_dataset import Annotations
+from featherbone.data.boxes import overlaps
+from featherbone.data.dataset import Annotations
 
 _SAME = 0.5  # IoU from which an answer and a box are the same thing
 
@@ -69,23 +68,23 @@ class Matching:
     excused: np.ndarray
 
 
-def match(found: ImageDetections, truth: Annotations) -> Matching:
+def match(found: ImageDetections, target: Annotations) -> Matching:
     """Give every answer, one after the other, the free box of its class that it covers best, if it covers one."""
-    overlaps = _overlaps(found, truth)
-    same = found.labels[:, None] == truth.labels
-    taken = _greedy(np.where(same & ~truth.crowd, overlaps, 0))
-    in_crowd = (_inside(found, truth, overlaps) >= _SAME) & same & truth.crowd
+    shared = overlaps(_corners(found), _corners(target))
+    same = found.labels[:, None] == target.labels
+    taken = _greedy(np.where(same & ~target.crowd, shared, 0))
+    in_crowd = (_inside(found, target, shared) >= _SAME) & same & target.crowd
     return Matching(taken, (taken < 0) & in_crowd.any(1))
 
 
 def best_point(
-    found: Sequence[ImageDetections], truths: Sequence[Annotations], matchings: Sequence[Matching]
+    found: Sequence[ImageDetections], targets: Sequence[Annotations], matchings: Sequence[Matching]
 ) -> WorkingPoint:
     """Return the highest score at which F1 is best.
 
     What an answer finds does not depend on less certain ones: so one matching serves all scores.
     """
-    boxes = sum(int((~truth.crowd).sum()) for truth in truths)
+    boxes = sum(int((~target.crowd).sum()) for target in targets)
     scores = np.concatenate([f.scores[~m.excused] for f, m in zip(found, matchings, strict=True)])
     right = np.concatenate([m.taken[~m.excused] >= 0 for m in matchings])
     if not len(scores):
@@ -102,7 +101,7 @@ def best_point(
 
 
 def confusion(
-    found: Sequence[ImageDetections], truths: Sequence[Annotations], score: float, classes: int
+    found: Sequence[ImageDetections], targets: Sequence[Annotations], score: float, classes: int
 ) -> np.ndarray:
     """Return counts ``(classes + 1, classes + 1)``: row true, column predicted, last the background.
 
@@ -110,26 +109,26 @@ def confusion(
     then cover what is left of other classes.
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
-    for one, truth in zip(found, truths, strict=True):
+    for one, target in zip(found, targets, strict=True):
         sure = one.above(score)
-        matching = match(sure, truth)
-        free = ~truth.crowd
+        matching = match(sure, target)
+        free = ~target.crowd
         free[matching.taken[matching.taken >= 0]] = False
         left = (matching.taken < 0) & ~matching.excused
-        others = _greedy(np.where(left[:, None] & free, _overlaps(sure, truth), 0))
+        others = _greedy(np.where(left[:, None] & free, overlaps(_corners(sure), _corners(target)), 0))
         taken = np.where(matching.taken < 0, others, matching.taken)
         hit = taken >= 0
-        np.add.at(counts, (truth.labels[taken[hit]], sure.labels[hit]), 1)
+        np.add.at(counts, (target.labels[taken[hit]], sure.labels[hit]), 1)
         np.add.at(counts, (classes, sure.labels[~hit & ~matching.excused]), 1)
-        missed = ~truth.crowd
+        missed = ~target.crowd
         missed[taken[hit]] = False
-        np.add.at(counts, (truth.labels[missed], classes), 1)
+        np.add.at(counts, (target.labels[missed], classes), 1)
     return counts
 
 
-def _greedy(overlaps: np.ndarray) -> np.ndarray:
+def _greedy(shared: np.ndarray) -> np.ndarray:
     """Return for every row, in order, the free column of its largest value, -1 where none is large enough."""
-    free = overlaps.copy()
+    free = shared.copy()
     taken = np.full(len(free), -1)
     if not free.size:
         return taken
@@ -141,17 +140,12 @@ def _greedy(overlaps: np.ndarray) -> np.ndarray:
     return taken
 
 
-def _overlaps(found: ImageDetections, truth: Annotations) -> np.ndarray:
-    """Return IoU ``(K, N)``."""
-    return np.nan_to_num(box_iou(_tensor(found.boxes), _tensor(truth.boxes)).numpy())
-
-
-def _inside(found: ImageDetections, truth: Annotations, overlaps: np.ndarray) -> np.ndarray:
+def _inside(found: ImageDetections, target: Annotations, shared: np.ndarray) -> np.ndarray:
     """Return which share of every answer lies in every box, ``(K, N)``."""
-    answers, boxes = box_area(_tensor(found.boxes)).numpy(), box_area(_tensor(truth.boxes)).numpy()
-    both = overlaps * (answers[:, None] + boxes) / (1 + overlaps)
+    answers, boxes = ((one[:, 2:] - one[:, :2]).prod(1) for one in (_corners(found), _corners(target)))
+    both = shared * (answers[:, None] + boxes) / (1 + shared)
     return both / np.maximum(answers[:, None], np.finfo(np.float64).tiny)
 
 
-def _tensor(boxes: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(boxes, np.float64).reshape(-1, 4))
+def _corners(boxes: ImageDetections | Annotations) -> np.ndarray:
+    return np.asarray(boxes.boxes, np.float64).reshape(-1, 4)

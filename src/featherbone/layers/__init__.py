@@ -15,7 +15,7 @@ from featherbone.layers.bricks import Shuffle as Shuffle
 from featherbone.layers.bricks import conv as conv
 from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese
-from featherbone.layers.bricks import initialise as initialise
+from featherbone.layers.bricks import initialize as initialize
 from featherbone.layers.bricks import leaky_relu as leaky_relu
 from featherbone.layers.bricks import pools as pools
 from featherbone.layers.bricks import preconv as preconv

@@ -186,7 +186,7 @@ class Head(nn.Module):
     def reset(self, num_classes: int, like: Tensor) -> None:
         """Put a new classifier in place, where ``like`` lives."""
         fresh = Head(self.c_in, num_classes, bias=self.bias)
-        initialise(fresh)
+        initialize(fresh)
         self.classifier = fresh.classifier.to(like.device, like.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class Head(nn.Module):
         return self.classifier(self.dropout(x))
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Set He-normal convolution weights (DenseNet sec. 4.1) and zero classifier biases, in place, at construction."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and not part.weight.is_meta:

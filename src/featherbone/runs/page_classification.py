@@ -9,13 +9,13 @@ import numpy as np
 
 from featherbone.data.scan import shown
 from featherbone.data.thumbnails import thumbnail
-from featherbone.evaluation.classification import Outputs
+from featherbone.evaluation.classification import ClassifierOutputs
 
 _PICTURED = 32, 16  # mistakes and unsure images with a picture
 _NAMED = 2000  # mistakes with a name
 
 
-def classes_seen(outputs: Outputs, root: str) -> dict[str, Any]:
+def classification_values(outputs: ClassifierOutputs, root: str) -> dict[str, Any]:
     """Return plain values: scores, confusion, mistakes, doubts, calibration; images are named relative to ``root``."""
     evaluation, calibration = outputs.evaluation(), outputs.calibration()
     cells = np.argwhere(evaluation.confusion)
@@ -35,13 +35,13 @@ def classes_seen(outputs: Outputs, root: str) -> dict[str, Any]:
     }
 
 
-def _answers(outputs: Outputs, places: Sequence[int], root: str, *, pictures: int) -> list[dict[str, Any]]:
+def _answers(outputs: ClassifierOutputs, places: Sequence[int], root: str, *, pictures: int) -> list[dict[str, Any]]:
     """Return what is said of the images at ``places``, the first of them with a picture."""
     likely = outputs.logits[places].argsort(descending=True, stable=True)[:, :2]  # of equal ones the first, as in said
     shares = outputs.probabilities[places].gather(1, likely)
     answers = []
     for number, place in enumerate(places):
-        source, true = outputs.images.sources[place], outputs.images.labels[place]
+        source, true = outputs.images.sources[place], outputs.images.targets[place]
         answer: dict[str, Any] = {
             "image": shown(source, root, place),
             "true": true,

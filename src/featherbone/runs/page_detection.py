@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from featherbone.data._box_dataset import Annotations
+from featherbone.data.dataset import Annotations
 from featherbone.data.scan import shown
 from featherbone.data.thumbnails import thumbnail
-from featherbone.evaluation.average_precision import BoxEvaluation
+from featherbone.evaluation.average_precision import DetectionEvaluation
 from featherbone.evaluation.detection import DetectorOutputs
 from featherbone.evaluation.matching import ImageDetections, Matching, confusion, match
 
@@ -28,13 +28,13 @@ class _ImageOutcome:
     Attributes:
         place: in the set.
         sure: what is trusted.
-        truth: what is there.
+        target: what is there.
         matching: of both.
     """
 
     place: int
     sure: ImageDetections
-    truth: Annotations
+    target: Annotations
     matching: Matching
 
     @property
@@ -50,14 +50,14 @@ class _ImageOutcome:
     @property
     def found(self) -> np.ndarray:
         """Which of the boxes were found, ``(N,)``."""
-        found = np.zeros(len(self.truth.labels), bool)
+        found = np.zeros(len(self.target.labels), bool)
         found[self.matching.taken[self.right]] = True
         return found
 
     @property
     def missed(self) -> np.ndarray:
         """Which should have been, ``(N,)``."""
-        return ~self.found & ~self.truth.crowd
+        return ~self.found & ~self.target.crowd
 
     @property
     def faults(self) -> int:
@@ -65,13 +65,13 @@ class _ImageOutcome:
         return int(self.false.sum() + self.missed.sum())
 
 
-def boxes_seen(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
+def detection_values(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
     """Return plain values: scores, curves, confusion, the worst images; they are named relative to ``root``."""
     evaluation = outputs.evaluation()
     score, classes = evaluation.best.score, len(outputs.classes)
     outcomes = [
-        _ImageOutcome(place, sure := found.in_order().above(score), truth, match(sure, truth))
-        for place, (found, truth) in enumerate(zip(outputs.found, outputs.images.truths, strict=True))
+        _ImageOutcome(place, sure := found.in_order().above(score), target, match(sure, target))
+        for place, (found, target) in enumerate(zip(outputs.found, outputs.images.targets, strict=True))
     ]
     worst = sorted((one for one in outcomes if one.faults), key=lambda one: -one.faults)
     return {
@@ -94,7 +94,7 @@ def _cells(counts: np.ndarray) -> list[list[int]]:
     return [[*cell, int(counts[tuple(cell)])] for cell in np.argwhere(counts).tolist()]
 
 
-def _curves(evaluation: BoxEvaluation) -> dict[str, Any]:
+def _curves(evaluation: DetectionEvaluation) -> dict[str, Any]:
     """Return precision where recall is 0 ... 1, of every class and on average; of many classes at fewer places."""
     step = 1 if len(evaluation.classes) <= _FULL else 10
     recalls = np.linspace(0, 1, evaluation.curves.shape[1])[::step]
@@ -107,10 +107,10 @@ def _curves(evaluation: BoxEvaluation) -> dict[str, Any]:
 
 def _trusted(outputs: DetectorOutputs, best: float) -> dict[str, Any]:
     """Return precision, recall and F1 of all classes together, for the scores from which answers are trusted."""
-    truths = outputs.images.truths
-    boxes = sum(int((~truth.crowd).sum()) for truth in truths)
+    targets = outputs.images.targets
+    boxes = sum(int((~target.crowd).sum()) for target in targets)
     found = [one.in_order() for one in outputs.found]
-    matchings = [match(one, truth) for one, truth in zip(found, truths, strict=True)]
+    matchings = [match(one, target) for one, target in zip(found, targets, strict=True)]
     said = np.concatenate([one.scores[~m.excused] for one, m in zip(found, matchings, strict=True)])
     hits = np.concatenate([one.scores[m.taken >= 0] for one, m in zip(found, matchings, strict=True)])
     scores = np.unique([*np.linspace(0, 1, 101).round(2), best])
@@ -130,7 +130,7 @@ def _told(one: _ImageOutcome, outputs: DetectorOutputs, root: str, classes: int,
         "missed": int(one.missed.sum()),
         "imagined": int(one.false.sum()),
         "right": int(one.right.sum()),
-        "cells": [cell[:2] for cell in _cells(confusion([one.sure], [one.truth], 0.0, classes))],
+        "cells": [cell[:2] for cell in _cells(confusion([one.sure], [one.target], 0.0, classes))],
     }
     if not pictured:
         return told
@@ -140,14 +140,14 @@ def _told(one: _ImageOutcome, outputs: DetectorOutputs, root: str, classes: int,
 def _boxes(one: _ImageOutcome) -> list[list[Any]]:
     """Return kind, label, score, left, top, width and height of every box."""
     answers = (("right", one.right), ("false", one.false))
-    truths = (("missed", one.missed), ("true", one.found))
+    targets = (("missed", one.missed), ("true", one.found))
     return [
         *(
             _row(kind, one.sure, i, float(one.sure.scores[i]))
             for kind, those in answers
             for i in np.flatnonzero(those).tolist()
         ),
-        *(_row(kind, one.truth, i, None) for kind, those in truths for i in np.flatnonzero(those).tolist()),
+        *(_row(kind, one.target, i, None) for kind, those in targets for i in np.flatnonzero(those).tolist()),
     ]
 
 

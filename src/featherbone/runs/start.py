@@ -21,8 +21,7 @@ from featherbone.training import Recipe
 from featherbone.weights import Network, load, load_any, read_header, row_from_dict
 
 if TYPE_CHECKING:
-    from featherbone.data._box_dataset import BoxData
-    from featherbone.data.dataset import ImageData
+    from featherbone.data.dataset import ClassificationData, DetectionData
 
 DEFAULT_MODEL, DEFAULT_DETECTOR = "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"
 DEFAULT_NECK = "efm"
@@ -77,7 +76,7 @@ class ModelRequest:
             read_header(self.weights)
 
 
-def classifier(request: ModelRequest, images: ImageData, size: int, seed: int) -> tuple[Spec, Backbone | None]:
+def classifier(request: ModelRequest, images: ClassificationData, size: int, seed: int) -> tuple[Spec, Backbone | None]:
     """Return the row of a classifier for a data set, and the network if it starts from weights.
 
     Raises:
@@ -99,8 +98,10 @@ def classifier(request: ModelRequest, images: ImageData, size: int, seed: int) -
     return start.spec, start
 
 
-def detector(request: ModelRequest, images: BoxData, size: int, seed: int) -> tuple[DetectorSpec, Detector | None]:
-    """Return the row of a detector for a data set, and the network if it starts from weights: its own or a backbone's.
+def detector(
+    request: ModelRequest, images: DetectionData, size: int, seed: int
+) -> tuple[DetectorSpec, Detector | None]:
+    """Return the row of a detector for a data set, and the network if it starts from weights, its own or a backbone's.
 
     Raises:
         InputError: if the weights are of another network.
@@ -149,15 +150,15 @@ def _require_same(request: ModelRequest, own: Spec) -> Spec:
     return own
 
 
-def _anchors(images: BoxData, size: int, scales: int, seed: int) -> Anchors:
+def _anchors(images: DetectionData, size: int, scales: int, seed: int) -> Anchors:
     """Return the anchors that suit the boxes to learn from, in pixels of an input of ``size``."""
-    from featherbone.data.boxes import seen_upright
+    from featherbone.data.image import info_upright
 
     sides = []
-    for source, truth in zip(images.train.sources, images.train.truths, strict=True):
-        seen = seen_upright(source)
-        corners = torch.from_numpy(truth.boxes[~truth.crowd])
-        sides.append((corners[:, 2:] - corners[:, :2]) * (size / max(seen.width, seen.height)))
+    for source, target in zip(images.train.sources, images.train.targets, strict=True):
+        info = info_upright(source)
+        corners = torch.from_numpy(target.boxes[~target.crowd])
+        sides.append((corners[:, 2:] - corners[:, :2]) * (size / max(info.width, info.height)))
     return cluster_anchors(torch.cat(sides), scales, _PER_SCALE, seed)
 
 
@@ -165,48 +166,21 @@ def build(recipe: Recipe) -> Network:
     """Return the recipe's network, its weights decided by the seed.
 
     Raises:
-        InputError: if the input is smaller than the network's stride, or no multiple of a detector's.
+        InputError: if it cannot read inputs of the recipe's size.
     """
     torch.manual_seed(recipe.seed)
-    return fitting(row_from_dict(recipe.model).build(), recipe.size)
-
-
-def fitting(model: Network, size: int) -> Network:
-    """Return a network once it is known to read inputs of ``size`` pixels.
-
-    Raises:
-        InputError: if the input is smaller than the network's stride, or no multiple of a detector's.
-    """
-    if isinstance(model, Detector):
-        if size % model.multiple:
-            raise InputError(f"size={size} is not allowed for this detector: a multiple of {model.multiple}")
-    elif size < model.strides[-1]:
-        raise InputError(f"size={size} is too small for this network: {model.strides[-1]} pixels or more")
+    model = row_from_dict(recipe.model).build()
+    model.check_size(recipe.size)
     return model
 
 
-def beginning(folder: Path, recipe: Recipe, channels: int) -> tuple[Network, Preprocess]:
-    """Return the network as a run begins, and how its images are prepared."""
+def beginning(folder: Path, recipe: Recipe) -> tuple[Network, Preprocess | None]:
+    """Return the network as a run begins, and how its images are prepared, if it starts from weights that say so."""
     if not (folder / START).exists():
-        model = build(recipe)
-        return model, usual_preprocess(recipe, channels, boxes=isinstance(model, Detector))
+        return build(recipe), None
     start = load_any(folder / START).train()
     known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, start.spec.in_chans)
-    return start, letterboxed(known) if isinstance(start, Detector) else replace(known, crop=recipe.crop_pct)
-
-
-def preprocess_of(weights: AnyPath, size: int, *, boxes: bool) -> Preprocess | None:
-    """Return how the inputs of given weights are prepared, for inputs of another size; ``None`` if it is not known."""
-    known = read_header(weights).preprocess
-    if known is None:
-        return None
-    return letterboxed(known.resized(size)) if boxes else known.resized(size)
-
-
-def usual_preprocess(recipe: Recipe, channels: int, *, boxes: bool) -> Preprocess:
-    """Return how the inputs of a network are prepared that comes from nowhere, or of which it is not known."""
-    usual = Preprocess.usual(recipe.size, channels, crop=recipe.crop_pct)
-    return letterboxed(usual) if boxes else usual
+    return start, replace(known, crop=recipe.crop_pct)
 
 
 def letterboxed(preprocess: Preprocess) -> Preprocess:

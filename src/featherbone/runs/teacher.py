@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,12 @@ from featherbone.training import Recipe
 from featherbone.weights import load
 from featherbone.weights.open import describe
 
-if TYPE_CHECKING:
-    from featherbone.data.dataset import ImageData
-
 GIVEN_TEACHER = "a module"  # in a recipe: the teacher has no name, and is given again to resume
 
 
-def teacher_of(recipe: Recipe, given: nn.Module | None, images: ImageData, preprocess: Preprocess) -> nn.Module | None:
+def teacher_of(
+    recipe: Recipe, given: nn.Module | None, classes: Sequence[str], preprocess: Preprocess
+) -> nn.Module | None:
     """Return the teacher, for inputs that are prepared as the student's.
 
     Raises:
@@ -30,17 +29,17 @@ def teacher_of(recipe: Recipe, given: nn.Module | None, images: ImageData, prepr
     if recipe.teacher == GIVEN_TEACHER:
         raise InputError("this run learns from a teacher that was given as a module: give it again, teacher=...")
     header, own = describe(recipe.teacher)
-    if header.classes != images.classes:
+    if header.classes != tuple(classes):
         raise InputError(
             f"teacher={recipe.teacher} knows other classes than the data: {', '.join(header.classes[:5])} ..."
         )
     if own.channels != preprocess.channels or own.bgr != preprocess.bgr:
         raise InputError(f"teacher={recipe.teacher} reads images of other channels than the student")
-    return _Renormalised(load(recipe.teacher), preprocess, own)
+    return _Renormalized(load(recipe.teacher), preprocess, own)
 
 
-class _Renormalised(nn.Module):
-    """A network for inputs that were normalised for another one."""
+class _Renormalized(nn.Module):
+    """A network for inputs that were normalized for another one."""
 
     def __init__(self, model: nn.Module, given: Preprocess, wanted: Preprocess) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import time
 from collections.abc import Sequence
 
@@ -14,8 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featherbone.data._box_dataset import BoxData
-from featherbone.data.dataset import ImageData
+from featherbone.data.dataset import AnyData
 from featherbone.training.distributed import processes
 from featherbone.training.recipe import Recipe
 
@@ -29,7 +29,7 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def resolve(recipe: Recipe, model: nn.Module, data: ImageData | BoxData) -> Recipe:
+def resolve(recipe: Recipe, model: nn.Module, data: AnyData) -> Recipe:
     """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits here."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     allowed = [
@@ -45,14 +45,14 @@ def resolve(recipe: Recipe, model: nn.Module, data: ImageData | BoxData) -> Reci
     return recipe.changed({"precision": choice[0], "channels_last": choice[1], "workers": workers})
 
 
-def suitable_workers(data: ImageData | BoxData, device: torch.device) -> int:
+def suitable_workers(data: AnyData, device: torch.device) -> int:
     """Return how many processes decode: none for images in memory; on a GPU's machine nearly all cores, else a quarter.
 
     Where the processor trains, too, more of them only get in its way.
     """
     if all(isinstance(source, np.ndarray) for source in data.train.sources):
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     share = cores - 1 if device.type != "cpu" else cores // 4
     return max(1, min(16, share // processes().local))
 

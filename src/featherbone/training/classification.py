@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -14,12 +13,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from featherbone.data import Preprocess
-from featherbone.data.dataset import ImageData, ImageSet
-from featherbone.data.loader import loader
+from featherbone.data.dataset import ClassificationData, Dataset
+from featherbone.data.loader import LabelPipeline
 from featherbone.data.sampler import EpochBatches
 from featherbone.data.transforms import evaluation_transform, training_transform
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Learner
+from featherbone.training.learner import Job, Learner, loaders
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
@@ -53,7 +52,7 @@ class ClassificationLearner(Learner):
         model: nn.Module,
         recipe: Recipe,
         classes: Sequence[str],
-        train: ImageSet,
+        train: Dataset[int],
         batches: EpochBatches,
         teacher: nn.Module | None = None,
     ) -> None:
@@ -101,24 +100,15 @@ class ClassificationLearner(Learner):
         return torch.lerp(losses, apart, self.recipe.distill_weight)
 
 
-def classification(
+def classification_job(
     model: nn.Module,
-    data: ImageData,
+    data: ClassificationData,
     preprocess: Preprocess,
     recipe: Recipe,
     team: Processes,
     teacher: nn.Module | None = None,
 ) -> Job:
-    """Return the task and the batches of a recipe, for this one of several processes."""
-    batches = partial(
-        loader,
-        channels=data.channels,
-        batch_size=recipe.batch_size,
-        workers=recipe.workers or 0,
-        seed=recipe.seed,
-        rank=team.rank,
-        world=team.world,
-    )
+    """Return the learner and the batches of a recipe, for this one of several processes."""
     augmented = training_transform(
         preprocess,
         crop_min=recipe.crop_min,
@@ -129,9 +119,10 @@ def classification(
         rand_augment=recipe.rand_augment,
         random_erasing=recipe.random_erasing,
     )
-    train = batches(data.train, augmented, shuffle=True)
-    val = batches(data.val, evaluation_transform(preprocess))
-    return Job(ClassificationLearner(model, recipe, data.classes, data.train, train.order, teacher), train, val)
+    evaluated = LabelPipeline(evaluation_transform(preprocess))
+    train, val = loaders(data, recipe, team, LabelPipeline(augmented), evaluated)
+    learner = ClassificationLearner(model, recipe, data.classes, data.train, train.order, teacher)
+    return Job(learner, train, val)
 
 
 def batch_mixing(recipe: Recipe, classes: int) -> v2.Transform | None:
@@ -144,9 +135,9 @@ def batch_mixing(recipe: Recipe, classes: int) -> v2.Transform | None:
     return v2.RandomChoice(found) if len(found) > 1 else found[0] if found else None
 
 
-def class_weights(images: ImageSet, classes: int, kind: str) -> Tensor | None:
+def class_weights(images: Dataset[int], classes: int, kind: str) -> Tensor | None:
     """Return a weight for each class, 1 on average over the images; ``None`` if all images weigh the same."""
     if kind == "none":
         return None
-    counts = torch.bincount(torch.tensor(images.labels), minlength=classes).clamp(min=1)
+    counts = torch.bincount(torch.tensor(images.targets), minlength=classes).clamp(min=1)
     return len(images) / (classes * counts.float())

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from featherbone.data import Preprocess
-from featherbone.data._box_dataset import BoxData, BoxSet
-from featherbone.data._box_loader import BoxTargets, box_loader, drawn_side, rescaled
 from featherbone.data.box_transforms import evaluation_boxes, training_boxes
+from featherbone.data.boxes import boxes_per_image
+from featherbone.data.dataset import Annotations, Dataset, DetectionData
+from featherbone.data.loader import BoxPipeline, BoxTargets, drawn_side, rescaled
 from featherbone.data.sampler import EpochBatches
 from featherbone.detect.assignment import Targets
 from featherbone.detect.detector import Detector
 from featherbone.detect.losses import detection_loss
-from featherbone.evaluation.average_precision import BoxEvaluation, score_boxes
+from featherbone.evaluation.average_precision import DetectionEvaluation, score_boxes
 from featherbone.evaluation.detection import found_in
 from featherbone.evaluation.matching import ImageDetections
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Learner
+from featherbone.training.learner import Job, Learner, loaders
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, BoxTargets]  # images (B, C, size, size), what is in them
@@ -47,13 +47,13 @@ class DetectionLearner(Learner):
         model: Detector,
         recipe: Recipe,
         classes: Sequence[str],
-        train: BoxSet,
+        train: Dataset[Annotations],
         batches: EpochBatches,
-        val: BoxSet,
+        val: Dataset[Annotations],
     ) -> None:
         super().__init__(model, recipe, train, batches)
         self._head = (model.head,)  # a tuple, so that its weights are not counted twice
-        self._boxes_per_image = train.boxes_per_image
+        self._boxes_per_image = boxes_per_image(train)
         self.watch = BoxWatch(val, classes)
         self._raw: Callable[[Tensor], list[Tensor]] = torch.compile(model.raw) if recipe.compile else model.raw
 
@@ -85,28 +85,36 @@ class DetectionLearner(Learner):
         self.log_dict(scores, sync_dist=True)  # they are the same in every process: said so that nobody warns
 
     def _losses(self, raw: list[Tensor], images: Tensor, targets: BoxTargets) -> Tensor:
-        truths = Targets(*targets[:3])
         return detection_loss(
             self._head[0],
             raw,
-            truths,
+            Targets(*targets[:3]),
             (images.shape[-2], images.shape[-1]),
             box_loss=self.recipe.box_loss,
             boxes_per_image=self._boxes_per_image,
         )
 
 
-def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Recipe, team: Processes) -> Job:
-    """Return the task and the batches of a recipe, for this one of several processes."""
-    batches = partial(
-        box_loader,
-        channels=data.channels,
-        batch_size=recipe.batch_size,
-        workers=recipe.workers or 0,
-        seed=recipe.seed,
-        rank=team.rank,
-        world=team.world,
-    )
+def detection_job(
+    model: nn.Module,
+    data: DetectionData,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    team: Processes,
+    teacher: nn.Module | None = None,
+) -> Job:
+    """Return the learner and the batches of a recipe, for this one of several processes.
+
+    Args:
+        model: a detector.
+        data: images with boxes.
+        preprocess: how an image becomes an input.
+        recipe: all choices.
+        team: the processes.
+        teacher: none, as recipes of detectors have none.
+    """
+    assert isinstance(model, Detector)
+    assert teacher is None
     augmented = training_boxes(
         preprocess,
         mosaic=recipe.mosaic,
@@ -114,8 +122,7 @@ def detection(model: Detector, data: BoxData, preprocess: Preprocess, recipe: Re
         flip=recipe.flip,
         color_jitter=recipe.color_jitter,
     )
-    train = batches(data.train, augmented, shuffle=True)
-    val = batches(data.val, evaluation_boxes(preprocess))
+    train, val = loaders(data, recipe, team, BoxPipeline(augmented), BoxPipeline(evaluation_boxes(preprocess)))
     return Job(DetectionLearner(model, recipe, data.classes, data.train, train.order, data.val), train, val)
 
 
@@ -127,7 +134,7 @@ class BoxWatch:
         classes: names, in label order.
     """
 
-    def __init__(self, images: BoxSet, classes: Sequence[str]) -> None:
+    def __init__(self, images: Dataset[Annotations], classes: Sequence[str]) -> None:
         self.images, self.classes = images, tuple(classes)
         self._found: dict[int, ImageDetections] = {}
 
@@ -139,7 +146,7 @@ class BoxWatch:
         """Take what was found in the images at these places of the set."""
         self._found.update(zip(places.tolist(), found, strict=True))
 
-    def compute(self) -> BoxEvaluation:
+    def compute(self) -> DetectionEvaluation:
         """Return the scores of all images seen, the same in every process: all of them must ask.
 
         Raises:
@@ -151,4 +158,4 @@ class BoxWatch:
             distributed.all_gather_object(shares, found)
             found = {place: one for share in shares for place, one in share.items()}
         places = sorted(found)
-        return score_boxes([found[i] for i in places], [self.images.truths[i] for i in places], self.classes)
+        return score_boxes([found[i] for i in places], [self.images.targets[i] for i in places], self.classes)

@@ -1,11 +1,12 @@
-"""What all tasks share: seeds, freezing, averaged weights, the optimiser, the schedule, a loss that is watched."""
+"""What all learners share: seeds, freezing, averaged weights, the optimizer, the schedule, a loss that is watched."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import partial
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -14,31 +15,40 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MeanMetric
 
-from featherbone.data.dataset import Source
-from featherbone.data.loader import Loader
+from featherbone.data.dataset import AnyData, Dataset
+from featherbone.data.loader import Loader, Pipeline, loader
 from featherbone.data.sampler import EpochBatches, mixed_seed
 from featherbone.data.scan import shown
 from featherbone.errors import InputError, some
 from featherbone.training.autotune import memory_format
+from featherbone.training.distributed import Processes
 from featherbone.training.optimizer import optimizer_for, parts, share_of_lr, trunk
 from featherbone.training.recipe import Recipe
 
 
-class TrainSet(Protocol):
-    """A set of images that is learned from."""
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """The images."""
-
-
 @dataclass(frozen=True)
 class Job:
-    """A task and its batches: to learn from, and held out."""
+    """A learner and its batches: to learn from, and held out."""
 
     learner: Learner
     train: Loader
     val: Loader
+
+
+def loaders(
+    data: AnyData, recipe: Recipe, team: Processes, train: Pipeline[Any, Any], val: Pipeline[Any, Any]
+) -> tuple[Loader, Loader]:
+    """Return the batches of a recipe, to learn from and held out, for this one of several processes."""
+    batches = partial(
+        loader,
+        channels=data.channels,
+        batch_size=recipe.batch_size,
+        workers=recipe.workers or 0,
+        seed=recipe.seed,
+        rank=team.rank,
+        world=team.world,
+    )
+    return batches(data.train, train, shuffle=True), batches(data.val, val)
 
 
 class Learner(L.LightningModule):
@@ -61,7 +71,7 @@ class Learner(L.LightningModule):
     scores: ClassVar[Mapping[str, str]]
     headline: ClassVar[str]
 
-    def __init__(self, model: nn.Module, recipe: Recipe, train: TrainSet, batches: EpochBatches) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, train: Dataset[Any], batches: EpochBatches) -> None:
         super().__init__()
         self.recipe, self.train_set, self.batches = recipe, train, batches
         self.order = memory_format(bool(recipe.channels_last))

@@ -17,19 +17,13 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from safetensors.torch import load_file
 from torch import nn
 
-from featherbone.data import Preprocess
-from featherbone.data._box_dataset import BoxData
-from featherbone.data.dataset import ImageData
 from featherbone.data.image import without_pillows_warnings
-from featherbone.detect.detector import Detector
 from featherbone.errors import InputError
 from featherbone.training.callbacks import History, ProgressBar, Stopping
 from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
-from featherbone.training.classification import classification
-from featherbone.training.detection import detection
 from featherbone.training.distributed import Processes, follow_the_launcher, processes
 from featherbone.training.interrupt import StopRequest, stopping
-from featherbone.training.learner import Learner
+from featherbone.training.learner import Job, Learner
 from featherbone.training.recipe import Recipe
 
 
@@ -48,27 +42,16 @@ class Outcome:
     epochs: int
 
 
-def fit(
-    model: nn.Module,
-    data: ImageData | BoxData,
-    preprocess: Preprocess,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    teacher: nn.Module | None = None,
-    quiet: bool = False,
-) -> Outcome:
-    """Train ``model`` in place on ``data``, continuing from the folder's newest checkpoint if there is one.
+def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool = False) -> Outcome:
+    """Train ``model`` in place, continuing from the folder's newest checkpoint if there is one.
 
     Started by ``torchrun`` or ``srun``, several processes share every batch.
 
     Args:
-        model: ``(B, data.channels, size, size)`` to ``(B, classes)``; for boxes a detector.
-        data: images to learn from and held-out ones.
-        preprocess: how an image becomes an input.
-        recipe: all choices; precision, memory order and workers must be settled.
+        model: the network that the job's learner trains.
+        job: the learner and its batches.
+        recipe: all choices; precision, memory order and workers must be resolved.
         folder: where checkpoints, ``history.csv`` and TensorBoard's files go.
-        teacher: what the recipe's ``teacher`` names, for the same inputs and outputs.
         quiet: no progress on the error stream.
 
     Raises:
@@ -77,16 +60,12 @@ def fit(
     """
     team = processes()
     follow_the_launcher()
-    if team.world > 1 and min(recipe.batch_size, len(data.train)) < 2 * team.world:
+    images = len(job.learner.train_set)
+    if team.world > 1 and min(recipe.batch_size, images) < 2 * team.world:
         raise InputError(
-            f"batch_size={recipe.batch_size} of {len(data.train)} images is too small for {team.world} processes: "
+            f"batch_size={recipe.batch_size} of {images} images is too small for {team.world} processes: "
             "two images each, or more"
         )
-    if isinstance(data, BoxData):
-        assert isinstance(model, Detector)
-        job = detection(model, data, preprocess, recipe, team)
-    else:
-        job = classification(model, data, preprocess, recipe, team, teacher)
     history = History(folder / "history.csv")
     with _quiet_lightning(), without_pillows_warnings(), stopping(folder) as request:
         trainer = L.Trainer(

@@ -13,7 +13,7 @@ from featherbone.training.recipe import Recipe
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser over all weights of a network that are not frozen for good."""
+    """Return the optimizer over all weights of a network that are not frozen for good."""
     groups = parameter_groups(model, recipe)
     # one kernel for all weights: faster, but Lightning does not clip with it in bfloat16, and no weight may begin late
     fused = not recipe.clip_grad and not recipe.freeze_epochs

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
+from featherbone.detect.losses import BOX_LOSSES, BoxLoss
 from featherbone.errors import InputError, nearest
 
-BoxLoss = Literal["mse", "iou", "giou", "diou", "ciou"]
 _CHOICES = {
     "precision": ("auto", "f32", "bf16"),
     "optimizer": ("sgd", "adamw"),
     "schedule": ("cosine", "steps", "linear", "polynomial"),
     "class_weights": ("none", "balanced"),
-    "box_loss": get_args(BoxLoss),
+    "box_loss": BOX_LOSSES,
 }
 _COUNTS = ("epochs", "batch_size")  # whole numbers above 0
 _WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
@@ -22,21 +22,25 @@ _NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "po
 _BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay", "scale", "multi_scale")
 _SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
 _SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
-_OF_CLASSIFIERS = (
-    *(
-        "label_smoothing",
-        "class_weights",
-        "crop_min",
-        "shift",
-        "rotation",
-        "rand_augment",
-        "random_erasing",
-        "mixup",
-        "cutmix",
+# columns that only one task has
+_OWNERS: Mapping[str, tuple[str, ...]] = {
+    "classification": (
+        *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "random_erasing"),
+        *("mixup", "cutmix", "crop_pct", "teacher"),
     ),
-    *("crop_pct", "teacher"),
-)
-_OF_DETECTORS = ("mosaic", "scale", "color_jitter", "multi_scale", "box_loss")
+    "detection": ("mosaic", "scale", "color_jitter", "multi_scale", "box_loss"),
+}
+# what columns were called in runs that are older than decision 12
+RENAMED: Mapping[str, str] = {
+    "averaging": "ema_decay",
+    "head_first": "freeze_epochs",
+    "decay_all": "decay_norms",
+    "clip": "clip_grad",
+    "crop": "crop_pct",
+    "erase": "random_erasing",
+    "zoom": "scale",
+    "jitter": "color_jitter",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,20 +179,21 @@ class Recipe:
         rising = all(0 < share < 1 for share in self.milestones) and list(self.milestones) == sorted(self.milestones)
         self._require("milestones", rising, "shares of the run between 0 and 1, rising")
 
-    def check_for(self, *, boxes: bool) -> None:
-        """Check that no column is used that the task has not.
+    def check_for(self, task: str) -> None:
+        """Check that no column is used that only other tasks have.
 
         Args:
-            boxes: whether a detector is trained, or a classifier.
+            task: "classification", "detection" or another.
 
         Raises:
             InputError: if one is.
         """
         usual = {f.name: f.default for f in fields(self)}
-        for name in _OF_CLASSIFIERS if boxes else _OF_DETECTORS:
-            if getattr(self, name) != usual[name] and (name != "label_smoothing" or self.label_smoothing):
-                task, data = ("classifiers", "boxes") if boxes else ("detectors", "classes only")
-                raise InputError(f"{name}={getattr(self, name)!r} is for {task}, but the data has {data}: leave it out")
+        foreign = [(name, owner) for owner, names in _OWNERS.items() if owner != task for name in names]
+        for name, owner in foreign:
+            value = getattr(self, name)
+            if value != usual[name] and (name != "label_smoothing" or value):
+                raise InputError(f"{name}={value!r} is for {owner}, but the data is for {task}: leave it out")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -215,6 +220,8 @@ class Recipe:
         """
         known = [f.name for f in fields(self)]
         for name in values:
+            if name in RENAMED:
+                raise InputError(f"recipe column {name!r} is called {RENAMED[name]!r} now")
             if name not in known:
                 raise InputError(f"recipe column {name!r} is unknown{nearest(name, known)}: one of {', '.join(known)}")
         return replace(self, **values)

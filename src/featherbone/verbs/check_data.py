@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from featherbone.data.check.classification import DataCheck
-from featherbone.data.check.detection import FAULTS, BoxCheck, Flaw
-from featherbone.data.check.report import Picture
+from featherbone.data.check.report import Check, ImageRef
 from featherbone.data.dataset import group_of
 from featherbone.errors import needs
 from featherbone.files import AnyPath, write_text
-from featherbone.report.pages.data import DUPLICATES, FLAWS, OF_ONE_GROUP, data_html
-
-_SMALL_SIDE = 96  # pixels of a picture, at most
-_SIDE = 256  # of one with boxes
+from featherbone.report.pages.data import DUPLICATES, ISSUES, OF_ONE_GROUP, data_html
 
 
-def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
+def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
     """Decode every image of a data set once, in parallel: what is broken, there twice, mislabelled, odd or missing.
 
     Args:
@@ -32,19 +27,16 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> DataCheck | BoxCheck:
         InputError: if it is no data set.
     """
     with needs("train", "reading images"):
-        from featherbone.data._box_open import list_boxes
-        from featherbone.data.check.examine import examine, examine_boxes
-        from featherbone.data.open import list_data
-    if boxes := list_boxes(source):
-        return examine_boxes(boxes, quiet=quiet)
-    return examine(list_data(source, quiet=quiet), quiet=quiet)
+        from featherbone.runs.tasks import task_for
+    task = task_for(source)
+    return task.check(task.opener.list(source, quiet=quiet), quiet=quiet)
 
 
-def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
+def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
     """Write the page of a check: one file with pictures, that needs no net.
 
     Args:
-        check: what ``check_data`` returned; its pictures must still be where they were.
+        check: what ``check_data`` returned; its images must still be where they were.
         path: the file.
         caption: a line below the title, for example the command that made the page.
         quiet: no progress on the error stream.
@@ -53,57 +45,40 @@ def data_page(check: DataCheck | BoxCheck, path: AnyPath, *, caption: str = "", 
         InputError: if the file cannot be written.
     """
     groups = check.duplicates[:DUPLICATES]
-    equal = _drawn((p for group in groups for p in group.pictures[:OF_ONE_GROUP]), quiet=quiet)
+    equal = _pictures((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)
     duplicates = [
-        {**group.to_dict(), "images": [equal[p] for p in group.pictures[:OF_ONE_GROUP]], "count": len(group.pictures)}
+        {**group.to_dict(), "images": [equal[p] for p in group.images[:OF_ONE_GROUP]], "count": len(group.images)}
         for group in groups
     ]
-    if isinstance(check, BoxCheck):
-        shown = _drawn(check.samples, quiet=quiet, side=_SIDE)
-        samples = [_outlined(check, picture, shown[picture]) for picture in check.samples]
-        flaws = _flawed(check, quiet=quiet)
-    else:
-        samples, flaws = list(_drawn(check.samples, quiet=quiet).values()), []
-    write_text(path, data_html(check.to_dict(), samples, duplicates, flaws, caption=caption))
+    samples = _pictures(check.samples, quiet=quiet, side=check.sample_side)
+    issues = check.issue_groups(ISSUES)
+    shown = _pictures((image for group in issues for image in group.images), quiet=quiet, side=check.sample_side)
+    write_text(
+        path,
+        data_html(
+            check.to_dict(),
+            [{**samples[image], **check.drawing(image)} for image in check.samples],
+            duplicates,
+            [
+                {**group._asdict(), "images": [{**shown[image], **drawn} for image, drawn in group.images.items()]}
+                for group in issues
+            ],
+            caption=caption,
+        ),
+    )
 
 
-def _drawn(pictures: Iterable[Picture], *, quiet: bool, side: int = _SMALL_SIDE) -> dict[Picture, dict[str, Any]]:
-    """Return what a page needs of every picture, in order."""
+def _pictures(
+    images: Iterable[ImageRef], *, quiet: bool, side: int = Check.sample_side
+) -> dict[ImageRef, dict[str, Any]]:
+    """Return what a page needs of every image, in order."""
     with needs("train", "reading images"):
         from featherbone.data.scan import scan_images
         from featherbone.data.thumbnails import thumbnail
-    wanted = dict.fromkeys(pictures)
-    # a shard that is fetched serves all of its pictures
-    fetched = sorted(wanted, key=lambda picture: group_of(picture.source))
-    drawn = scan_images(
-        [picture.source for picture in fetched], partial(thumbnail, side=side), doing="drawing thumbnails", quiet=quiet
-    )
-    found = {picture: one for picture, one in zip(fetched, drawn, strict=True) if isinstance(one, dict)}
-    return {picture: {**picture.to_dict(), **found[picture]} for picture in wanted}
-
-
-def _flawed(check: BoxCheck, *, quiet: bool) -> list[Mapping[str, Any]]:
-    """Return the first pictures with each kind of flaw, the flaws drawn on them."""
-    kinds: dict[str, dict[Picture, list[Flaw]]] = {kind: {} for kind in FAULTS}
-    for flaw in check.flaws:
-        pictures = kinds[flaw.fault.kind]
-        if flaw.picture in pictures or len(pictures) < FLAWS:
-            pictures.setdefault(flaw.picture, []).append(flaw)
-    shown = _drawn((picture for pictures in kinds.values() for picture in pictures), quiet=quiet, side=_SIDE)
-    return [
-        {
-            "kind": kind,
-            "grave": FAULTS[kind][1],
-            "count": len({flaw.picture for flaw in check.flaws if flaw.fault.kind == kind}),
-            "images": [_outlined(check, picture, shown[picture], flaws) for picture, flaws in pictures.items()],
-        }
-        for kind, pictures in kinds.items()
-        if pictures
-    ]
-
-
-def _outlined(
-    check: BoxCheck, picture: Picture, drawn: Mapping[str, Any], flaws: Sequence[Flaw] = ()
-) -> dict[str, Any]:
-    width, height = check.size_of(picture)
-    return {**drawn, "width": width, "height": height, "outlines": check.outlines(picture, flaws)}
+    wanted = dict.fromkeys(images)
+    # a shard that is fetched serves all of its images
+    fetched = sorted(wanted, key=lambda image: group_of(image.source))
+    how = partial(thumbnail, side=side)
+    drawn = scan_images([image.source for image in fetched], how, doing="drawing thumbnails", quiet=quiet)
+    found = {image: one for image, one in zip(fetched, drawn, strict=True) if isinstance(one, dict)}
+    return {image: {**image.to_dict(), **found[image]} for image in wanted}

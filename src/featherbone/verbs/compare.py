@@ -23,11 +23,12 @@ from featherbone.cost.measurement import (
     usable_cores,
 )
 from featherbone.cost.measurement.setting import Precision, Setting
-from featherbone.detect.detector import Detector, DetectorSpec
+from featherbone.detect.detector import Detector
 from featherbone.errors import InputError
 from featherbone.files import AnyPath, write_text
 from featherbone.graph import image_channels
 from featherbone.report.pages.comparison import comparison_html
+from featherbone.spec import Backbone
 from featherbone.weights.open import open_network
 
 # each family once (PeleeNet with and without CSP): common networks, equal in neither size nor accuracy
@@ -48,7 +49,7 @@ _SIZE = 224
 
 
 def compare(
-    networks: Sequence[str] | Mapping[str, nn.Module] = ONE_OF_EACH,
+    networks: Sequence[str] | Mapping[str, nn.Module] | None = None,
     *,
     size: int | tuple[int, int] | None = None,
     batches: Sequence[int] = (1,),
@@ -62,8 +63,9 @@ def compare(
     """Work out what networks cost, and measure them side by side on this machine.
 
     Args:
-        networks: names, runs or weight files; or any modules by name.
-        size: side of the images in pixels, or (height, width); default: 224, or 416 where all are detectors.
+        networks: names, runs or weight files; or any modules by name; default: one network of each family.
+        size: side of the images in pixels, or (height, width); default: the one that all are
+            published for, else 224.
         batches: images at a time; every one is a group of its own.
         device: "cpu", "cuda" or "mps".
         precision: "f32", "bf16" or "f16".
@@ -75,6 +77,7 @@ def compare(
     Raises:
         InputError: if a network is unknown or does not run under the setting.
     """
+    networks = ONE_OF_EACH if networks is None else networks
     modules = dict(networks) if isinstance(networks, Mapping) else {name: open_network(name) for name in networks}
     if not modules or not batches:
         raise InputError("networks and batches are not allowed to be empty")
@@ -98,8 +101,9 @@ def compare(
 
 
 def _usual(modules: Mapping[str, nn.Module]) -> int:
-    detectors = all(isinstance(module, Detector) for module in modules.values())
-    return DetectorSpec.usual_size if detectors else _SIZE
+    """Return the size that all of them are published for; 224 if they differ or it is not known."""
+    sizes = {one.spec.usual_size if isinstance(one, Backbone | Detector) else _SIZE for one in modules.values()}
+    return sizes.pop() if len(sizes) == 1 else _SIZE
 
 
 def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:

@@ -51,7 +51,7 @@ def create_model(
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Backbone | Pyramid:
-    """Build a network, freshly initialised or with published weights.
+    """Build a network, freshly initialized or with published weights.
 
     Args:
         model: a name of ``list_models()``, or a row of your own.

@@ -40,11 +40,11 @@ def export(
     under its name only if its outputs are those of the network.
 
     A detector's file, ONNX or OpenVINO, answers with boxes: decoding and non-maximum suppression are in it. It takes
-    one image, letterboxed, and gives ``(1, max_detections, 6)``: x1, y1, x2, y2 in pixels of the input, score and class of every
-    box, the best first, zeros after the last.
+    one image, letterboxed, and gives ``(1, max_detections, 6)``: x1, y1, x2, y2 in pixels of the input, score and class
+    of every box, the best first, zeros after the last.
 
     Args:
-        source: a run's folder, a weight file, the name of a network (freshly initialised), or any module that takes
+        source: a run's folder, a weight file, the name of a network (freshly initialized), or any module that takes
             images.
         out: the file; its suffix, ``.onnx``, ``.xml``, ``.pt2`` or ``.pte``, says the format.
         to: "onnx", "openvino", "torch" or "executorch", if ``out`` has no suffix; default for a folder: "onnx".

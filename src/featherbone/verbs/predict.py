@@ -1,36 +1,141 @@
-"""What a trained network says, as pictures."""
+"""What a trained network says of images and videos."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from featherbone.detect.detector import Detector, DetectorSpec
+from featherbone.detect.detector import Detector
+from featherbone.detect.postprocess import SCORE_THRESHOLD
 from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath, replacing
-from featherbone.weights import load, load_any
+from featherbone.weights import load, load_any, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
     from featherbone.data.dataset import Skipped
-    from featherbone.evaluation.classification import Prediction
     from featherbone.evaluation.detection import DetectionPrediction
+    from featherbone.evaluation.report import Prediction
 
-SCORE_THRESHOLD = 0.25
 
+def predict(
+    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SCORE_THRESHOLD, quiet: bool = False
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Classify image files, or find boxes in them.
 
-def images_and_videos(paths: Iterable[AnyPath]) -> tuple[list[Path], list[Path]]:
-    """Return the files that are named, by themselves, by folders or shell patterns: images, and videos by their suffix.
+    Args:
+        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
+        images: files, folders, shell patterns.
+        top: how many classes a classifier names per image.
+        score: the least score, 0 to 1, of a box that a detector names.
+        quiet: no progress on the error stream.
+
+    Returns:
+        One prediction per readable image, and the files that could not be read.
 
     Raises:
-        InputError: if a path names nothing.
+        InputError: if an argument is not usable, or no image can be read.
     """
-    with needs("train", "reading images"):
-        from featherbone.data.sources.folder import images_and_videos as apart
-    return apart(paths)
+    header, preprocess = describe(run)
+    if top < 1:
+        raise InputError(f"top={top} is not allowed: 1 or more")
+    check_score(score)
+    with needs("train", "predicting"):
+        from featherbone.data.sources.folder import find_images
+        from featherbone.runs.tasks import task_of
+    files, model = find_images(images), load_any(run)
+    found, skipped = task_of(header).predict(
+        model, files, preprocess, header.classes, top=top, score=score, quiet=quiet
+    )
+    if not found:
+        raise InputError(
+            f"none of the {len(skipped)} files can be read as an image ({skipped[0].path}: {skipped[0].reason})"
+            if skipped
+            else "no image to predict on was named"
+        )
+    return list(found), skipped
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of images and videos, and where it was drawn.
+
+    Attributes:
+        columns: titles of the table's columns.
+        found: one prediction per readable image.
+        skipped: files that could not be read.
+        pictures: the images with their boxes, one each, of a network that finds some.
+        videos: likewise: a video, the video with boxes, and the predictions of its frames.
+    """
+
+    columns: tuple[str, ...]
+    found: Sequence[Prediction]
+    skipped: Sequence[Skipped]
+    pictures: Sequence[Path] = ()
+    videos: Sequence[tuple[Path, Path, Sequence[Prediction]]] = ()
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Every image and video in a few words."""
+        films = [(str(video), f"{len(frames)} frames") for video, _, frames in self.videos]
+        return [*(one.row for one in self.found), *films]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        drawn = [{"picture": str(path)} for path in self.pictures] or [{} for _ in self.found]
+        return {
+            "predictions": [{**one.to_dict(), **path} for one, path in zip(self.found, drawn, strict=True)],
+            "videos": [
+                {"video": str(video), "frames": [one.to_dict() for one in frames], "picture": str(path)}
+                for video, path, frames in self.videos
+            ],
+            "skipped": [asdict(file) for file in self.skipped],
+        }
+
+
+def predict_files(
+    run: AnyPath,
+    paths: Sequence[AnyPath],
+    *,
+    out: AnyPath | None = None,
+    top: int = 5,
+    score: float | None = None,
+    quiet: bool = False,
+) -> Predictions:
+    """Say what is in images and, of a detector, in videos; boxes are drawn.
+
+    Args:
+        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
+        paths: files, folders, shell patterns.
+        out: of a detector: the folder for images and videos with boxes; default: ``predictions`` beside the weights.
+        top: how many classes a classifier names per image.
+        score: the least score, 0 to 1, of a box that a detector names; default 0.25.
+        quiet: no progress on the error stream.
+
+    Raises:
+        InputError: if an argument is not usable, nothing can be read, or an image would be replaced by its drawing.
+    """
+    with needs("train", "predicting"):
+        from featherbone.data.sources.folder import find_images, images_and_videos
+        from featherbone.evaluation.detection import DetectionPrediction
+        from featherbone.runs.tasks import task_of
+    kind = task_of(read_header(run)).prediction
+    if not kind.drawn:
+        if out is not None:
+            raise InputError(f"out={out} is not allowed: {run} finds no boxes that could be drawn")
+        found, skipped = predict(run, find_images(paths), top=top, quiet=quiet)
+        return Predictions(kind.columns, found, skipped)
+    folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "predictions"
+    images, videos = images_and_videos(paths)
+    score = SCORE_THRESHOLD if score is None else score
+    found, skipped = predict(run, images, score=score, quiet=quiet) if images else ([], [])
+    pictures = draw_detections([one for one in found if isinstance(one, DetectionPrediction)], folder)
+    films = detect_videos(run, videos, folder, score=score, quiet=quiet)
+    shown = [(video, path, frames) for video, (path, frames) in zip(videos, films, strict=True)]
+    return Predictions(kind.columns, found, skipped, pictures, shown)
 
 
 def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath) -> list[Path]:
@@ -106,8 +211,7 @@ def detect_video(
         InputError: if the run is not that of a detector, a file cannot be read or written, or both are one.
     """
     header, preprocess = describe(run)
-    if not isinstance(header.spec, DetectorSpec):
-        raise InputError(f"{run} is a classifier: it finds no boxes in a video")
+    model = load(run, Detector)
     check_score(score)
     _require_apart([Path(out)], [Path(video)])
     with needs("video", "reading videos"):
@@ -117,7 +221,7 @@ def detect_video(
         from featherbone.data.progress import watched
         from featherbone.evaluation.detection import detect_image
         from featherbone.report.pictures.boxes import draw_boxes
-    model, mode = load(run, Detector), image_mode(preprocess.channels)
+    mode = image_mode(preprocess.channels)
     found: list[DetectionPrediction] = []
     with reading(Path(video)) as opened, writing(Path(out), opened.rate) as append:
         for frame in watched(opened.frames, "detecting", total=opened.count, quiet=quiet):
@@ -150,47 +254,6 @@ def _require_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
     known, lost = files(read), files(written)
     if both := known.keys() & lost.keys():
         raise InputError(f"{lost[both.pop()]} would be replaced by its own drawing: write to another place")
-
-
-def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SCORE_THRESHOLD, quiet: bool = False
-) -> tuple[list[Prediction] | list[DetectionPrediction], list[Skipped]]:
-    """Classify image files, or find boxes in them.
-
-    Args:
-        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        images: files, folders, shell patterns.
-        top: how many classes a classifier names per image.
-        score: the least score, 0 to 1, of a box that a detector names.
-        quiet: no progress on the error stream.
-
-    Returns:
-        One prediction per readable image, and the files that could not be read.
-
-    Raises:
-        InputError: if an argument is not usable, or no image can be read.
-    """
-    header, preprocess = describe(run)
-    if top < 1:
-        raise InputError(f"top={top} is not allowed: 1 or more")
-    check_score(score)
-    with needs("train", "predicting"):
-        from featherbone.data.sources.folder import find_images
-        from featherbone.evaluation.classification import classify_images
-        from featherbone.evaluation.detection import detect_images
-    files, model = find_images(images), load_any(run)
-    found: list[Prediction] | list[DetectionPrediction]
-    if isinstance(header.spec, DetectorSpec):
-        found, skipped = detect_images(model, files, preprocess, header.classes, score=score, quiet=quiet)
-    else:
-        found, skipped = classify_images(model, files, preprocess, header.classes, top=top, quiet=quiet)
-    if not found:
-        raise InputError(
-            f"none of the {len(skipped)} files can be read as an image ({skipped[0].path}: {skipped[0].reason})"
-            if skipped
-            else "no image to predict on was named"
-        )
-    return found, skipped
 
 
 def check_score(score: float) -> None:

@@ -10,24 +10,27 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
-from featherbone.data._box_dataset import BoxData
-from featherbone.data.dataset import ImageData
+from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, InterruptedRunError, needs
 from featherbone.files import AnyPath, read_json, write_json
-from featherbone.runs.folder import DATA, RECIPE, RESULT, Run, open_run, read_recipe
-from featherbone.runs.page import run_page
-from featherbone.runs.prepare import new_folder, open_images, prepare
+from featherbone.runs.folder import DATA, RECIPE, RESULT, read_recipe
+from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
+from featherbone.runs.run import Run, open_run
 from featherbone.runs.start import ModelRequest, beginning
 from featherbone.runs.teacher import GIVEN_TEACHER, teacher_of
 from featherbone.spec import Spec
 from featherbone.training import Recipe, processes, recipe_named
-from featherbone.weights import FILE_NAME, save
+from featherbone.verbs.run_page import run_page
+from featherbone.weights import FILE_NAME, Header, row_from_dict, save
+
+if TYPE_CHECKING:
+    from featherbone.runs.tasks import Task
 
 _PATIENCE = 3600.0  # seconds that processes wait for the first one to read the data
 
@@ -66,7 +69,7 @@ def train(
             are learned, too.
         devices: processes on this machine that share every batch, one a GPU if there are GPUs.
         quiet: no progress on the error stream.
-        log: told the recipe in full.
+        log: told what begins, and the recipe in full.
 
     Started by ``torchrun`` or ``srun``, every process calls this with the same arguments and ``out`` on a shared disk;
     if that holds the run already, it goes on.
@@ -76,31 +79,43 @@ def train(
         InterruptedRunError: on Ctrl-C; ``resume`` continues.
     """
     team = processes()
+    if team.first:
+        log(f"preparing to train {model or weights or 'a network'} on {data} ...")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:
         wanted["teacher"] = GIVEN_TEACHER if isinstance(teacher, nn.Module) else os.fspath(teacher)
     request = ModelRequest(model, weights, neck, head)
+    with needs("train", "training"):
+        from featherbone.runs.tasks import task_for
+    task = task_for(data)
     module = teacher if isinstance(teacher, nn.Module) else None
     if team.world > 1:
         if out is None:
             raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
         folder = Path(out)
         if team.first and not (folder / RECIPE).exists():
-            prepare(folder, data, request, row, wanted, quiet=quiet, log=log)
+            prepare(folder, data, task, request, row, wanted, quiet=quiet, log=log)
         _await(folder / RECIPE)
         return _resumed(folder, module, quiet=quiet)
     _check_devices(devices)
     if devices > 1 and module is not None:
         raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
-    folder = new_folder(out, data, request)
-    images = prepare(folder, data, request, row, wanted, quiet=quiet, log=log)
+    folder = new_folder(out, data, request, task)
+    images = prepare(folder, data, task, request, row, wanted, quiet=quiet, log=log)
     if devices > 1:
         return _launched(folder, devices, quiet=quiet)
-    return _trained(folder, read_recipe(folder), images, module, quiet=quiet)
+    return _trained(folder, task, read_recipe(folder), images, module, quiet=quiet)
 
 
-def resume(folder: AnyPath, *, teacher: nn.Module | None = None, devices: int = 1, quiet: bool = False) -> Run:
+def resume(
+    folder: AnyPath,
+    *,
+    teacher: nn.Module | None = None,
+    devices: int = 1,
+    quiet: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+) -> Run:
     """Continue a run that was interrupted, from its last checkpoint; the result is that of the undisturbed run.
 
     Args:
@@ -108,12 +123,15 @@ def resume(folder: AnyPath, *, teacher: nn.Module | None = None, devices: int = 
         teacher: the module that ``train`` was given, if it was given one.
         devices: processes on this machine.
         quiet: no progress on the error stream.
+        log: told what begins.
 
     Raises:
         InputError: if the folder holds no unfinished run, or its images have changed.
         InterruptedRunError: on Ctrl-C.
     """
     place = Path(folder)
+    if processes().first:
+        log(f"preparing to resume {place} ...")
     if not (place / RECIPE).exists():
         raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
     if (place / RESULT).exists():
@@ -128,24 +146,29 @@ def resume(folder: AnyPath, *, teacher: nn.Module | None = None, devices: int = 
 def _resumed(folder: Path, teacher: nn.Module | None, *, quiet: bool) -> Run:
     if (folder / RESULT).exists():  # one of several processes, started again after the end
         return open_run(folder)
-    recipe = read_recipe(folder)
-    images = open_images(recipe.data, recipe, run=folder, quiet=quiet or not processes().first)
-    if images.fingerprint != read_json(folder / DATA)["fingerprint"]:
+    with needs("train", "training"):
+        from featherbone.runs.tasks import task_of
+    recipe, facts = read_recipe(folder), read_json(folder / DATA)
+    task = task_of(Header(row_from_dict(recipe.model), task=facts.get("task", "")))
+    images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet or not processes().first)
+    if images.fingerprint != facts["fingerprint"]:
         raise InputError(f"the images in {recipe.data} are not those that the run in {folder} began with")
-    return _trained(folder, recipe, images, teacher, quiet=quiet)
+    return _trained(folder, task, recipe, images, teacher, quiet=quiet)
 
 
 def _trained(
-    folder: Path, recipe: Recipe, images: ImageData | BoxData, teacher: nn.Module | None, *, quiet: bool
+    folder: Path, task: Task, recipe: Recipe, images: AnyData, teacher: nn.Module | None, *, quiet: bool
 ) -> Run:
     with needs("train", "training"):
         from featherbone.training.loop import fit
-    model, preprocess = beginning(folder, recipe, images.channels)
+    team = processes()
+    model, given = beginning(folder, recipe)
+    preprocess = task.preprocess(given) if given else usual_preprocess(task, recipe, images.channels)
     images = replace(images, channels=preprocess.channels)
-    taught = teacher_of(recipe, teacher, images, preprocess) if isinstance(images, ImageData) else None
-    outcome = fit(model, images, preprocess, recipe, folder, teacher=taught, quiet=quiet)
-    if processes().first:
-        save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess)
+    taught = teacher_of(recipe, teacher, images.classes, preprocess)
+    outcome = fit(model, task.job(model, images, preprocess, recipe, team, taught), recipe, folder, quiet=quiet)
+    if team.first:
+        save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
         length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
         write_json(folder / RESULT, {**outcome.scores, **length, **machine})

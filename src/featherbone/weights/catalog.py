@@ -84,7 +84,7 @@ def download(name: str) -> Path:
     try:
         return _from_torchvision(published.name) if published.place == "torchvision" else _from_hub(published.name)
     except (URLError, OSError, RuntimeError) as error:
-        reason = first_line(getattr(error, "reason", "") or error)
+        reason = first_line((isinstance(error, URLError) and error.reason) or error)
         raise InputError(
             f"the weights of {name} ({published.name} at {published.place}) are not on this machine and cannot be "
             f"downloaded: {reason}. Fetch the file elsewhere, and 'featherbone import FILE --as {name}'"

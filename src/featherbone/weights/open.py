@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from torch import nn
-
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, nearest
 from featherbone.files import AnyPath
 from featherbone.models import list_models, row_for
 from featherbone.spec import Backbone
-from featherbone.weights import Header, load, read_header
+from featherbone.weights import Header, load_any, read_header
 
 
 def open_network(
     source: AnyPath, *, num_classes: int | None = None, in_chans: int | None = None
 ) -> Backbone | Detector:
-    """Return the trained network of a run or weight file, or a named one, freshly initialised; in evaluation mode.
+    """Return the trained network of a run or weight file, or a named one, freshly initialized; in evaluation mode.
 
     Args:
         source: a run's folder, a weight file, or the name of a network.
@@ -30,8 +28,7 @@ def open_network(
         InputError: if there is no such network, or a trained one differs from what is asked.
     """
     if Path(source).exists():
-        model = load(source, nn.Module, num_classes=num_classes)
-        assert isinstance(model, Backbone | Detector)
+        model = load_any(source, num_classes=num_classes)
         if in_chans not in (None, model.spec.in_chans):
             raise InputError(f"in_chans={in_chans}, but {source} reads {model.spec.in_chans} channels")
         return model

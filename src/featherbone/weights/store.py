@@ -55,11 +55,13 @@ class Header:
         spec: the network's row, or the detector's.
         classes: class names in the order of the outputs; empty if not known.
         preprocess: how an image becomes the input; ``None`` if not known.
+        task: what the network was trained for, where that is not clear from its row.
     """
 
     spec: Row
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    task: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -68,6 +70,7 @@ class Header:
             "spec": row_to_dict(self.spec),
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
+            **({"task": self.task} if self.task else {}),
         }
 
     @classmethod
@@ -79,7 +82,8 @@ class Header:
             KeyError: if a part is missing.
         """
         preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
-        return cls(row_from_dict(values["spec"]), tuple(map(str, values["classes"])), preprocess)
+        classes = tuple(map(str, values["classes"]))
+        return cls(row_from_dict(values["spec"]), classes, preprocess, str(values.get("task", "")))
 
 
 def save(
@@ -88,8 +92,16 @@ def save(
     *,
     classes: Sequence[str] = (),
     preprocess: Preprocess | None = None,
+    task: str = "",
 ) -> None:
     """Write weights, spec, class names and preprocessing to one safetensors file, whole or not at all.
+
+    Args:
+        model: a classifier or a detector.
+        path: the file.
+        classes: names, in the order of the outputs.
+        preprocess: how an image becomes the input.
+        task: what it was trained for, where that is not clear from its row.
 
     Raises:
         InputError: if the number of class names is not the number of outputs, a detector's images would be cropped, or
@@ -100,7 +112,7 @@ def save(
         raise InputError(f"fit={preprocess.fit!r} is not allowed for a detector, which sees whole images: 'letterbox'")
     if classes and len(classes) != outputs:
         raise InputError(f"classes has {len(classes)} names, but the network has {outputs} outputs")
-    header = Header(model.spec, tuple(classes), preprocess)
+    header = Header(model.spec, tuple(classes), preprocess, task)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
         with replacing(path) as temporary:
@@ -175,14 +187,15 @@ def load(
     return model.eval()
 
 
-def load_any(path: str | os.PathLike[str]) -> Network:
+def load_any(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Network:
     """Rebuild the classifier or the detector of a weight file or a run, in evaluation mode.
 
     Raises:
         InputError: as ``load``.
     """
-    detects = isinstance(read_header(path).spec, DetectorSpec)
-    return load(path, Detector) if detects else load(path)
+    model = load(path, nn.Module, num_classes=num_classes)
+    assert isinstance(model, Backbone | Detector)
+    return model
 
 
 def _weight_file(path: str | os.PathLike[str]) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_classes
 from helpers.browser import Opens
+from helpers.images import draw_classes
 from helpers.shards import write_shards
 from PIL import Image
 
@@ -52,16 +52,17 @@ def troubled(tmp_path: Path) -> Path:
 
 def test_what_is_found(troubled: Path) -> None:
     check = fb.check_data(troubled, quiet=True)
+    assert isinstance(check, fb.ClassificationCheck)
     assert {finding.kind: finding.images for finding in check.findings} == {
         "leak": 2, "conflict": 2, "absent": 0, "duplicate": 2, "few": 6, "broken": 1, "small": 1, "turned": 1,
         "frames": 1, "modes": 2,
     }  # fmt: skip
-    assert [finding.kind for finding in check.findings if finding.grave] == ["leak", "conflict", "absent"]
+    assert [finding.kind for finding in check.findings if finding.severity == "error"] == ["leak", "conflict", "absent"]
     assert {part: sum(counts.values()) for part, counts in check.counts.items()} == {"train": 23, "val": 10}
     assert check.images == 33
     across, conflicting, plain = check.duplicates
     assert (across.across, across.conflicting, across.same_bytes) == (True, False, True)
-    assert [picture.path for picture in across.pictures] == ["train/cat/0.png", "val/cat/leak.png"]
+    assert [picture.path for picture in across.images] == ["train/cat/0.png", "val/cat/leak.png"]
     assert (conflicting.across, conflicting.conflicting) == (False, True)
     assert (plain.same_bytes, plain.across) == (False, False)
     assert check.modes == {"RGB": 31, "CMYK": 1, "P": 1}
@@ -85,7 +86,7 @@ def test_nothing_is_found_where_nothing_is_wrong(colours: Path, own_cache: Path)
 def test_equal_pictures_in_what_will_be_split_are_grave(colours: Path) -> None:
     shutil.copy(colours / "red" / "00.png", colours / "red" / "copy.png")
     (finding,) = fb.check_data(colours, quiet=True).findings
-    assert (finding.kind, finding.grave) == ("duplicate", True)
+    assert (finding.kind, finding.severity == "error") == ("duplicate", True)
     assert "on both sides" in finding.text
 
 
@@ -160,6 +161,7 @@ def test_no_name_becomes_part_of_the_page(troubled: Path, tmp_path: Path) -> Non
     before = (tmp_path / "page.html").stat().st_size
     shutil.rmtree(troubled / "train" / "cat")
     check = fb.check_data(troubled, quiet=True)
+    assert isinstance(check, fb.ClassificationCheck)
     shutil.rmtree(troubled / "val")
     fb.data_page(check, tmp_path / "page.html")  # pictures that went since are said to be gone
     assert (tmp_path / "page.html").stat().st_size < before
@@ -171,8 +173,8 @@ def test_the_page_in_a_browser(troubled: Path, tmp_path: Path, opened: Opens) ->
         widths = page.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
         assert len(widths) >= 14
         assert min(widths) > 0
-        assert page.locator(".findings .grave").count() == 3
-        assert page.locator(".group.grave").count() == 2
+        assert page.locator(".findings .error").count() == 3
+        assert page.locator(".group.error").count() == 2
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert "alert('1')" in page.locator(".classes").inner_text()
 

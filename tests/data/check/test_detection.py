@@ -14,7 +14,7 @@ from PIL import Image
 
 import featherbone as fb
 from featherbone.cli import main
-from featherbone.data.check.detection import BoxCheck
+from featherbone.data.check.detection import DetectionCheck
 
 EVIL = "<script>alert('1')</script>\"&"
 CLASSES = ("cat", EVIL, "bird", "newt")
@@ -68,9 +68,9 @@ def troubled(tmp_path: Path) -> Path:
     return root
 
 
-def checked(root: Path) -> BoxCheck:
+def checked(root: Path) -> DetectionCheck:
     check = fb.check_data(root, quiet=True)
-    assert isinstance(check, BoxCheck)
+    assert isinstance(check, DetectionCheck)
     return check
 
 
@@ -81,16 +81,16 @@ def test_what_is_found(troubled: Path) -> None:
         "outside": 1, "absent": 0, "few": 1, "missing": 1, "unlisted": 1, "background": 1, "turned-boxes": 1,
         "broken": 2, "turned": 1,
     }  # fmt: skip
-    grave = ["leak", "conflict", "numbers", "class", "two-classes", "absent", "resized"]
-    assert [finding.kind for finding in check.findings if finding.grave] == grave
-    assert [flaw.fault.kind for flaw in check.flaws].count("empty") == 3
-    assert {flaw.picture.path for flaw in check.flaws} == {"images/flawed.png"}
-    assert [(flaw.fault.kind, flaw.fault.box) for flaw in check.flaws if flaw.fault.box < 5] == [
+    errors = ["leak", "conflict", "numbers", "class", "two-classes", "absent", "resized"]
+    assert [finding.kind for finding in check.findings if finding.severity == "error"] == errors
+    assert [one.issue.kind for one in check.issues].count("empty") == 3
+    assert {one.image.path for one in check.issues} == {"images/flawed.png"}
+    assert [(one.issue.kind, one.issue.box) for one in check.issues if one.issue.box < 5] == [
         ("outside", 4), ("twice", 2), ("two-classes", 3)
     ]  # fmt: skip
     assert check.unknown == {"99": 1, EVIL: 1}
     assert (check.missing, check.unlisted) == (("images/gone.png",), ("images/nobody.png",))
-    assert check.of_part == {"train": 13, "val": 2}
+    assert check.of_split == {"train": 13, "val": 2}
     assert check.counts["train"] == {"cat": 14, EVIL: 2, "bird": 0, "newt": 0}
     assert check.images_with["train"] == {"cat": 12, EVIL: 1, "bird": 0, "newt": 0}
     assert (check.boxes, check.crowds, check.per_image.tolist()) == (20, 1, [5, *[1] * 9, 0, 1, 1, 2, 2])
@@ -98,7 +98,7 @@ def test_what_is_found(troubled: Path) -> None:
     assert labels["images/flawed.png"] == f"3 cat, 3 {EVIL}"
     assert labels["images/empty.png"] == "no box"
     absent = [finding for finding in check.findings if finding.kind == "absent"]
-    assert [(finding.grave, finding.text) for finding in absent] == [
+    assert [(finding.severity == "error", finding.text) for finding in absent] == [
         (True, "1 class without a box to learn from, though they are to be found elsewhere: newt"),
         (False, "1 class without a box anywhere: bird"),
     ]
@@ -110,7 +110,7 @@ def test_what_is_found(troubled: Path) -> None:
     }
     assert values["boxes"]["sizes"] == {"small": 12, "medium": 8, "large": 0}
     assert sum(row["count"] for row in values["boxes"]["shares"]) == 20
-    assert len(values["flaws"]) == len(check.flaws) == 9
+    assert len(values["issues"]) == len(check.issues) == 9
 
 
 @pytest.mark.parametrize("form", ["Pascal VOC", "YOLO"])
@@ -126,7 +126,7 @@ def test_other_formats(form: str, tmp_path: Path) -> None:
         beside = root / "JPEGImages" / "more.png"
         Image.new("RGB", (9, 20)).save(beside)
     check = checked(root)
-    kinds = [flaw.fault.kind for flaw in check.flaws]
+    kinds = [one.issue.kind for one in check.issues]
     assert sorted(kinds) == ["empty"] * 3 + ["outside", "twice", "two-classes"]
     assert check.unlisted == (str(beside.relative_to(root)),)
     assert check.format == form
@@ -143,15 +143,15 @@ def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
     ]
     root = write_coco(tmp_path / "set", {"train": images[:10], "val": images[10:]}, ("cat",))
     assert checked(root).findings == ()
-    assert checked(root / "train.json").parts == ("all",)
+    assert checked(root / "train.json").splits == ("all",)
 
 
 def test_what_cannot_be_trained_on_can_be_checked(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "test", {"test": PARTS["val"]}, CLASSES)
-    assert [finding.kind for finding in checked(root).findings if finding.grave] == ["nothing-to-learn"]
+    assert [finding.kind for finding in checked(root).findings if finding.severity == "error"] == ["nothing-to-learn"]
     root = write_coco(tmp_path / "all", {"all": [Drawn("a.png", (20, 20), [((0, 0, 9, 9), "cat", False)])]}, ("cat",))
     (finding, *_) = checked(root).findings
-    assert (finding.kind, finding.grave) == ("nothing-to-learn", True)
+    assert (finding.kind, finding.severity == "error") == ("nothing-to-learn", True)
     shutil.rmtree(root / "images")
     check = checked(root)
     assert (check.images, check.boxes, check.side(0), len(check.missing)) == (0, 0, (0, 0, 0), 1)
@@ -167,15 +167,15 @@ def test_a_thousand_boxes(tmp_path: Path) -> None:
     boxes = [((int(x), int(y), int(x) + 20, int(y) + 20), "cat", False) for x, y in corners]
     image = Drawn("a.png", (500, 500), [*boxes, boxes[7], *boxes[300:310]])
     check = checked(write_coco(tmp_path / "set", {"train": [image], "val": PARTS["val"]}, CLASSES))
-    assert [flaw.fault.box for flaw in check.flaws] == list(range(901, 912))
-    assert {flaw.fault.kind for flaw in check.flaws} == {"twice"}
+    assert [one.issue.box for one in check.issues] == list(range(901, 912))
+    assert {one.issue.kind for one in check.issues} == {"twice"}
 
 
 def test_the_page_in_a_browser(opened: Opens, troubled: Path, tmp_path: Path) -> None:
     fb.data_page(checked(troubled), tmp_path / "page.html", quiet=True)
     with opened(tmp_path / "page.html", width=390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert page.locator(".findings .grave").count() == 7
+        assert page.locator(".findings .errors").count() == 7
         shown = page.locator(".classes .outlined")
         assert shown.count() == 8 + 1 + 2
         # the yellow box of the last sample lies where it was annotated, in the picture's own pixels
@@ -186,8 +186,8 @@ def test_the_page_in_a_browser(opened: Opens, troubled: Path, tmp_path: Path) ->
             11,
             11,
         ]
-        assert page.locator(".flaws .group").count() == 5 + 1
-        assert page.locator(".flaws path.wrong").count() == 1 + 1 + 1 + 3 + 2
+        assert page.locator(".issues .group").count() == 5 + 1
+        assert page.locator(".issues path.wrong").count() == 1 + 1 + 1 + 3 + 2
         assert (
             min(page.locator("path.wrong").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)"))
             >= 0
@@ -209,7 +209,7 @@ def test_the_verb(
     assert (code, err) == (0, "")
     for said in (
         "train boxes",
-        "grave  2 boxes of an unknown class, left out: 99 (1)",
+        "errors  2 boxes of an unknown class, left out: 99 (1)",
         "note   1 box cut off at the edge of the image",
         "COCO",
         "small 60 %",
@@ -236,7 +236,7 @@ def test_real_images() -> None:
     check = checked(SHARED / "coco128_train")
     assert (check.images, check.boxes) == (128, 929)
     assert {finding.kind: finding.images for finding in check.findings}["background"] == 2
-    assert not any(finding.grave for finding in check.findings)
+    assert not any(finding.severity == "error" for finding in check.findings)
 
 
 def test_parts_of_one_file_each_keep_their_own_numbers(tmp_path: Path) -> None:

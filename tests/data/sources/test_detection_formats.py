@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data._box_dataset import Annotations, BoxData, BoxSet
-from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
-from featherbone.data.dataset import ScanResult
+from featherbone.data.boxes import boxes_per_image
+from featherbone.data.dataset import Annotations, Dataset, DetectionData, ScanResult
+from featherbone.data.open import DETECTION, is_detection, list_boxes
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -36,18 +36,18 @@ def test_every_format_opens_to_the_same(form: str, tmp_path: Path) -> None:
     assert is_detection(root)
     listing = list_boxes(root)
     assert listing is not None
-    assert (listing.format, list(listing.parts)) == (form, ["train", "val", "test"])
-    data = open_boxes(root, quiet=True)
+    assert (listing.format, list(listing.splits)) == (form, ["train", "val", "test"])
+    data = DETECTION.open(root, quiet=True)
     assert data.classes == (tuple(sorted(CLASSES)) if form == "Pascal VOC" else CLASSES)
     assert boxes_of(data.train, data.classes) == wanted(PARTS, "train")
     assert boxes_of(data.val, data.classes) == wanted(PARTS, "val")
     assert (data.channels, data.size, data.skipped) == (3, 416, ())
-    truth = data.train.truths[0]
+    truth = data.train.targets[0]
     assert [str(values.dtype) for values in (truth.boxes, truth.labels, truth.crowd)] == ["float32", "int64", "bool"]
-    tested, skipped = boxed_images(root, CLASSES, part="test", quiet=True)
+    tested, skipped = DETECTION.images(root, CLASSES, split="test", quiet=True)
     assert boxes_of(tested, CLASSES) == wanted(PARTS, "test")
     assert skipped == ()
-    assert boxes_of(boxed_images(root, CLASSES, quiet=True)[0], CLASSES) == wanted(PARTS, "val")
+    assert boxes_of(DETECTION.images(root, CLASSES, quiet=True)[0], CLASSES) == wanted(PARTS, "val")
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,7 +60,7 @@ def test_any_set_is_the_same_in_every_format(seed: int, tmp_path_factory: pytest
     parts: Parts = {"train": images, "val": images[-1:]}
     found = []
     for write in WRITERS.values():
-        data = open_boxes(write(tmp_path_factory.mktemp("any") / "set", parts), quiet=True)
+        data = DETECTION.open(write(tmp_path_factory.mktemp("any") / "set", parts), quiet=True)
         found.append(boxes_of(data.train, data.classes))
     assert found[0] == found[1] == found[2] == wanted(parts, "train")
 
@@ -68,8 +68,8 @@ def test_any_set_is_the_same_in_every_format(seed: int, tmp_path_factory: pytest
 def test_crowds_and_what_is_difficult(tmp_path: Path) -> None:
     parts: Parts = {"all": [Drawn(f"{i}.png", (60, 40), [((1, 2, 30, 40), "dog", i == 1)]) for i in range(3)]}
     for root in (write_coco(tmp_path / "coco", parts, ("dog",)), write_voc(tmp_path / "voc", parts)):
-        (images, _) = boxed_images(root, ("dog",), quiet=True)
-        assert [truth.crowd.tolist() for truth in images.truths] == [[False], [True], [False]]
+        (images, _) = DETECTION.images(root, ("dog",), quiet=True)
+        assert [truth.crowd.tolist() for truth in images.targets] == [[False], [True], [False]]
 
 
 @pytest.mark.parametrize("form", ["COCO", "Pascal VOC", "YOLO", "beside", "file"])
@@ -87,29 +87,29 @@ def test_what_nobody_has_split_is_split_by_the_seed(form: str, tmp_path: Path) -
                 file.rename(source / file.name)  # the empty folders stay
     listing = list_boxes(source)
     assert listing is not None
-    assert list(listing.parts) == ["all"]
-    first, again, other = (open_boxes(source, seed=seed, quiet=True) for seed in (0, 0, 1))
+    assert list(listing.splits) == ["all"]
+    first, again, other = (DETECTION.open(source, seed=seed, quiet=True) for seed in (0, 0, 1))
     assert (len(first.train), len(first.val)) == (16, 4)
-    assert sum(len(truth.labels) for truth in first.val.truths) == 3  # a fifth of those with boxes
+    assert sum(len(truth.labels) for truth in first.val.targets) == 3  # a fifth of those with boxes
     assert set(first.train.sources).isdisjoint(first.val.sources)
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
 def test_the_fingerprint_knows_boxes_and_not_places(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "one", PARTS, CLASSES)
-    first = open_boxes(root, quiet=True).fingerprint
-    assert open_boxes(shutil.copytree(root, tmp_path / "two"), quiet=True).fingerprint == first
+    first = DETECTION.open(root, quiet=True).fingerprint
+    assert DETECTION.open(shutil.copytree(root, tmp_path / "two"), quiet=True).fingerprint == first
     text = (root / "train.json").read_text()
     (root / "train.json").write_text(text.replace("[10, 10,", "[10, 11,"))
-    assert open_boxes(root, quiet=True).fingerprint != first
+    assert DETECTION.open(root, quiet=True).fingerprint != first
     inside = tmp_path / "two" / "annotations"
     inside.mkdir()
     (tmp_path / "two" / "train.json").rename(inside / "instances_train2017.json")
-    one = open_boxes(inside / "instances_train2017.json", quiet=True)
+    one = DETECTION.open(inside / "instances_train2017.json", quiet=True)
     assert one.root == tmp_path / "two"
     assert (
         one.fingerprint
-        == open_boxes(
+        == DETECTION.open(
             shutil.copytree(tmp_path / "two", tmp_path / "3") / "annotations" / "instances_train2017.json"
         ).fingerprint
     )
@@ -122,24 +122,24 @@ def test_a_second_look_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     exif[0x0112] = 8
     Image.new("L", (40, 20)).save(root / "images" / "train" / "turned.jpg", exif=exif)
     (root / "labels" / "train" / "turned.txt").write_text("0 .5 .5 .5 .5\n7 1 1 1 1\n")
-    first = open_boxes(root, quiet=True)
+    first = DETECTION.open(root, quiet=True)
     assert [file.path for file in first.skipped] == ["images/train/b.png", "images/train/turned.jpg (boxes)"]
     monkeypatch.setattr("featherbone.data._box_open.look", None)
-    again = open_boxes(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
+    again = DETECTION.open(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
     assert again.fingerprint == first.fingerprint
     assert again.skipped == first.skipped
-    assert first.train.truths[-1].boxes.tolist() == [[5, 10, 15, 30]]  # 20 wide and 40 high, once upright
+    assert first.train.targets[-1].boxes.tolist() == [[5, 10, 15, 30]]  # 20 wide and 40 high, once upright
     (root / "images" / "train" / "a.png").write_bytes(b"")
     with pytest.raises(fb.InputError, match="train/a.png in .* can no longer be read: the file is empty"):
-        open_boxes(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
+        DETECTION.open(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
 
 
 def test_a_set_is_what_it_is_made_of() -> None:
     truth = Annotations(np.zeros((1, 4), np.float32), np.zeros(1, np.int64), np.zeros(1, bool))
-    images = BoxSet.of((Path(f"{i}.png"), truth) for i in range(3))
+    images = Dataset.of((Path(f"{i}.png"), truth) for i in range(3))
     assert len(images) == 3
     assert images.pick([2, 0]).sources == (Path("2.png"), Path("0.png"))
-    data = BoxData("x", ("a",), 3, images, images.pick([0]))
+    data = DetectionData(name="x", classes=("a",), channels=3, train=images, val=images.pick([0]))
     assert data.fingerprint != replace(data, val=images.pick([1])).fingerprint
     assert data.fingerprint != replace(data, classes=("b",)).fingerprint
 
@@ -149,20 +149,20 @@ def test_boxes_of_an_image_are_counted_without_crowds() -> None:
         Annotations(np.zeros((len(crowd), 4), np.float32), np.zeros(len(crowd), np.int64), np.array(crowd, bool))
         for crowd in ([False, True, False], [], [False, False, False])
     ]
-    images = BoxSet.of((Path(f"{i}.png"), truth) for i, truth in enumerate(truths))
-    assert images.boxes_per_image == pytest.approx(5 / 3)
-    assert images.pick([0]).boxes_per_image == 2
-    assert images.pick([1]).boxes_per_image == 1  # by which losses are divided
-    assert BoxSet((), ()).boxes_per_image == 1
+    images = Dataset.of((Path(f"{i}.png"), truth) for i, truth in enumerate(truths))
+    assert boxes_per_image(images) == pytest.approx(5 / 3)
+    assert boxes_per_image(images.pick([0])) == 2
+    assert boxes_per_image(images.pick([1])) == 1  # by which losses are divided
+    assert boxes_per_image(Dataset((), ())) == 1
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here")
 def test_blood_cells() -> None:
     root = SHARED / "bccd"
-    data = open_boxes(root, quiet=True)
+    data = DETECTION.open(root, quiet=True)
     assert (len(data.train), len(data.val)) == (205, 87)
-    test, _ = boxed_images(root, data.classes, part="test", quiet=True)
-    assert [sum(len(truth.labels) for truth in part.truths) for part in (data.train, data.val, test)] == [
+    test, _ = DETECTION.images(root, data.classes, split="test", quiet=True)
+    assert [sum(len(truth.labels) for truth in part.targets) for part in (data.train, data.val, test)] == [
         2804,
         1137,
         945,
@@ -172,8 +172,8 @@ def test_blood_cells() -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared images are not here")
 def test_coco128() -> None:
-    data = open_boxes(SHARED / "coco128_train", seed=3, quiet=True)
-    truths = [*data.train.truths, *data.val.truths]
+    data = DETECTION.open(SHARED / "coco128_train", seed=3, quiet=True)
+    truths = [*data.train.targets, *data.val.targets]
     assert (len(truths), sum(len(truth.labels) for truth in truths), len(data.classes)) == (128, 929, 80)
     assert sum(not len(truth.labels) for truth in truths) == 2
     assert data.classes[:3] == ("person", "bicycle", "car")

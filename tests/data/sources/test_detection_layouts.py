@@ -1,4 +1,4 @@
-"""Detection data sets are recognised wherever their files lie, and nothing else is taken for one."""
+"""Detection data sets are recognized wherever their files lie, and nothing else is taken for one."""
 
 import json
 import shutil
@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import draw_classes
 from helpers.annotation_formats import (
     CLASSES,
     PARTS,
@@ -22,10 +21,10 @@ from helpers.annotation_formats import (
     write_yolo,
     yolo,
 )
+from helpers.images import draw_classes
 
 import featherbone as fb
-from featherbone.data._box_open import boxed_images, is_detection, list_boxes, open_boxes
-from featherbone.data.open import open_data
+from featherbone.data.open import CLASSIFICATION, DETECTION, is_detection, list_boxes
 
 
 def layouts(root: Path) -> dict[str, Path]:
@@ -75,14 +74,14 @@ def layouts(root: Path) -> dict[str, Path]:
 
 def test_all_layouts(tmp_path: Path) -> None:
     for name, root in layouts(tmp_path).items():
-        data = open_boxes(root, quiet=True)
+        data = DETECTION.open(root, quiet=True)
         assert boxes_of(data.train, data.classes) == wanted(PARTS, "train"), name
         assert boxes_of(data.val, data.classes) == wanted(PARTS, "val"), name
         said = [file.path for file in data.skipped]
         assert said == (["data.yaml"] if name == "Roboflow's YOLO" else []), name  # it names a part that is not there
 
 
-def test_classification_is_recognised_as_before(tmp_path: Path) -> None:
+def test_classification_is_recognized_as_before(tmp_path: Path) -> None:
     root = draw_classes(tmp_path / "colours", count=4)
     (root / "metadata.json").write_text('{"images": 3, "annotations": "none", "bbox": [1]}')
     (root / "classes.json").write_text('["blue", "green", "red"]')
@@ -92,17 +91,17 @@ def test_classification_is_recognised_as_before(tmp_path: Path) -> None:
     (root / "config.xml").write_text("<config/>")
     assert not is_detection(root)
     assert list_boxes(root) is None
-    assert open_data(root, quiet=True).classes == ("blue", "green", "red")
+    assert CLASSIFICATION.open(root, quiet=True).classes == ("blue", "green", "red")
     split = tmp_path / "split"
     for part in ("train", "val"):
         shutil.copytree(root, split / part)
     assert not is_detection(split)
-    assert open_data(split, quiet=True).classes == ("blue", "green", "red")
+    assert CLASSIFICATION.open(split, quiet=True).classes == ("blue", "green", "red")
     both = tmp_path / "both"
     for name in ("images", "labels"):
         shutil.copytree(root / "red", both / name)
     assert not is_detection(both)
-    assert len(open_data(both, quiet=True).classes) == 2
+    assert len(CLASSIFICATION.open(both, quiet=True).classes) == 2
     table = tmp_path / "table.csv"
     table.write_text("path,label\n" + "\n".join(f"colours/{c}/0{i}.png,{c}" for c in ("red", "blue") for i in range(4)))
     assert not is_detection(table)
@@ -114,14 +113,14 @@ def test_classification_is_recognised_as_before(tmp_path: Path) -> None:
 def test_each_task_says_what_it_is_given(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "set", PARTS)
     with pytest.raises(fb.InputError, match="has boxes, not classes of images"):
-        open_data(root, quiet=True)
+        CLASSIFICATION.open(root, quiet=True)
     for other in ("digits", tmp_path / "none", draw_classes(tmp_path / "colours", count=2)):
         with pytest.raises(fb.InputError, match="no detection data set: .*COCO"):
-            open_boxes(other, quiet=True)
-    with pytest.raises(fb.InputError, match="part='all' is not there: .* has train, val, test"):
-        boxed_images(root, CLASSES, part="all", quiet=True)
+            DETECTION.open(other, quiet=True)
+    with pytest.raises(fb.InputError, match="split='all' is not there: .* has train, val, test"):
+        DETECTION.images(root, CLASSES, split="all", quiet=True)
     with pytest.raises(fb.InputError, match="val_fraction=1"):
-        open_boxes(root, val_fraction=1, quiet=True)
+        DETECTION.open(root, val_fraction=1, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +134,16 @@ def test_each_task_says_what_it_is_given(tmp_path: Path) -> None:
 )
 def test_parts_without_what_is_needed(parts: Parts, said: str, tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match=said):
-        open_boxes(write_coco(tmp_path / "set", parts, CLASSES), quiet=True)
+        DETECTION.open(write_coco(tmp_path / "set", parts, CLASSES), quiet=True)
 
 
 def test_parts_without_readable_images(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "set", PARTS, CLASSES)
     (root / "images" / "c.png").unlink()
     with pytest.raises(fb.InputError, match=r"no image of the val part of .* \(the first, c.png: No such file"):
-        open_boxes(root, quiet=True)
+        DETECTION.open(root, quiet=True)
     with pytest.raises(fb.InputError, match="no image of .* can be read"):
-        boxed_images(root, CLASSES, quiet=True)
+        DETECTION.images(root, CLASSES, quiet=True)
 
 
 def test_files_of_which_nobody_knows_which_counts(tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_files_of_which_nobody_knows_which_counts(tmp_path: Path) -> None:
     shutil.copy(root / "train.json", root / "train_small.json")
     assert is_detection(root)
     with pytest.raises(fb.InputError, match=r"several annotation files \(train\): train.json, train_small.json"):
-        open_boxes(root, quiet=True)
+        DETECTION.open(root, quiet=True)
     # what all images have in one file is not needed beside the parts
     (root / "train_small.json").rename(root / "annotations.json")
-    assert len(open_boxes(root, quiet=True).train) == 3
+    assert len(DETECTION.open(root, quiet=True).train) == 3

@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK
-from helpers.cli import evaluated
 from helpers.shards import Sums
+from helpers.training import QUICK, evaluated
 from PIL import Image as Pillow
 from torch.utils.data import DataLoader
 
 import featherbone as fb
 from featherbone.data.image import read_image
-from featherbone.data.open import open_data
+from featherbone.data.open import CLASSIFICATION
 
 datasets = pytest.importorskip("datasets")
 NAMES = ["red", "green", "blue"]  # not sorted: the data set's own order counts
@@ -30,17 +29,17 @@ def made(colours: Path, *, first: int = 0, last: int = 16, embedded: bool = True
 def test_a_saved_data_set_is_the_folder_it_was_made_of(colours: Path, finished: fb.Run) -> None:
     place = colours.parent / "saved"
     made(colours).save_to_disk(str(place))
-    data, folder = open_data(place, quiet=True), open_data(colours, quiet=True)
+    data, folder = CLASSIFICATION.open(place, quiet=True), CLASSIFICATION.open(colours, quiet=True)
     assert data.classes == tuple(NAMES)
     assert (data.channels, data.size) == (folder.channels, folder.size)
     wanted = {np.asarray(read_image(source)).tobytes(): folder.classes[y] for source, y in zip(
-        (*folder.train.sources, *folder.val.sources), (*folder.train.labels, *folder.val.labels), strict=True
+        (*folder.train.sources, *folder.val.sources), (*folder.train.targets, *folder.val.targets), strict=True
     )}  # fmt: skip
     found = {np.asarray(read_image(source)).tobytes(): NAMES[y] for source, y in zip(
-        (*data.train.sources, *data.val.sources), (*data.train.labels, *data.val.labels), strict=True
+        (*data.train.sources, *data.val.sources), (*data.train.targets, *data.val.targets), strict=True
     )}  # fmt: skip
     assert found == wanted
-    assert open_data(place, quiet=True).fingerprint == data.fingerprint
+    assert CLASSIFICATION.open(place, quiet=True).fingerprint == data.fingerprint
     run = fb.train(place, out=colours.parent / "run", changes={**QUICK, "epochs": 1}, quiet=True)
     assert evaluated(run.folder, place).confusion.sum() == run.test_images == 9
     result = evaluated(finished.folder, place)
@@ -51,7 +50,7 @@ def test_splits_are_taken_as_they_are_and_rows_without_labels_left_out(colours: 
     unlabelled = made(colours, last=2).map(lambda row: {**row, "label": -1})
     parts = {"train": made(colours, last=12), "validation": made(colours, first=12), "test": unlabelled}
     datasets.DatasetDict(parts).save_to_disk(str(colours.parent / "saved"))
-    data = open_data(colours.parent / "saved", quiet=True)
+    data = CLASSIFICATION.open(colours.parent / "saved", quiet=True)
     assert (len(data.train), len(data.val)) == (36, 12)
     assert [(file.path, file.reason) for file in data.skipped] == [("test", "no row has a label")]
 
@@ -64,7 +63,7 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
         return datasets.DatasetDict({"train": made(colours, embedded=False)})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    data = open_data("hf:somebody/colours", quiet=True)
+    data = CLASSIFICATION.open("hf:somebody/colours", quiet=True)
     assert asked == ["somebody/colours"]
     assert data.name == "hf:somebody/colours"
     assert (len(data.train), len(data.val)) == (39, 9)
@@ -74,7 +73,7 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(datasets, "load_dataset", absent)
     with pytest.raises(fb.InputError, match="hf:nobody/none cannot be had: no nobody/none$"):
-        open_data("hf:nobody/none", quiet=True)
+        CLASSIFICATION.open("hf:nobody/none", quiet=True)
 
 
 def test_files_that_a_row_names_may_be_gone(colours: Path, tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_files_that_a_row_names_may_be_gone(colours: Path, tmp_path: Path) -> No
 
     listing = _listing("hf:x", made(colours, embedded=False))
     (colours / "blue" / "00.png").unlink()
-    sources = [item.source for item in listing.parts["all"]]
+    sources = [item.source for item in listing.splits["all"]]
     with pytest.raises(fb.InputError, match="No such file"):
         read_image(sources[0])
     assert read_image(sources[1]).size == (16, 16)
@@ -90,7 +89,7 @@ def test_files_that_a_row_names_may_be_gone(colours: Path, tmp_path: Path) -> No
 
 def test_rows_are_read_by_other_processes_too(colours: Path) -> None:
     made(colours).save_to_disk(str(colours.parent / "saved"))
-    images = open_data(colours.parent / "saved", quiet=True).train
+    images = CLASSIFICATION.open(colours.parent / "saved", quiet=True).train
     loader = DataLoader(Sums(images), batch_size=None, num_workers=2)
     assert list(loader) == list(map(Sums(images).__getitem__, range(len(images))))
 
@@ -102,14 +101,14 @@ def test_what_has_no_images_or_labels_is_refused(colours: Path, tmp_path: Path) 
     ):
         wrong.save_to_disk(str(tmp_path / str(number)))
         with pytest.raises(fb.InputError, match=said):
-            open_data(tmp_path / str(number), quiet=True)
+            CLASSIFICATION.open(tmp_path / str(number), quiet=True)
     datasets.DatasetDict({"extra": rows}).save_to_disk(str(tmp_path / "odd"))
     with pytest.raises(fb.InputError, match="no split that is train, validation or test: extra"):
-        open_data(tmp_path / "odd", quiet=True)
+        CLASSIFICATION.open(tmp_path / "odd", quiet=True)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "dataset_dict.json").write_text("{}")
     with pytest.raises(fb.InputError, match="cannot be read as a Hugging Face data set"):
-        open_data(tmp_path / "broken", quiet=True)
+        CLASSIFICATION.open(tmp_path / "broken", quiet=True)
 
 
 def test_grey_rows(tmp_path: Path) -> None:
@@ -118,5 +117,5 @@ def test_grey_rows(tmp_path: Path) -> None:
     features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")})
     rows = datasets.Dataset.from_dict({"img": pictures, "label": [3, 10] * 4}, features=features)
     rows.save_to_disk(str(tmp_path / "saved"))
-    data = open_data(tmp_path / "saved", quiet=True)
+    data = CLASSIFICATION.open(tmp_path / "saved", quiet=True)
     assert (data.channels, data.classes) == (1, ("3", "10"))

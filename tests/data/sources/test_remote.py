@@ -9,13 +9,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from conftest import QUICK
 from helpers.shards import Sums, all_sums, write_shards
+from helpers.training import QUICK, evaluated
 from torch.utils.data import DataLoader
 
 import featherbone as fb
 from featherbone.data.image import read_image
-from featherbone.data.open import open_data
+from featherbone.data.open import CLASSIFICATION
 from featherbone.data.sources.cache import ROOM, Cache, RemoteFile
 
 
@@ -83,7 +83,7 @@ def test_shards_at_urls_come_into_a_bounded_folder(
     bound = 2 * max(shard.stat().st_size for shard in shards)
     monkeypatch.setenv(ROOM, str(bound / 1e9))
     address = f"{server.url}/sets/s-{{000..003}}.tar"
-    data, folder = open_data(address, quiet=True), open_data(colours, quiet=True)
+    data, folder = CLASSIFICATION.open(address, quiet=True), CLASSIFICATION.open(colours, quiet=True)
     assert (data.name, data.classes, data.size) == (address, folder.classes, folder.size)
     assert sum(data.train.groups) == len(data.train)
     assert len(data.train.groups) == 4
@@ -94,10 +94,10 @@ def test_shards_at_urls_come_into_a_bounded_folder(
         assert read_image(source).size == (16, 16)
         assert total(own_cache) <= bound
     server.asked.clear()
-    again = open_data(address, quiet=True)
+    again = CLASSIFICATION.open(address, quiet=True)
     assert again.fingerprint == data.fingerprint
     assert [path for path in server.asked if path.endswith(".tar")] == []  # what was seen was kept
-    assert fb.evaluate(finished.folder, address, quiet=True).confusion.sum() == 48
+    assert evaluated(finished.folder, address).confusion.sum() == 48
     assert {path.suffix for path in held(own_cache)} == {".tar"}
     server.asked.clear()
     fb.data_page(fb.check_data(address, quiet=True), tmp_path / "page.html", quiet=True)
@@ -112,7 +112,7 @@ def test_processes_share_one_small_cache(
     shards = write_shards(colours, tmp_path / "served", "s-{:03d}.tar")
     bound = 2 * max(shard.stat().st_size for shard in shards)
     monkeypatch.setenv(ROOM, str(bound / 1e9))
-    images = open_data(f"{server.url}/s-{{000..003}}.tar", quiet=True).train
+    images = CLASSIFICATION.open(f"{server.url}/s-{{000..003}}.tar", quiet=True).train
     order = [*range(len(images)), *reversed(range(len(images)))]
     loader = DataLoader(Sums(images), batch_size=None, num_workers=2, sampler=order)
     wanted = list(map(Sums(images).__getitem__, range(len(images))))
@@ -129,7 +129,7 @@ def test_a_fetch_that_breaks_is_tried_again_and_leaves_no_half(
 ) -> None:
     write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
     server.breaks = 1
-    data = open_data(f"{server.url}/s-000.tar", quiet=True)
+    data = CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True)
     assert len(data.train) + len(data.val) == 48
     for path in held(own_cache):
         path.unlink()
@@ -144,7 +144,7 @@ def test_a_fetch_that_breaks_is_tried_again_and_leaves_no_half(
         path.unlink()
     with pytest.raises(fb.InputError, match="has fewer"):
         read_image(data.train.sources[0])
-    assert open_data(f"{server.url}/s-000.tar", quiet=True).fingerprint != data.fingerprint
+    assert CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True).fingerprint != data.fingerprint
 
 
 def test_what_cannot_be_fetched_is_said(
@@ -158,13 +158,13 @@ def test_what_cannot_be_fetched_is_said(
         ("gopher://a/b.tar", "cannot be opened: Protocol not known: gopher"),
     ):
         with pytest.raises(fb.InputError, match=said):
-            open_data(address, quiet=True)
+            CLASSIFICATION.open(address, quiet=True)
     monkeypatch.setenv(ROOM, "0.00001")
     with pytest.raises(fb.InputError, match="more than the whole cache"):
-        open_data(f"{server.url}/s-000.tar", quiet=True)
+        CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True)
     monkeypatch.setenv(ROOM, "much")
     with pytest.raises(fb.InputError, match=f"{ROOM}=much is not allowed"):
-        open_data(f"{server.url}/s-000.tar", quiet=True)
+        CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True)
 
 
 def test_a_half_file_of_a_dead_process_makes_room(tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_a_storage_that_can_be_listed(colours: Path, own_cache: Path, tmp_path: 
     for path in [*write_shards(colours, tmp_path / "s", "train-{:03d}.tar"), tmp_path / "s" / "classes.txt"]:
         storage.pipe(f"/bucket/sets/{path.name}", path.read_bytes())
     try:
-        listed = open_data("memory://bucket/sets/", quiet=True)
+        listed = CLASSIFICATION.open("memory://bucket/sets/", quiet=True)
         assert listed.classes == ("blue", "green", "red")
-        assert open_data("memory://bucket/sets/train-*.tar", quiet=True).fingerprint == listed.fingerprint
+        assert CLASSIFICATION.open("memory://bucket/sets/train-*.tar", quiet=True).fingerprint == listed.fingerprint
         with pytest.raises(fb.InputError, match="names no .tar file"):
-            open_data("memory://bucket/other/", quiet=True)
+            CLASSIFICATION.open("memory://bucket/other/", quiet=True)
     finally:
         storage.rm("/bucket", recursive=True)
 
@@ -198,12 +198,12 @@ def test_a_run_on_remote_shards_is_learnt_from_and_measured(
     address = f"{server.url}/s-{{000..003}}.tar"
     run = fb.train(address, out=tmp_path / "run", changes={**QUICK, "epochs": 1, "workers": 1}, quiet=True)
     assert (run.recipe.data, run.classes) == (address, ("blue", "green", "red"))
-    assert fb.evaluate(run.folder, address, quiet=True).confusion.sum() == run.test_images == 9
+    assert evaluated(run.folder, address).confusion.sum() == run.test_images == 9
     assert [path.name for path in run.examples] == ["blue.png", "green.png", "red.png"]
 
 
 def test_shards_of_one_class_each_are_found(server: Server, colours: Path, own_cache: Path, tmp_path: Path) -> None:
     write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=16, mixed=False)
     (finding,) = fb.check_data(f"{server.url}/s-{{000..002}}.tar", quiet=True).findings
-    assert (finding.kind, finding.grave) == ("unmixed", True)
+    assert (finding.kind, finding.severity == "error") == ("unmixed", True)
     assert finding.text.startswith("3 shards of one class only")

@@ -8,29 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
-from helpers.cli import evaluated
 from helpers.shards import add, all_sums, write_shards
+from helpers.training import QUICK, evaluated
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.image import UnreadableImageError
-from featherbone.data.open import labelled_images, open_data
+from featherbone.data.open import CLASSIFICATION
 from featherbone.data.sources.shards import Member, expand
 
 
 def test_local_shards_are_the_folder_they_were_made_of(colours: Path, finished: fb.Run) -> None:
     place = colours.parent / "shards"
     write_shards(colours, place)
-    data, folder = open_data(place, quiet=True), open_data(colours, quiet=True)
+    data, folder = CLASSIFICATION.open(place, quiet=True), CLASSIFICATION.open(colours, quiet=True)
     assert (data.classes, data.size, data.channels) == (folder.classes, folder.size, folder.channels)
     assert all_sums(data) == all_sums(folder)
     assert (data.skipped, data.train.groups) == ((), ())
     pattern = str(place / "shard-{000000..000003}.tar")
-    assert open_data(pattern, quiet=True).fingerprint == data.fingerprint
-    assert open_data(str(place / "shard-*.tar"), quiet=True).fingerprint == data.fingerprint
+    assert CLASSIFICATION.open(pattern, quiet=True).fingerprint == data.fingerprint
+    assert CLASSIFICATION.open(str(place / "shard-*.tar"), quiet=True).fingerprint == data.fingerprint
     assert evaluated(finished.folder, place).confusion.sum() == 48
-    one, skipped = labelled_images(place / "shard-000002.tar", ("red", "green", "blue"), quiet=True)
+    one, skipped = CLASSIFICATION.images(place / "shard-000002.tar", ("red", "green", "blue"), quiet=True)
     assert (len(one), skipped) == (12, ())
     member = pickle.loads(pickle.dumps(data.train.sources[0]))  # noqa: S301 - ours
     assert member == data.train.sources[0]
@@ -50,18 +49,18 @@ def test_shards_named_after_splits(colours: Path) -> None:
     place = colours.parent / "shards"
     write_shards(colours, place / "train", "{:03d}.tar")
     write_shards(colours, place / "val", "{:03d}.tar")
-    data = open_data(place, quiet=True)
+    data = CLASSIFICATION.open(place, quiet=True)
     assert (len(data.train), len(data.val)) == (48, 48)
     assert data.classes == ("blue", "green", "red")  # the names lie beside the shards
     (place / "classes.json").write_text(json.dumps({"0": "b", "1": "g", "2": "r"}))
-    assert open_data(place, quiet=True).classes == ("b", "g", "r")
+    assert CLASSIFICATION.open(place, quiet=True).classes == ("b", "g", "r")
     flat = colours.parent / "flat"
     write_shards(colours, flat, "set-train-{:03d}.tar")
     (flat / "set-train-003.tar").rename(flat / "set-test-000.tar")
-    assert len(open_data(flat, quiet=True).val) == 12
+    assert len(CLASSIFICATION.open(flat, quiet=True).val) == 12
     (flat / "set-train-001.tar").rename(flat / "more.tar")
     with pytest.raises(fb.InputError, match="not more.tar"):
-        open_data(flat, quiet=True)
+        CLASSIFICATION.open(flat, quiet=True)
 
 
 def damaged_tar(path: Path, good: bytes) -> None:
@@ -88,7 +87,7 @@ def damaged_tar(path: Path, good: bytes) -> None:
 
 def test_what_can_be_read_of_a_damaged_shard_counts_and_the_rest_is_named(colours: Path, tmp_path: Path) -> None:
     damaged_tar(tmp_path / "a.tar", (colours / "red" / "00.png").read_bytes())
-    data = open_data(tmp_path / "a.tar", quiet=True)
+    data = CLASSIFICATION.open(tmp_path / "a.tar", quiet=True)
     assert len(data.train) + len(data.val) == 4
     reasons = {file.path.removeprefix("a.tar/"): file.reason for file in data.skipped}
     assert reasons.keys() == {
@@ -120,7 +119,7 @@ def test_headers_that_lie_end_in_a_reason(tmp_path: Path, size: int, colours: Pa
     header[148:156] = b" " * 8
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     (tmp_path / "a.tar").write_bytes(bytes(content + header + bytes(512)))
-    data = open_data(tmp_path / "a.tar", quiet=True)
+    data = CLASSIFICATION.open(tmp_path / "a.tar", quiet=True)
     assert len(data.train) + len(data.val) == 6
     assert "damaged" in data.skipped[-1].reason
 
@@ -137,12 +136,12 @@ def test_what_is_no_shard_is_refused(tmp_path: Path, colours: Path) -> None:
         (tmp_path / "s" / "shard-{0..9999999}.tar", "more than 1,000,000"),
     ):
         with pytest.raises(fb.InputError, match=said):
-            open_data(source, quiet=True)
+            CLASSIFICATION.open(source, quiet=True)
     assert expand("{a,b}{1..2}") == ["a1", "a2", "b1", "b2"]
 
 
 def test_groups_follow_what_is_picked() -> None:
-    images = ImageSet.of([(Member(Path("a"), str(i), i, 1, group="ab"[i // 3]), 0) for i in range(6)])
+    images = Dataset.of([(Member(Path("a"), str(i), i, 1, group="ab"[i // 3]), 0) for i in range(6)])
     assert images.groups == (3, 3)
     assert images.pick([0, 1, 4]).groups == (2, 1)
     assert images.pick([]).groups == ()

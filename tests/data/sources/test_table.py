@@ -13,28 +13,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK
-from helpers.cli import evaluated
 from helpers.paths import SHARED
+from helpers.training import QUICK, evaluated
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import featherbone as fb
-from featherbone.data.dataset import ImageSet
+from featherbone.data.dataset import Dataset
 from featherbone.data.image import read_image
 from featherbone.data.names import in_order, printable
-from featherbone.data.open import labelled_images, open_data
+from featherbone.data.open import CLASSIFICATION
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def pixels(images: ImageSet) -> list[np.ndarray]:
+def pixels(images: Dataset[int]) -> list[np.ndarray]:
     return [np.asarray(read_image(source)) for source in images.sources]
 
 
-def same(ours: ImageSet, wanted: ImageSet) -> bool:
-    return ours.labels == wanted.labels and all(map(np.array_equal, pixels(ours), pixels(wanted)))
+def same(ours: Dataset[int], wanted: Dataset[int]) -> bool:
+    return ours.targets == wanted.targets and all(map(np.array_equal, pixels(ours), pixels(wanted)))
 
 
 def write_table(path: Path, root: Path, *, sep: str = ",", head: tuple[str, ...] = ("path", "label")) -> Path:
@@ -56,13 +55,13 @@ def write_table(path: Path, root: Path, *, sep: str = ",", head: tuple[str, ...]
 )
 def test_a_table_is_the_folder_that_it_lists(colours: Path, name: str, sep: str, head: tuple[str, ...]) -> None:
     table = write_table(colours.parent / name, colours, sep=sep, head=head)
-    data, folder = open_data(table, quiet=True), open_data(colours, quiet=True)
+    data, folder = CLASSIFICATION.open(table, quiet=True), CLASSIFICATION.open(colours, quiet=True)
     assert (data.classes, data.channels, data.size) == (folder.classes, folder.channels, folder.size)
     assert same(data.train, folder.train)
     assert same(data.val, folder.val)
     assert data.fingerprint != folder.fingerprint  # one names files below the table, one below the folder
     shutil.copytree(colours.parent, colours.parent / "elsewhere" / "copy", ignore=shutil.ignore_patterns("elsewhere"))
-    assert open_data(colours.parent / "elsewhere" / "copy" / name, quiet=True).fingerprint == data.fingerprint
+    assert CLASSIFICATION.open(colours.parent / "elsewhere" / "copy" / name, quiet=True).fingerprint == data.fingerprint
 
 
 def test_parquet_is_read_like_text(colours: Path) -> None:
@@ -74,16 +73,16 @@ def test_parquet_is_read_like_text(colours: Path) -> None:
     labels = {"blue": 2.0, "green": 10.0, "red": None}
     columns = {"file": [row["path"] for row in rows], "label": [labels[row["label"]] for row in rows]}
     parquet.write_table(pa.table(columns), colours.parent / "b.parquet")
-    data = open_data(colours.parent / "b.parquet", quiet=True)
+    data = CLASSIFICATION.open(colours.parent / "b.parquet", quiet=True)
     assert data.classes == ("2", "10")  # in the order of numbers
     assert len(data.skipped) == 16
     assert {file.reason[:8] for file in data.skipped} == {"no label"}
     parquet.write_table(pa.table({"image": [{"bytes": b""}], "label": [1]}), colours.parent / "c.parquet")
     with pytest.raises(fb.InputError, match="holds the images themselves"):
-        open_data(colours.parent / "c.parquet", quiet=True)
+        CLASSIFICATION.open(colours.parent / "c.parquet", quiet=True)
     (colours.parent / "d.parquet").write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(fb.InputError, match="cannot be read as a table"):
-        open_data(colours.parent / "d.parquet", quiet=True)
+        CLASSIFICATION.open(colours.parent / "d.parquet", quiet=True)
 
 
 def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, finished: fb.Run) -> None:
@@ -93,7 +92,7 @@ def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, fin
     lines += ["colours/red/none.png,red,train", ",red,train", "colours/red/00.png,,train", "colours,red,train"]
     table = colours.parent / "a.csv"
     table.write_text("\n".join(lines), encoding="utf-8")
-    data = open_data(table, quiet=True)
+    data = CLASSIFICATION.open(table, quiet=True)
     assert (len(data.train), len(data.val)) == (36, 12)
     assert [(file.path, file.reason) for file in data.skipped] == [
         ("row 50", "no path in row 50"),
@@ -104,7 +103,7 @@ def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, fin
     assert evaluated(finished.folder, table).confusion.sum() == 12
     table.write_text("\n".join([*lines, "a.png,red,holdout"]), encoding="utf-8")
     with pytest.raises(fb.InputError, match="row 53: the split 'holdout' is not allowed: train, val or test"):
-        open_data(table, quiet=True)
+        CLASSIFICATION.open(table, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, fin
 def test_tables_that_are_none(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(fb.InputError, match=said):
-        open_data(tmp_path / "t.csv", quiet=True)
+        CLASSIFICATION.open(tmp_path / "t.csv", quiet=True)
 
 
 def test_a_run_on_a_table_is_trained_resumed_and_evaluated_by_its_name(colours: Path, tmp_path: Path) -> None:
@@ -162,18 +161,18 @@ def test_cifar_in_its_binary_version(tmp_path: Path, fine: bool) -> None:
     images, labels = cifar_sheet(240)
     inner = "cifar-100-binary" if fine else "cifar-10-batches-bin"
     folder = write_cifar(tmp_path / inner, images, labels, fine=fine)
-    data = open_data(folder, quiet=True)
+    data = CLASSIFICATION.open(folder, quiet=True)
     assert (data.classes, data.channels, data.size) == (CIFAR10, 3, 32)
     held = 120 if fine else 40
     assert np.array_equal(np.stack(pixels(data.train)), images[:-held])
     assert np.array_equal(np.stack(pixels(data.val)), images[-held:])
-    assert (*data.train.labels, *data.val.labels) == tuple(labels)
+    assert (*data.train.targets, *data.val.targets) == tuple(labels)
     packed = tmp_path / "packed" / "cifar.tar.gz"
     packed.parent.mkdir()
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(folder, inner)
     for way in (tmp_path, packed):  # the folder that holds it, and the archive
-        assert open_data(way, quiet=True).fingerprint == data.fingerprint
+        assert CLASSIFICATION.open(way, quiet=True).fingerprint == data.fingerprint
 
 
 def test_what_is_not_whole_cifar(tmp_path: Path) -> None:
@@ -187,7 +186,7 @@ def test_what_is_not_whole_cifar(tmp_path: Path) -> None:
     ):
         batch.write_bytes(content) if content else batch.unlink()
         with pytest.raises(fb.InputError, match=said):
-            open_data(folder, quiet=True)
+            CLASSIFICATION.open(folder, quiet=True)
 
 
 class Trap:
@@ -207,7 +206,7 @@ def test_the_pickled_version_is_refused_unopened(tmp_path: Path) -> None:
         archive.add(ten, ten.name)
     for path in (ten, hundred, tmp_path, packed):
         with pytest.raises(fb.InputError, match="get the binary version"):
-            open_data(path, quiet=True)
+            CLASSIFICATION.open(path, quiet=True)
 
 
 def test_an_archive_that_unpacks_to_gigabytes_is_given_up(tmp_path: Path) -> None:
@@ -225,7 +224,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_given_up(tmp_path: Path) -> Non
         for _ in range(160):  # 640 MB of the terabyte that it promises
             file.write(bytes(1 << 22))
     with pytest.raises(fb.InputError, match="larger than any published one"):
-        open_data(tmp_path / "bomb.tar.gz", quiet=True)
+        CLASSIFICATION.open(tmp_path / "bomb.tar.gz", quiet=True)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -242,34 +241,34 @@ def test_mnist_and_its_fellows(tmp_path: Path, end: str, fashion: bool) -> None:
     for word, numbers in labels.items():
         write_idx(tmp_path / f"{word}-images-idx3-ubyte{end}", images[word])
         write_idx(tmp_path / f"{word}-labels-idx1-ubyte{end}", numbers)
-    data = open_data(tmp_path, quiet=True)
+    data = CLASSIFICATION.open(tmp_path, quiet=True)
     assert (data.channels, data.size, len(data.classes)) == (1, 32, 10)
     assert data.classes[9] == ("Ankle boot" if fashion else "9")
     assert np.array_equal(np.stack([np.asarray(s) for s in data.val.sources]), images["t10k"])
-    assert (*data.train.labels,) == (*labels["train"],)
+    assert (*data.train.targets,) == (*labels["train"],)
     damaged = tmp_path / f"t10k-images-idx3-ubyte{end}"
     damaged.write_bytes(damaged.read_bytes()[:-9])
     with pytest.raises(fb.InputError, match="is damaged"):
-        open_data(tmp_path, quiet=True)
+        CLASSIFICATION.open(tmp_path, quiet=True)
     damaged.unlink()
     with pytest.raises(fb.InputError, match="t10k-images-idx3-ubyte is missing"):
-        open_data(tmp_path, quiet=True)
+        CLASSIFICATION.open(tmp_path, quiet=True)
 
 
 def test_what_is_no_data_set_is_told_what_is(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK")
     for source, said in ((tmp_path / "a.zip", "is a file; a data set is 'digits', .* shards"), ("x:/y", "no such")):
         with pytest.raises(fb.InputError, match=said):
-            open_data(source, quiet=True)
+            CLASSIFICATION.open(source, quiet=True)
         with pytest.raises(fb.InputError, match=said):
-            labelled_images(source, ("a",), quiet=True)
+            CLASSIFICATION.images(source, ("a",), quiet=True)
 
 
 def test_training_and_testing_folders_in_other_words(colours: Path) -> None:
     root = colours.parent / "both"
     shutil.copytree(colours, root / "Training")
     shutil.copytree(colours, root / "Testing")
-    data = open_data(root, quiet=True)
+    data = CLASSIFICATION.open(root, quiet=True)
     assert (data.classes, len(data.train), len(data.val)) == (("blue", "green", "red"), 48, 48)
 
 

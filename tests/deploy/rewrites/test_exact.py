@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.families import FAMILIES, thin
-from helpers.rewriting import Calls, aten, calls, chain, depthwise, equal, graph_of, images, point, proven, shaken
+from helpers.rewrites import Calls, aten, calls, chain, depthwise, equal, graph_of, images, point, proven, shaken
 from torch import Tensor, nn
 
 import featherbone as fb
@@ -63,7 +63,7 @@ def test_a_norm_before_layers(model: nn.Module) -> None:
         chain(nn.BatchNorm2d(3), nn.ReLU(), point(3, 4)),
         Calls(lambda x, n, a: a(y := n(x)) + y, nn.BatchNorm2d(3), point(3, 3)),
         chain(point(3, 4), nn.BatchNorm2d(4, track_running_stats=False)),
-        # normalises the second side, not the one that the linear layer makes or reads
+        # normalizes the second side, not the one that the linear layer makes or reads
         Calls(lambda x, a, n: n(a(x.flatten(2))), nn.Linear(64, 3), nn.BatchNorm1d(3)),
         Calls(lambda x, n, a: a(n(x.flatten(2))), nn.BatchNorm1d(3), nn.Linear(64, 3)),
         Calls(lambda x, n, a: a(n(x[:, :, 0, :3])), nn.BatchNorm1d(3), nn.Linear(3, 3)),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.rewriting import Calls, aten, calls, chain, point, proven
+from helpers.rewrites import Calls, aten, calls, chain, point, proven
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.families import thin
-from helpers.rewriting import Calls, aten, calls, chain, equal, graph_of, images, point, proven, shaken
+from helpers.rewrites import Calls, aten, calls, chain, equal, graph_of, images, point, proven, shaken
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu, silu
 

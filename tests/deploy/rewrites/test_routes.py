@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2
-from helpers.rewriting import (
+from helpers.rewrites import (
     Calls,
     aten,
     calls,

@@ -1,4 +1,4 @@
-"""Weights of other projects: recognised by form, put in our order, equal in outputs."""
+"""Weights of other projects: recognized by form, put in our order, equal in outputs."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ import timm
 import torch
 import torchvision
 from helpers.paths import SHARED
-from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2, differs, imported, randomise
+from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2, differs, imported, randomize
 from PIL import Image
 from pytorchcv.model_provider import get_model
 from torch import Tensor
@@ -68,7 +68,7 @@ def test_megviis_first_shufflenet_is_put_in_the_papers_order(
 ) -> None:
     torch.manual_seed(0)
     channels = (width, 2 * width, 4 * width)
-    theirs = randomise(MegviiShuffleNetV1(groups, stem, channels))
+    theirs = randomize(MegviiShuffleNetV1(groups, stem, channels))
     name = next(
         n for n in fb.list_models("shufflenet_v1_*[0-9]")
         if (s := fb.spec(n)) and getattr(s, "channels", 0) == channels and getattr(s, "groups", 0) == groups
@@ -87,7 +87,7 @@ def test_megviis_first_shufflenet_is_put_in_the_papers_order(
 def test_where_no_order_helps_the_form_is_named_and_taken(tmp_path: Path) -> None:
     """Six channels of a group go to eight groups: the two shuffles hear of different ones."""
     torch.manual_seed(0)
-    theirs = randomise(MegviiShuffleNetV1(8, 16, (192, 384, 768)))
+    theirs = randomize(MegviiShuffleNetV1(8, 16, (192, 384, 768)))
     with pytest.raises(fb.InputError, match=r"they fit shufflenet_v1_g8_x0_5\.megvii"):
         fb.load_weights(fb.create_model("shufflenet_v1_g8_x0_5"), theirs.state_dict())
     model, report = imported(tmp_path, "shufflenet_v1_g8_x0_5", theirs.state_dict())
@@ -100,7 +100,7 @@ def test_where_no_order_helps_the_form_is_named_and_taken(tmp_path: Path) -> Non
 
 def test_megviis_second_shufflenet_needs_no_reordering(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    theirs = randomise(MegviiShuffleNetV2((116, 232, 464), 1024))
+    theirs = randomize(MegviiShuffleNetV2((116, 232, 464), 1024))
     model, report = imported(tmp_path, "shufflenet_v2_x1_0", theirs.state_dict())
     assert differs(model, theirs) < 1e-5
     assert report.preprocess == fb.Preprocess(size=224, mean=(0, 0, 0), std=(1 / 255,) * 3, crop=0.875, bgr=True)
@@ -117,7 +117,7 @@ def renamed(state: dict[str, Tensor], *rules: tuple[str, str]) -> dict[str, Tens
 
 
 def test_old_torchvision_and_gpleiss_names(tmp_path: Path) -> None:
-    theirs = randomise(torchvision.models.densenet121(num_classes=7))
+    theirs = randomize(torchvision.models.densenet121(num_classes=7))
     old = renamed(theirs.state_dict(), (r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2"))
     assert any("denselayer1.norm.1.weight" in name for name in old)
     gpleiss = renamed(theirs.state_dict(), ("norm5", "norm_final"))
@@ -129,7 +129,7 @@ def test_old_torchvision_and_gpleiss_names(tmp_path: Path) -> None:
 
 
 def test_the_vovnet_authors_names_with_slashes(tmp_path: Path) -> None:
-    theirs = randomise(get_model("vovnet27s"))
+    theirs = randomize(get_model("vovnet27s"))
     slashes = renamed(
         theirs.state_dict(),
         (r"features\.init_block\.conv(\d)\.(conv|bn)", r"stem.stem_\1/\2"),
@@ -149,7 +149,7 @@ def test_the_vovnet_authors_names_with_slashes(tmp_path: Path) -> None:
 
 
 def test_vovnet_detectron2s_names(tmp_path: Path) -> None:
-    theirs = randomise(timm.create_model("ese_vovnet19b_dw"))
+    theirs = randomize(timm.create_model("ese_vovnet19b_dw"))
     stages = {
         re.sub(r"<(\d)>", lambda m: str(int(m[1]) + 2), k): v
         for k, v in renamed(
@@ -182,7 +182,7 @@ def test_vovnet_detectron2s_names(tmp_path: Path) -> None:
 
 
 def test_the_peleenet_authors_names(tmp_path: Path) -> None:
-    theirs = randomise(get_model("peleenet"))
+    theirs = randomize(get_model("peleenet"))
     state = renamed(
         theirs.state_dict(),
         (r"features\.init_block\.first_conv", "features.stemblock.stem1"),

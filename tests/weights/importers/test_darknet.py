@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import darknet
-from helpers.reference import differs, randomise
+from helpers.reference import differs, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ from featherbone.weights.importers.checkpoint import read_tensors
 )
 def test_darknets_files_give_what_darknet_computes(tmp_path: Path, name: str, text: str) -> None:
     torch.manual_seed(0)
-    theirs = randomise(darknet.Darknet(text))
+    theirs = randomize(darknet.Darknet(text))
     (tmp_path / "m.cfg").write_text(text)
     theirs.write(tmp_path / "m.weights")
     model, report = fb.import_weights(name, tmp_path / "m.weights")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from featherbone.data.boxes import Severity
 from featherbone.data.check.report import FEW, Check, Finding
 from featherbone.errors import counted, some
 
@@ -15,7 +16,7 @@ _UNBALANCED = 10
 
 
 @dataclass(frozen=True, eq=False)
-class DataCheck(Check):
+class ClassificationCheck(Check):
     """What a look at every image of a classification data set has found.
 
     Attributes:
@@ -26,13 +27,13 @@ class DataCheck(Check):
 
     @cached_property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Readable images by part and class."""
-        return {part: Counter(p.label for p, _ in self.seen if p.part == part) for part in self.parts}
+        """Readable images by split and class."""
+        return {split: Counter(p.label for p, _ in self.seen if p.split == split) for split in self.splits}
 
     @property
     def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
-        rows = [(name, *(self.counts[part].get(name, 0) for part in self.parts)) for name in self.classes]
-        return ("class", *self.parts), list(rows)
+        rows = [(name, *(self.counts[split].get(name, 0) for split in self.splits)) for name in self.classes]
+        return ("class", *self.splits), list(rows)
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -44,30 +45,33 @@ class DataCheck(Check):
         return {**super().to_dict(), "classes": rows, "unmixed_shards": self.unmixed}
 
     def about_labels(self) -> Iterator[Finding]:
-        if self.learnt is None:
+        if self.learned is None:
             yield self.nothing_to_learn()
             return
-        of_class = {name: self.counts[self.learnt].get(name, 0) for name in self.classes}
+        of_class = {name: self.counts[self.learned].get(name, 0) for name in self.classes}
         least = 2 if self.unsplit else 1
         why = "fewer than the two images that a split needs" if self.unsplit else "nothing to learn from"
-        for kind, grave, lowest, below, what in (
-            ("absent", True, 0, least, why),
-            ("few", False, least, FEW, f"fewer than {FEW} images to learn from"),
-        ):
+        kinds: tuple[tuple[str, Severity, int, int, str], ...] = (
+            ("absent", "error", 0, least, why),
+            ("few", "warning", least, FEW, f"fewer than {FEW} images to learn from"),
+        )
+        for kind, severity, lowest, below, what in kinds:
             short = [f"{name} ({n})" for name, n in of_class.items() if lowest <= n < below]
             if short:
                 text = f"{counted(len(short), 'class', 'classes')} with {what}: {some(short)}"
                 images = sum(n for n in of_class.values() if lowest <= n < below)
-                yield Finding(kind, images, grave=grave, text=text)
+                yield Finding(kind, images, severity=severity, text=text)
         if len(self.classes) == 1:
-            yield Finding("one-class", self.images, grave=True, text="one class only: a classifier needs two or more")
+            yield Finding(
+                "one-class", self.images, severity="error", text="one class only: a classifier needs two or more"
+            )
         if self.unmixed:
             text = (
-                f"{counted(self.unmixed, 'shard')} of one class only: shards are learnt one after the other, "
+                f"{counted(self.unmixed, 'shard')} of one class only: shards are learned one after the other, "
                 "so mix them"
             )
-            yield Finding("unmixed", self.images, grave=True, text=text)
+            yield Finding("unmixed", self.images, severity="error", text=text)
         most, fewest = max(of_class.values(), default=0), min((n for n in of_class.values() if n), default=0)
         if most >= _UNBALANCED * fewest > 0:
             text = f"{most} images in the largest class, {fewest} in the smallest: accuracy alone hides the small ones"
-            yield Finding("unbalanced", most, grave=False, text=text)
+            yield Finding("unbalanced", most, severity="warning", text=text)

@@ -10,10 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from featherbone.data._box_dataset import Annotations, Format
-from featherbone.data.boxes import LEFT_OUT, Fault, corners
-from featherbone.data.check.report import FEW, Check, Finding, Picture, named_spread, spread_of
-from featherbone.data.dataset import ImageInfo
+from featherbone.data.boxes import ISSUES, BoxIssue, Severity, corners
+from featherbone.data.check.report import FEW, Check, Finding, ImageRef, IssueGroup, named_spread, spread_of
+from featherbone.data.dataset import Annotations, Format, ImageInfo
 from featherbone.errors import counted, some
 
 # COCO's limits: areas in pixels of the image
@@ -21,32 +20,22 @@ _SMALL, _MEDIUM = 32**2, 96**2
 _SHARES = (0.001, 0.01, 0.1, 0.25, 1.0)  # of the image, largest of each row
 _PER_IMAGE = (0, 1, 5, 10, 20, 50, 100)
 
-# what is wrong with single boxes, the gravest first: how a finding goes on after their number, and whether it is grave
-FAULTS = {
-    "numbers": (f"{LEFT_OUT['numbers']}, left out", True),
-    "class": (f"{LEFT_OUT['class']}, left out", True),
-    "two-classes": ("in the same place as one of another class: only one can be right", True),
-    "empty": (f"{LEFT_OUT['empty']}, left out", False),
-    "twice": ("there more than once: same class, same place", False),
-    "outside": ("cut off at the edge of the image, beyond which they reach", False),
-}
-
 
 @dataclass(frozen=True, eq=False)
-class Flaw:
+class ImageIssue:
     """Something wrong with a box, and the picture that it is on."""
 
-    picture: Picture
-    fault: Fault
+    image: ImageRef
+    issue: BoxIssue
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; corners that are no finite numbers are missing."""
-        values = np.array(self.fault.corners)
+        values = np.array(self.issue.corners)
         return {
-            "kind": self.fault.kind,
-            "box": self.fault.box,
+            "kind": self.issue.kind,
+            "box": self.issue.box,
             "corners": values.tolist() if np.isfinite(values).all() else None,
-            **self.picture.to_dict(),
+            **self.image.to_dict(),
         }
 
 
@@ -59,15 +48,15 @@ class Outline(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BoxCheck(Check):
+class DetectionCheck(Check):
     """What a look at every image of a detection data set, and at every box, has found.
 
     Pictures have what is on them as their label, such as "12 RBC, 1 WBC"; samples have the class that they show.
 
     Attributes:
         format: how it is written.
-        truths: of every picture that can be read, and of every sample, what was seen and the boxes that are kept.
-        flaws: what is wrong with single boxes.
+        annotated: of every picture that can be read, and of every sample, what was seen and the boxes that are kept.
+        issues: what is wrong with single boxes.
         unknown: how many boxes have each name or number that is no class.
         missing: images that are annotated and are not there.
         unlisted: image files beside the others for which nothing is annotated.
@@ -76,55 +65,56 @@ class BoxCheck(Check):
     """
 
     thing: ClassVar[str] = "thing"
+    sample_side: ClassVar[int] = 256
 
     format: Format
-    truths: Mapping[Picture, tuple[ImageInfo, Annotations]]
-    flaws: tuple[Flaw, ...]
+    annotated: Mapping[ImageRef, tuple[ImageInfo, Annotations]]
+    issues: tuple[ImageIssue, ...]
     unknown: Mapping[str, int]
     missing: tuple[str, ...]
     unlisted: tuple[str, ...]
-    resized: tuple[Picture, ...]
+    resized: tuple[ImageRef, ...]
     turned_boxes: int
 
     @cached_property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Boxes by part and class, without crowds."""
+        """Boxes by split and class, without crowds."""
         return self._counted(lambda labels: labels)
 
     @cached_property
     def images_with(self) -> Mapping[str, Mapping[str, int]]:
-        """Images by part and class that have a box of it, without crowds."""
+        """Images by split and class that have a box of it, without crowds."""
         return self._counted(np.unique)
 
     @property
     def boxes(self) -> int:
         """How many boxes are kept, without crowds."""
-        return sum(n for part in self.counts.values() for n in part.values())
+        return sum(n for split in self.counts.values() for n in split.values())
 
     @cached_property
     def crowds(self) -> int:
-        """How many boxes are crowds, or difficult: neither learnt nor scored."""
-        return sum(int(truth.crowd.sum()) for _, truth in self._seen_truths)
+        """How many boxes are crowds, or difficult: neither learned nor scored."""
+        return sum(int(target.crowd.sum()) for _, target in self._seen_targets)
 
     @cached_property
     def per_image(self) -> np.ndarray:
         """How many boxes each picture has, ``(images,)``."""
-        return np.array([len(_single(truth)) for _, truth in self._seen_truths], np.int64)
+        return np.array([len(_single(target)) for _, target in self._seen_targets], np.int64)
 
     @cached_property
     def measures(self) -> np.ndarray:
         """Width and height of every box in pixels, and its share of its image, ``(boxes, 3)``."""
         rows = [np.zeros((0, 3))]
-        for picture, _ in self.seen:
-            seen, truth = self.truths[picture]
-            sides = (truth.boxes[:, 2:] - truth.boxes[:, :2])[~truth.crowd].astype(np.float64)
+        for image, _ in self.seen:
+            seen, target = self.annotated[image]
+            sides = (target.boxes[:, 2:] - target.boxes[:, :2])[~target.crowd].astype(np.float64)
             rows.append(np.column_stack([sides, sides.prod(1) / (seen.width * seen.height)]))
         return np.concatenate(rows)
 
     @property
     def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
-        titles = [title for part in self.parts for title in (f"{part} boxes", "in images")]
-        counts = [found[part] for part in self.parts for found in (self.counts, self.images_with)]
+        titles = [title for split in self.splits for title in (f"{split} boxes", "in images")]
+        counts = [found[split] for split in self.splits for found in (self.counts, self.images_with)]
         rows = [(name, *(found[name] for found in counts)) for name in self.classes]
         return ("class", *titles), list(rows)
 
@@ -149,21 +139,32 @@ class BoxCheck(Check):
         small, medium = int((areas < _SMALL).sum()), int((areas < _MEDIUM).sum())
         return {"small": small, "medium": medium - small, "large": len(areas) - medium}
 
-    def size_of(self, picture: Picture) -> tuple[int, int]:
-        """Return the width and height of a picture or sample, in pixels."""
-        seen, _ = self.truths[picture]
-        return seen.width, seen.height
+    def drawing(self, image: ImageRef, issues: Sequence[ImageIssue] = ()) -> Mapping[str, Any]:
+        info, _ = self.annotated[image]
+        return {"width": info.width, "height": info.height, "outlines": self.outlines(image, issues)}
 
-    def outlines(self, picture: Picture, flaws: Sequence[Flaw] = ()) -> list[Outline]:
+    def issue_groups(self, most: int) -> list[IssueGroup]:
+        groups = []
+        for kind, about in ISSUES.items():
+            of_image: dict[ImageRef, list[ImageIssue]] = {}
+            for one in self.issues:
+                if one.issue.kind == kind:
+                    of_image.setdefault(one.image, []).append(one)
+            if of_image:
+                drawn = {image: self.drawing(image, issues) for image, issues in list(of_image.items())[:most]}
+                groups.append(IssueGroup(kind, about.severity, about.title, len(of_image), drawn))
+        return groups
+
+    def outlines(self, image: ImageRef, issues: Sequence[ImageIssue] = ()) -> list[Outline]:
         """Return the boxes of a picture or sample: those of its class, or what is wrong, stand out."""
-        _, truth = self.truths[picture]
-        names = [self.classes[label] for label in truth.labels]
+        _, target = self.annotated[image]
+        names = [self.classes[label] for label in target.labels]
         whole = [
-            Outline(corners(box), name, "shown" if name == picture.label else "other")
-            for box, name in zip(truth.boxes, names, strict=True)
+            Outline(corners(box), name, "shown" if name == image.label else "other")
+            for box, name in zip(target.boxes, names, strict=True)
         ]
         # those that stand out lie above the others
-        wrong = [Outline(flaw.fault.corners, flaw.fault.kind, "wrong") for flaw in flaws]
+        wrong = [Outline(one.issue.corners, one.issue.kind, "wrong") for one in issues]
         drawable = [one for one in wrong if np.isfinite(one.corners).all()]
         return sorted(whole, key=lambda one: one.role == "shown") + drawable
 
@@ -171,7 +172,7 @@ class BoxCheck(Check):
         """Return plain JSON values."""
         rows = [
             {"name": name}
-            | {p: {"boxes": self.counts[p][name], "images": self.images_with[p][name]} for p in self.parts}
+            | {p: {"boxes": self.counts[p][name], "images": self.images_with[p][name]} for p in self.splits}
             for name in self.classes
         ]
         width, height, share = (named_spread(spread_of(column)) for column in self.measures.T)
@@ -190,11 +191,11 @@ class BoxCheck(Check):
                 "share": share,
                 "shares": _binned(self.measures[:, 2], _SHARES),
             },
-            "flaws": [flaw.to_dict() for flaw in self.flaws],
+            "issues": [issue.to_dict() for issue in self.issues],
             "unknown_classes": dict(self.unknown),
             "missing": list(self.missing),
             "unlisted": list(self.unlisted),
-            "resized": [picture.to_dict() for picture in self.resized],
+            "resized": [image.to_dict() for image in self.resized],
         }
 
     def about_labels(self) -> Iterator[Finding]:
@@ -203,77 +204,87 @@ class BoxCheck(Check):
         yield from self._about_images()
 
     @property
-    def _seen_truths(self) -> Iterator[tuple[Picture, Annotations]]:
-        return ((picture, self.truths[picture][1]) for picture, _ in self.seen)
+    def _seen_targets(self) -> Iterator[tuple[ImageRef, Annotations]]:
+        return ((image, self.annotated[image][1]) for image, _ in self.seen)
 
     def _counted(self, which: Callable[[np.ndarray], np.ndarray]) -> dict[str, dict[str, int]]:
-        """Return how often each class is among the labels that are chosen of every picture, by part."""
-        found = {part: np.zeros(len(self.classes), np.int64) for part in self.parts}
-        for picture, truth in self._seen_truths:
-            found[picture.part] += np.bincount(which(_single(truth)), minlength=len(self.classes))
-        return {part: dict(zip(self.classes, counts.tolist(), strict=True)) for part, counts in found.items()}
+        """Return how often each class is among the labels that are chosen of every image, by split."""
+        found = {split: np.zeros(len(self.classes), np.int64) for split in self.splits}
+        for image, target in self._seen_targets:
+            found[image.split] += np.bincount(which(_single(target)), minlength=len(self.classes))
+        return {split: dict(zip(self.classes, counts.tolist(), strict=True)) for split, counts in found.items()}
 
     def _about_boxes(self) -> Iterator[Finding]:
-        for kind, (text, grave) in FAULTS.items():
-            found = [flaw for flaw in self.flaws if flaw.fault.kind == kind]
+        for kind, about in ISSUES.items():
+            found = [one for one in self.issues if one.issue.kind == kind]
             if found:
-                images = len({flaw.picture for flaw in found})
+                images = len({one.image for one in found})
                 names = [f"{name} ({n})" for name, n in self.unknown.items()] if kind == "class" else []
-                said = f"{counted(len(found), 'box', 'boxes')} {text}{': ' if names else ''}{some(names)}"
-                yield Finding(kind, images, grave=grave, text=said)
+                said = f"{counted(len(found), 'box', 'boxes')} {about.text}{': ' if names else ''}{some(names)}"
+                yield Finding(kind, images, severity=about.severity, text=said)
 
     def _about_classes(self) -> Iterator[Finding]:
-        if self.learnt is None:
+        if self.learned is None:
             yield self.nothing_to_learn()
             return
-        learnt = self.counts[self.learnt]
-        boxed = sum(n > 0 for (p, _), n in zip(self.seen, self.per_image, strict=True) if p.part == self.learnt)
+        learned = self.counts[self.learned]
+        boxed = sum(n > 0 for (p, _), n in zip(self.seen, self.per_image, strict=True) if p.split == self.learned)
         least = 2 if self.unsplit else 1
         if boxed < least:
             text = f"{counted(boxed, 'image')} with boxes to learn from: it takes {least} or more"
-            yield Finding("nothing-to-learn", boxed, grave=True, text=text)
-        measured = {name for part in self.parts if part != self.learnt for name, n in self.counts[part].items() if n}
-        absent = [name for name, n in learnt.items() if not n]
-        for grave, what in ((True, "to learn from, though they are to be found elsewhere"), (False, "anywhere")):
-            names = [name for name in absent if (name in measured) == grave]
+            yield Finding("nothing-to-learn", boxed, severity="error", text=text)
+        measured = {
+            name for split in self.splits if split != self.learned for name, n in self.counts[split].items() if n
+        }
+        absent = [name for name, n in learned.items() if not n]
+        kinds: tuple[tuple[Severity, str], ...] = (
+            ("error", "to learn from, though they are to be found elsewhere"),
+            ("warning", "anywhere"),
+        )
+        for severity, what in kinds:
+            names = [name for name in absent if (name in measured) is (severity == "error")]
             if names:
                 text = f"{counted(len(names), 'class', 'classes')} without a box {what}: {some(names)}"
-                yield Finding("absent", 0, grave=grave, text=text)
-        few = [f"{name} ({n})" for name, n in learnt.items() if 0 < n < FEW]
+                yield Finding("absent", 0, severity=severity, text=text)
+        few = [f"{name} ({n})" for name, n in learned.items() if 0 < n < FEW]
         if few:
             text = f"{counted(len(few), 'class', 'classes')} with fewer than {FEW} boxes to learn from: {some(few)}"
-            images = sum(self.images_with[self.learnt][name] for name, n in learnt.items() if 0 < n < FEW)
-            yield Finding("few", images, grave=False, text=text)
+            images = sum(self.images_with[self.learned][name] for name, n in learned.items() if 0 < n < FEW)
+            yield Finding("few", images, severity="warning", text=text)
 
     def _about_images(self) -> Iterator[Finding]:
-        empty, resized = int((self.per_image == 0).sum()), [picture.path for picture in self.resized]
-        for kind, grave, count, noun, text, names in (
-            ("resized", True, len(resized), "image", "of another size than annotated: the boxes may not fit", resized),
-            ("missing", False, len(self.missing), "annotated image", "missing", self.missing),
+        empty, resized = int((self.per_image == 0).sum()), [image.path for image in self.resized]
+        rows: tuple[tuple[str, Severity, int, str, str, Sequence[str]], ...] = (
             (
-                "unlisted",
-                False,
-                len(self.unlisted),
-                "image file",
-                "beside the others without annotation",
-                self.unlisted,
+                "resized",
+                "error",
+                len(resized),
+                "image",
+                "of another size than annotated: the boxes may not fit",
+                resized,
             ),
-            ("background", False, empty, "image", "without a box: learnt as showing nothing", ()),
-            ("turned-boxes", False, self.turned_boxes, "image", "annotated lying, and turned with the boxes", ()),
-        ):
+            ("missing", "warning", len(self.missing), "annotated image", "missing", self.missing),
+            (
+                *("unlisted", "warning", len(self.unlisted)),
+                *("image file", "beside the others without annotation", self.unlisted),
+            ),
+            ("background", "warning", empty, "image", "without a box: learned as showing nothing", ()),
+            ("turned-boxes", "warning", self.turned_boxes, "image", "annotated lying, and turned with the boxes", ()),
+        )
+        for kind, severity, count, noun, text, names in rows:
             if count:
                 said = f" ({some(names, most=3)})" if names else ""
-                yield Finding(kind, count, grave=grave, text=f"{counted(count, noun)} {text}{said}")
+                yield Finding(kind, count, severity=severity, text=f"{counted(count, noun)} {text}{said}")
 
 
-def contents(truth: Annotations, classes: Sequence[str]) -> str:
+def contents(target: Annotations, classes: Sequence[str]) -> str:
     """Return what is on an image in a few words, such as "12 RBC, 1 WBC"."""
-    found = Counter(classes[label] for label in np.sort(truth.labels))
+    found = Counter(classes[label] for label in np.sort(target.labels))
     return ", ".join(f"{n} {name}" for name, n in found.items()) or "no box"
 
 
-def _single(truth: Annotations) -> np.ndarray:
-    return truth.labels[~truth.crowd]
+def _single(target: Annotations) -> np.ndarray:
+    return target.labels[~target.crowd]
 
 
 def _percent(number: int, of: int) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from featherbone.data.boxes import Severity
 from featherbone.data.dataset import ImageInfo, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
 from featherbone.errors import counted
@@ -22,54 +23,72 @@ _USUAL_MODES = {"RGB", "L"}
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """An image as reports name it: its part, class and path, each one line."""
+class ImageRef:
+    """An image as reports name it: its split, class and path, each one line."""
 
     source: Source
-    part: str
+    split: str
     label: str
     path: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {"part": self.part, "label": self.label, "path": self.path}
+        return {"split": self.split, "label": self.label, "path": self.path}
 
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
     """Pictures with equal pixels, once upright and in 8 bits; with ``same_bytes``, all of them the same file."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[ImageRef, ...]
     same_bytes: bool
 
     @property
     def across(self) -> bool:
-        """Whether they lie in more than one part."""
-        return len({picture.part for picture in self.pictures}) > 1
+        """Whether they lie in more than one split."""
+        return len({image.split for image in self.images}) > 1
 
     @property
     def conflicting(self) -> bool:
         """Whether they have more than one label."""
-        return len({picture.label for picture in self.pictures}) > 1
+        return len({image.label for image in self.images}) > 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "same_bytes": self.same_bytes,
-            "across_parts": self.across,
+            "across_splits": self.across,
             "conflicting_labels": self.conflicting,
-            "images": [picture.to_dict() for picture in self.pictures],
+            "images": [image.to_dict() for image in self.images],
         }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something worth knowing; ``grave`` if training on it, or believing what is measured on it, would be a mistake."""
+    """Something worth knowing; an error if training on it, or believing what is measured on it, would be a mistake."""
 
     kind: str
     images: int
-    grave: bool
+    severity: Severity
     text: str
+
+
+class IssueGroup(NamedTuple):
+    """Images with one kind of issue.
+
+    Attributes:
+        kind: of the issue.
+        severity: of the issue.
+        title: what a report calls it.
+        total: how many images have it.
+        images: the first of them, each with what is to be drawn on it.
+    """
+
+    kind: str
+    severity: Severity
+    title: str
+    total: int
+    images: Mapping[ImageRef, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +98,7 @@ class Check(ABC):
     Attributes:
         name: the data set.
         classes: names, in label order.
-        parts: "train", "val" and "test", those that there are, or "all" if it is not split.
+        splits: "train", "val" and "test", those that there are, or "all" if it is not split.
         seen: the pictures that can be read, and what was seen of each, upright.
         broken: files that are left out, and why.
         duplicates: pictures that are there more than once.
@@ -87,19 +106,20 @@ class Check(ABC):
     """
 
     thing: ClassVar[str] = "file"  # what may be left out
+    sample_side: ClassVar[int] = 96  # pixels of a picture in a page, at most
 
     name: str
     classes: tuple[str, ...]
-    parts: tuple[str, ...]
-    seen: Sequence[tuple[Picture, ImageInfo]]
+    splits: tuple[str, ...]
+    seen: Sequence[tuple[ImageRef, ImageInfo]]
     broken: tuple[Skipped, ...]
     duplicates: tuple[Duplicates, ...]
-    samples: tuple[Picture, ...]
+    samples: tuple[ImageRef, ...]
 
     @property
     @abstractmethod
     def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
-        """Titles and rows: what there is of each class in each part."""
+        """Titles and rows: what there is of each class in each split."""
 
     @property
     @abstractmethod
@@ -110,16 +130,24 @@ class Check(ABC):
     def about_labels(self) -> Iterator[Finding]:
         """Yield what is worth knowing about what is said about the images."""
 
+    def issue_groups(self, most: int) -> list[IssueGroup]:
+        """Return the images with each kind of issue, at most so many of a kind, the most severe first."""
+        return []
+
+    def drawing(self, image: ImageRef) -> Mapping[str, Any]:
+        """Return what is to be drawn on an image of ``samples``: ``width``, ``height`` and ``outlines``, or nothing."""
+        return {}
+
     @property
     def images(self) -> int:
         """How many images can be read."""
         return len(self.seen)
 
     @cached_property
-    def of_part(self) -> Mapping[str, int]:
-        """How many images of each part can be read."""
-        found = Counter(picture.part for picture, _ in self.seen)
-        return {part: found[part] for part in self.parts}
+    def of_split(self) -> Mapping[str, int]:
+        """How many images of each split can be read."""
+        found = Counter(image.split for image, _ in self.seen)
+        return {split: found[split] for split in self.splits}
 
     @cached_property
     def sizes(self) -> Mapping[tuple[int, int], int]:
@@ -142,15 +170,15 @@ class Check(ABC):
         return sum(one.animated for _, one in self.seen)
 
     @property
-    def small(self) -> tuple[Picture, ...]:
+    def small(self) -> tuple[ImageRef, ...]:
         """Images with a side below 16 pixels."""
-        return tuple(picture for picture, one in self.seen if one.side < SMALL)
+        return tuple(image for image, one in self.seen if one.side < SMALL)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is worth knowing, the gravest first."""
+        """What is worth knowing, errors first."""
         found = chain(self._about_duplicates(), self.about_labels(), self._about_files())
-        return tuple(sorted(found, key=lambda finding: not finding.grave))
+        return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
     def side(self, axis: int) -> tuple[int, int, int]:
         """Return the smallest, median and largest width (axis 0) or height (1) in pixels."""
@@ -163,7 +191,7 @@ class Check(ABC):
         return {
             "name": self.name,
             "images": self.images,
-            "parts": dict(self.of_part),
+            "splits": dict(self.of_split),
             "width": named_spread(self.side(0)),
             "height": named_spread(self.side(1)),
             "different_sizes": len(self.sizes),
@@ -171,7 +199,7 @@ class Check(ABC):
             "modes": dict(self.modes),
             "turned": self.turned,
             "further_frames": self.further_frames,
-            "small": [picture.to_dict() for picture in self.small],
+            "small": [image.to_dict() for image in self.small],
             "broken": [asdict(file) for file in self.broken],
             "duplicates": [group.to_dict() for group in self.duplicates],
             "findings": [asdict(finding) for finding in self.findings],
@@ -179,18 +207,18 @@ class Check(ABC):
 
     @property
     def unsplit(self) -> bool:
-        """Whether there is no part to hold out, so that some of its images will be."""
-        return not {VAL, TEST} & set(self.parts)
+        """Whether there is no split to hold out, so that some of its images will be."""
+        return not {VAL, TEST} & set(self.splits)
 
     @property
-    def learnt(self) -> str | None:
-        """The part to learn from, if there is one."""
-        return next((part for part in (TRAIN, ALL) if part in self.parts), None)
+    def learned(self) -> str | None:
+        """The split to learn from, if there is one."""
+        return next((split for split in (TRAIN, ALL) if split in self.splits), None)
 
     def nothing_to_learn(self) -> Finding:
-        """Return what to say where there is no part to learn from."""
-        text = f"nothing to learn from: only the part {', '.join(self.parts)}"
-        return Finding("nothing-to-learn", self.images, grave=True, text=text)
+        """Return what to say where there is no split to learn from."""
+        text = f"nothing to learn from: only the split {', '.join(self.splits)}"
+        return Finding("nothing-to-learn", self.images, severity="error", text=text)
 
     def facts_about_images(self) -> list[tuple[str, str]]:
         """Return what the images are, in a few lines."""
@@ -207,15 +235,19 @@ class Check(ABC):
     def _about_duplicates(self) -> Iterator[Finding]:
         across = [group for group in self.duplicates if group.across]
         if across:
-            text = "in more than one part: measuring on them tests memory, not recognition"
-            yield _finding("leak", across, text, grave=True)
+            text = "in more than one split: measuring on them tests memory, not recognition"
+            yield _finding("leak", across, text, severity="error")
         conflicting = [group for group in self.duplicates if group.conflicting]
         if conflicting:
-            yield _finding("conflict", conflicting, "labelled in more than one way: only one can be right", grave=True)
+            yield _finding(
+                "conflict", conflicting, "labelled in more than one way: only one can be right", severity="error"
+            )
         plain = [group for group in self.duplicates if not group.across and not group.conflicting]
         if plain:
-            after = ": a split may put equal ones on both sides" if self.unsplit else ", in one part, labelled alike"
-            yield _finding("duplicate", plain, f"more than once{after}", grave=self.unsplit)
+            after = ": a split may put equal ones on both sides" if self.unsplit else ", in one split, labelled alike"
+            yield _finding(
+                "duplicate", plain, f"more than once{after}", severity="error" if self.unsplit else "warning"
+            )
 
     def _about_files(self) -> Iterator[Finding]:
         odd = {mode: n for mode, n in self.modes.items() if mode not in _USUAL_MODES}
@@ -228,12 +260,12 @@ class Check(ABC):
             ("modes", sum(odd.values()), "image", f"converted, because not stored as 8-bit colour or grey: {forms}"),
         ):
             if number:
-                yield Finding(kind, number, grave=False, text=f"{counted(number, noun)} {text}")
+                yield Finding(kind, number, severity="warning", text=f"{counted(number, noun)} {text}")
 
 
-def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, grave: bool) -> Finding:
-    files = sum(len(group.pictures) for group in groups)
-    return Finding(kind, files, grave=grave, text=f"{counted(len(groups), 'picture')} ({files} files) {text}")
+def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, severity: Severity) -> Finding:
+    files = sum(len(group.images) for group in groups)
+    return Finding(kind, files, severity=severity, text=f"{counted(len(groups), 'picture')} ({files} files) {text}")
 
 
 def spread_of(values: np.ndarray) -> tuple[float, float, float]:

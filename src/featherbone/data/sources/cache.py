@@ -167,9 +167,16 @@ def content_of(url: str) -> bytes | None:
         with _opened(storage, path) as file:
             return file.read(_CHUNK)
     except Exception as error:
-        if isinstance(error, (FileNotFoundError, PermissionError)) or getattr(error, "status", None) in _NOT_THERE:
+        if isinstance(error, (FileNotFoundError, PermissionError)) or _refused(error):
             return None
         raise InputError(f"{url} cannot be had: {_said(error)}") from error
+
+
+def _refused(error: Exception) -> bool:
+    """Return whether a server says that it has no such file."""
+    import aiohttp
+
+    return isinstance(error, aiohttp.ClientResponseError) and error.status in _NOT_THERE
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:

@@ -54,7 +54,7 @@ class _Bounded(gzip.GzipFile):
         return super().read(wanted)
 
 
-def find_cifar(path: Path) -> Listing | None:
+def find_cifar(path: Path) -> Listing[str] | None:
     """Return the images of CIFAR's files, of a folder with these, or of the published archive; nothing of other paths.
 
     Raises:
@@ -67,7 +67,7 @@ def find_cifar(path: Path) -> Listing | None:
     return None
 
 
-def _from_folder(path: Path) -> Listing | None:
+def _from_folder(path: Path) -> Listing[str] | None:
     inner = next((path / name for name in _FOLDERS if (path / name).is_dir()), path)
     files = {file.name: file for file in inner.iterdir()}
     if files.keys() >= _PICKLED_FILES and all(files[name].is_file() for name in _PICKLED_FILES):
@@ -78,7 +78,7 @@ def _from_folder(path: Path) -> Listing | None:
     return _listing(path, edition, {n: _read(files[n]) for n in _wanted(edition) if n in files}) if edition else None
 
 
-def _from_archive(path: Path) -> Listing | None:
+def _from_archive(path: Path) -> Listing[str] | None:
     contents: dict[str, bytes] = {}
     wanted = {name for edition in _EDITIONS for name in _wanted(edition)}
     try:
@@ -119,20 +119,20 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _listing(path: Path, edition: _Edition, contents: Mapping[str, bytes]) -> Listing:
+def _listing(path: Path, edition: _Edition, contents: Mapping[str, bytes]) -> Listing[str]:
     missing = [name for name in _wanted(edition) if name not in contents]
     if missing:
         raise InputError(f"{path} is not whole: {', '.join(missing)} is missing")
     lines = contents[edition.names].decode("utf-8", "replace").splitlines()
     classes = tuple(printable(line.strip()) for line in lines if line.strip())
-    parts = {
+    splits = {
         TRAIN: [item for name in edition.train for item in _items(path, name, contents[name], edition.labels, classes)],
         TEST: _items(path, edition.test, contents[edition.test], edition.labels, classes),
     }
-    return Listing(str(path), parts, classes)
+    return Listing(name=str(path), splits=splits, classes=classes)
 
 
-def _items(path: Path, name: str, content: bytes, labels: int, classes: Sequence[str]) -> list[Item]:
+def _items(path: Path, name: str, content: bytes, labels: int, classes: Sequence[str]) -> list[Item[str]]:
     count, rest = divmod(len(content), labels + _PIXELS)
     if rest or not count:
         raise InputError(f"{path}: {name} is damaged: {len(content):,} bytes are not whole images of CIFAR")

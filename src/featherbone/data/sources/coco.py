@@ -15,10 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
-from featherbone.data.dataset import Skipped, relative
+from featherbone.data.boxes import NOWHERE, as_annotated
+from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
-from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, part_folders
+from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, split_folders
 from featherbone.errors import InputError, counted, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
@@ -31,7 +31,7 @@ def find_coco(path: Path) -> Callable[[], BoxListing] | None:
     """Return what reads a ``.json`` file, or those of a folder, if they hold boxes; nothing of other paths.
 
     Raises:
-        InputError: when called, if a file is damaged, names no class, or there are several for one part.
+        InputError: when called, if a file is damaged, names no class, or there are several for one split.
     """
     if path.is_dir():
         root, found = path, _annotation_files(path)
@@ -52,11 +52,11 @@ def _matches(path: Path, *patterns: re.Pattern[bytes]) -> bool:
 
 
 def _annotation_files(root: Path) -> dict[str, list[Path]]:
-    """Return the files of each part: in the folder, in its ``annotations``, or in the folders of the parts."""
+    """Return the files of each split: in the folder, in its ``annotations``, or in the folders of the splits."""
     for place in (root, named(root, "annotations")):
         if place and (files := _files(place)):
-            return _by_part((split_in(file.stem) or ALL, file) for file in files)
-    return _by_part((part, file) for part, folder in part_folders(root).items() for file in _files(folder))
+            return _by_split((split_in(file.stem) or ALL, file) for file in files)
+    return _by_split((split, file) for split, folder in split_folders(root).items() for file in _files(folder))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -65,11 +65,11 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in files if file.name.startswith("instances")] or files
 
 
-def _by_part(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
+def _by_split(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
-    for part, file in files:
-        found[part].append(file)
-    return {part: files for part, files in found.items() if part != ALL or len(found) == 1}
+    for split, file in files:
+        found[split].append(file)
+    return {split: files for split, files in found.items() if split != ALL or len(found) == 1}
 
 
 @dataclass
@@ -83,20 +83,28 @@ class _Reading:
 
 
 def _read(path: Path, root: Path, found: Mapping[str, Sequence[Path]]) -> BoxListing:
-    for part, files in found.items():
+    for split, files in found.items():
         if len(files) > 1:
-            raise InputError(f"{path} has several annotation files ({part}): {some([f.name for f in files])}; name one")
+            raise InputError(
+                f"{path} has several annotation files ({split}): {some([f.name for f in files])}; name one"
+            )
     reading = _Reading(root)
     # those to learn from come first, and so do their classes
-    items = {part: _read_file(found[part][0], part, reading) for part in (TRAIN, ALL, VAL, TEST) if part in found}
+    items = {split: _read_file(found[split][0], split, reading) for split in (TRAIN, ALL, VAL, TEST) if split in found}
     if not reading.classes:
         raise InputError(f"{path} names no class: its list of categories is empty")
     return BoxListing(
-        str(path), root, "COCO", in_parts(items), tuple(reading.classes), tuple(reading.skipped), reading.unknown
+        name=str(path),
+        root=root,
+        format="COCO",
+        splits=in_splits(items),
+        classes=tuple(reading.classes),
+        skipped=tuple(reading.skipped),
+        unknown=reading.unknown,
     )
 
 
-def _read_file(path: Path, part: str, reading: _Reading) -> list[BoxItem]:
+def _read_file(path: Path, split: str, reading: _Reading) -> list[Item[RawAnnotations]]:
     images, annotations, categories = _lists(path)
     labels = _labels(path, categories, reading.classes)
     known: dict[Any, tuple[str, _Entry]] = {}
@@ -116,9 +124,9 @@ def _read_file(path: Path, part: str, reading: _Reading) -> list[BoxItem]:
         else:
             strays += 1
     _complain(path, odd, len(images) - len(odd) - len(known), strays, reading)
-    where = _folder_of([name for name, _ in known.values()], path, part, reading.root)
+    where = _folder_of([name for name, _ in known.values()], path, split, reading.root)
     return [
-        BoxItem(where / name, _truth(of_image[key], labels, reading.unknown), size=_size(image))
+        Item(where / name, RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
         for key, (name, image) in known.items()
     ]
 
@@ -152,7 +160,7 @@ def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -
     return {one["id"]: classes.setdefault(printable(one["name"]), len(classes)) for one in ordered}
 
 
-def _truth(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Annotations:
+def _annotations(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Annotations:
     found = []
     for annotation in annotations:
         category = annotation.get("category_id")
@@ -201,10 +209,10 @@ def _complain(path: Path, odd: Sequence[_Entry], twice: int, strays: int, readin
             reading.skipped.append(Skipped(shown, f"{counted(count, noun)} {reason}"))
 
 
-def _folder_of(names: Sequence[str], path: Path, part: str, root: Path) -> Path:
+def _folder_of(names: Sequence[str], path: Path, split: str, root: Path) -> Path:
     """Return the folder in which most of the images are."""
     bases = [place / inner for place in dict.fromkeys((path.parent, root)) for inner in ("", "images", "data")]
-    word = split_in(path.stem) if part == ALL else part
+    word = split_in(path.stem) if split == ALL else split
     bases += [folder for base in bases for folder in folders_in(base) if word and split_in(folder.name) == word]
     tried = names[:: max(1, len(names) // _TRIED)]
     return max(bases, key=lambda base: sum(os.path.isfile(base / name) for name in tried))  # noqa: PTH113 - never raises

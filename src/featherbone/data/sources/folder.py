@@ -13,24 +13,24 @@ from featherbone.errors import InputError, first_line
 _VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg".split())
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path) -> Listing[str]:
     """Return the images of a folder of class folders, or of the ``train``, ``val`` and ``test`` folders of it.
 
     Raises:
-        InputError: if what is to be learnt from has no class folders.
+        InputError: if what is to be learned from has no class folders.
     """
-    roots = _parts(root)
-    learnt = roots.get(TRAIN) or roots.get(ALL)
-    classes = _class_names(learnt) if learnt else ()
-    parts: dict[str, list[Item]] = {}
+    roots = _splits(root)
+    learned = roots.get(TRAIN) or roots.get(ALL)
+    classes = _class_names(learned) if learned else ()
+    splits: dict[str, list[Item[str]]] = {}
     skipped: list[Skipped] = []
-    for part, folder in roots.items():
-        parts[part] = []
+    for split, folder in roots.items():
+        splits[split] = []
         for class_folder in _folders(folder):
             files, odd = walked(class_folder)
-            parts[part] += [Item(path, printable(class_folder.name)) for path in files]
+            splits[split] += [Item(path, printable(class_folder.name)) for path in files]
             skipped += [Skipped(printable(str(relative(path, root))), reason) for path, reason in odd]
-    return Listing(str(root), parts, classes, tuple(skipped), kind="class folder")
+    return Listing(name=str(root), splits=splits, classes=classes, skipped=tuple(skipped), kind="class folder")
 
 
 def images_and_videos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -89,7 +89,7 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _parts(root: Path) -> dict[str, Path]:
+def _splits(root: Path) -> dict[str, Path]:
     """Return the folder of each split, or the whole as one."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
     named: dict[str, Path] = {}

@@ -26,13 +26,13 @@ class DatasetRow:
     rows: Dataset
     column: str
     index: int
-    part: str
+    split: str
     group: str = ""
 
     @property
     def name(self) -> str:
         """The split and the row."""
-        return f"{self.part}[{self.index}]"
+        return f"{self.split}[{self.index}]"
 
     def read(self) -> bytes:
         """Return the encoded image.
@@ -51,7 +51,7 @@ class DatasetRow:
             raise UnreadableImageError(first_line(error)) from error
 
 
-def list_named(source: str, *, quiet: bool) -> Listing:
+def list_named(source: str, *, quiet: bool) -> Listing[str]:
     """Return the images of the data set ``hf:NAME`` of the hub, downloaded unless it was before.
 
     Raises:
@@ -68,7 +68,7 @@ def list_named(source: str, *, quiet: bool) -> Listing:
     return _listing(source, loaded)
 
 
-def find_saved(path: Path) -> Listing | None:
+def find_saved(path: Path) -> Listing[str] | None:
     """Return the images of a folder that ``save_to_disk`` wrote; nothing of other paths.
 
     Raises:
@@ -86,32 +86,35 @@ def find_saved(path: Path) -> Listing | None:
     return _listing(str(path), loaded)
 
 
-def _listing(name: str, loaded: Dataset | Mapping[str, Dataset]) -> Listing:
-    splits = _splits(name, loaded) if isinstance(loaded, Mapping) else {ALL: loaded}
+def _listing(name: str, loaded: Dataset | Mapping[str, Dataset]) -> Listing[str]:
+    from datasets import ClassLabel
+
+    loaded_splits = _splits(name, loaded) if isinstance(loaded, Mapping) else {ALL: loaded}
     classes: tuple[str, ...] = ()
-    parts: dict[str, list[Item]] = {}
+    splits: dict[str, list[Item[str]]] = {}
     skipped: list[Skipped] = []
-    for part, rows in splits.items():
+    for split, rows in loaded_splits.items():
         image, label = _columns(name, rows)
-        names = tuple(map(printable, getattr(rows.features[label], "names", None) or ()))
+        feature = rows.features[label]
+        names = tuple(map(printable, feature.names or ())) if isinstance(feature, ClassLabel) else ()
         classes = classes or names
-        pairs = list(zip(_rows(rows, image, part), _labels(rows, label, names), strict=True))
+        pairs = list(zip(_rows(rows, image, split), _labels(rows, label, names), strict=True))
         items = [Item(row, text) for row, text in pairs if text]
         if items:
-            parts[part] = items
+            splits[split] = items
             skipped += [Skipped(row.name, "no label") for row, text in pairs if not text]
         else:  # as test splits often are, so that nobody can cheat
-            skipped.append(Skipped(part, "no row has a label"))
-    if not parts:
+            skipped.append(Skipped(split, "no row has a label"))
+    if not splits:
         raise InputError(f"{name} has no labelled image")
-    return Listing(name, parts, classes, tuple(skipped))
+    return Listing(name=name, splits=splits, classes=classes, skipped=tuple(skipped))
 
 
 def _splits(name: str, loaded: Mapping[str, Dataset]) -> dict[str, Dataset]:
     found = {split: rows for given, rows in loaded.items() if (split := split_of(given))}
     if not found:
         raise InputError(f"{name} has no split that is train, validation or test: {some(list(loaded))}")
-    return {part: found[part] for part in (TRAIN, VAL, TEST) if part in found}
+    return {split: found[split] for split in (TRAIN, VAL, TEST) if split in found}
 
 
 def _columns(name: str, rows: Dataset) -> tuple[str, str]:
@@ -128,11 +131,11 @@ def _columns(name: str, rows: Dataset) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _rows(rows: Dataset, column: str, part: str) -> list[DatasetRow]:
+def _rows(rows: Dataset, column: str, split: str) -> list[DatasetRow]:
     from datasets import Image
 
     encoded = rows.select_columns([column]).cast_column(column, Image(decode=False))
-    return [DatasetRow(encoded, column, index, part) for index in range(len(rows))]
+    return [DatasetRow(encoded, column, index, split) for index in range(len(rows))]
 
 
 def _labels(rows: Dataset, column: str, names: tuple[str, ...]) -> list[str]:

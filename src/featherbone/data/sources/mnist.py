@@ -13,7 +13,7 @@ from featherbone.data.dataset import Item, Listing
 from featherbone.data.names import TEST, TRAIN, printable
 from featherbone.errors import InputError, first_line
 
-_PARTS = {TRAIN: "train", TEST: "t10k"}
+_SPLITS = {TRAIN: "train", TEST: "t10k"}
 _BYTES = 8  # the format's code for unsigned bytes
 _MOST_BYTES = 1 << 30
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -22,7 +22,7 @@ _FIRST_OF_FASHION = (9, 0, 0, 3, 0, 2, 7, 2, 5, 5)
 _NAMES = "classes.txt"
 
 
-def find_idx(path: Path) -> Listing | None:
+def find_idx(path: Path) -> Listing[str] | None:
     """Return the images of a folder with ``train-images-idx3-ubyte`` and its fellows (``.gz`` or not), or nothing.
 
     Raises:
@@ -32,20 +32,20 @@ def find_idx(path: Path) -> Listing | None:
     if folder is None:
         return None
     arrays = {}
-    for part, word in _PARTS.items():
+    for split, word in _SPLITS.items():
         images, labels = (
             _read(folder, f"{word}-{what}", dimensions) for what, dimensions in (("images", 3), ("labels", 1))
         )
         if len(images) != len(labels):
-            raise InputError(f"{path} is damaged: its {part} part has {len(images)} images and {len(labels)} labels")
-        arrays[part] = images, labels
+            raise InputError(f"{path} is damaged: its {split} split has {len(images)} images and {len(labels)} labels")
+        arrays[split] = images, labels
     classes = _classes(folder, arrays[TRAIN][1])
-    parts = {}
-    for part, (images, labels) in arrays.items():
+    splits = {}
+    for split, (images, labels) in arrays.items():
         if labels.max(initial=0) >= len(classes):
             raise InputError(f"{path} is damaged: it has the label {labels.max()}, but there are {len(classes)}")
-        parts[part] = [Item(image, classes[label]) for image, label in zip(images, labels, strict=True)]
-    return Listing(str(path), parts, classes)
+        splits[split] = [Item(image, classes[label]) for image, label in zip(images, labels, strict=True)]
+    return Listing(name=str(path), splits=splits, classes=classes)
 
 
 def _classes(folder: Path, labels: np.ndarray) -> tuple[str, ...]:

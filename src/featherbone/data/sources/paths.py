@@ -1,4 +1,4 @@
-"""Where the files of a detection data set lie: pictures, folders of parts, and paths that strangers wrote."""
+"""Where the files of a detection data set lie: pictures, folders of splits, and paths that strangers wrote."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def named(folder: Path, *names: str) -> Path | None:
     return next((known[name] for name in names if name in known), None)
 
 
-def part_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders whose names say that they hold a part: ``train``, ``valid``, ``test2017`` ..."""
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders whose names say that they hold a split: ``train``, ``valid``, ``test2017`` ..."""
     found: dict[str, Path] = {}
     for one in folders_in(folder):
-        if part := split_in(one.name):
-            found.setdefault(part, one)
+        if split := split_in(one.name):
+            found.setdefault(split, one)
     return found

@@ -52,7 +52,7 @@ class RemoteMember:
             return exactly(file.read(self.size), self.size)
 
 
-def list_remote(address: str, *, quiet: bool) -> Listing:
+def list_remote(address: str, *, quiet: bool) -> Listing[str]:
     """Return the images of the shards that an address names; each is read once, and what was seen is kept.
 
     Args:

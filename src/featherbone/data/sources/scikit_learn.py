@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featherbone.data.dataset import ImageData, ImageSet
+from featherbone.data.dataset import ClassificationData, Dataset
 
 
 def photographs() -> list[np.ndarray]:
@@ -14,7 +14,7 @@ def photographs() -> list[np.ndarray]:
     return list(load_sample_images().images)
 
 
-def digits() -> ImageData:
+def digits() -> ClassificationData:
     """Return 1,797 handwritten digits of 8 x 8 pixels, a fifth of them held out."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -24,11 +24,11 @@ def digits() -> ImageData:
     everything = [(image, int(label)) for image, label in zip(pixels, bunch.target, strict=True)]
     # one split for all runs, and one that anybody can repeat with scikit-learn alone: results are comparable
     train, val = train_test_split(everything, test_size=0.2, stratify=bunch.target, random_state=0)
-    return ImageData(
+    return ClassificationData(
         name="digits",
         classes=tuple(str(d) for d in range(10)),
         channels=1,
         size=16,
-        train=ImageSet.of(train),
-        val=ImageSet.of(val),
+        train=Dataset.of(train),
+        val=Dataset.of(val),
     )

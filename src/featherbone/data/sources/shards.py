@@ -57,11 +57,11 @@ class Shard:
     """
 
     name: str
-    items: Sequence[Item]
+    items: Sequence[Item[str]]
     skipped: Sequence[Skipped] = ()
 
 
-def find_shards(path: Path) -> Listing | None:
+def find_shards(path: Path) -> Listing[str] | None:
     """Return the images of a tar file, or of a folder of tar files (or of its ``train``, ``val`` ...); or nothing.
 
     Raises:
@@ -75,7 +75,7 @@ def find_shards(path: Path) -> Listing | None:
     return _listed(str(path), path, tars) if tars else None
 
 
-def list_pattern(pattern: str) -> Listing | None:
+def list_pattern(pattern: str) -> Listing[str] | None:
     """Return the images of the local shards that a pattern such as ``train-{000..099}.tar`` names, or nothing.
 
     Raises:
@@ -108,32 +108,32 @@ def expand(pattern: str) -> list[str]:
     return sorted(names)
 
 
-def listing_of(name: str, shards: Sequence[Shard], classes: Sequence[str]) -> Listing:
+def listing_of(name: str, shards: Sequence[Shard], classes: Sequence[str]) -> Listing[str]:
     """Return the listing of shards; the names of classes, if there are, stand for numbers.
 
     Raises:
         InputError: if there is no labelled image, or only some of the shards say of which split they are.
     """
-    splits = [split_in(shard.name) for shard in shards]
-    unclear = [shard.name for shard, split in zip(shards, splits, strict=True) if not split]
+    said = [split_in(shard.name) for shard in shards]
+    unclear = [shard.name for shard, split in zip(shards, said, strict=True) if not split]
     if unclear and len(unclear) < len(shards):
         raise InputError(f"in {name}, some shards are named after train, val or test, but not {some(unclear)}")
-    parts: dict[str, list[Item]] = {}
+    splits: dict[str, list[Item[str]]] = {}
     skipped = [one for shard in shards for one in shard.skipped]
-    for shard, split in zip(shards, splits, strict=True):
+    for shard, split in zip(shards, said, strict=True):
         for item in shard.items:
-            label = _named(item.label, classes)
+            label = _named(item.target, classes)
             if label is None:
                 skipped.append(
-                    Skipped(shown(item.source, name), f"its label {item.label} is not among the class names")
+                    Skipped(shown(item.source, name), f"its label {item.target} is not among the class names")
                 )
             else:
-                parts.setdefault(split or ALL, []).append(replace(item, label=label))
-    if not parts:
+                splits.setdefault(split or ALL, []).append(replace(item, target=label))
+    if not splits:
         first = f" (the first, {skipped[0].path}: {skipped[0].reason})" if skipped else ""
         raise InputError(f"{name} has no image KEY.jpg with its label in KEY.cls or KEY.json{first}")
-    ordered = {part: parts[part] for part in (TRAIN, VAL, TEST, ALL) if part in parts}
-    return Listing(name, ordered, tuple(classes), tuple(skipped))
+    ordered = {split: splits[split] for split in (TRAIN, VAL, TEST, ALL) if split in splits}
+    return Listing(name=name, splits=ordered, classes=tuple(classes), skipped=tuple(skipped))
 
 
 def inside(shard: str, odd: Iterable[Skipped]) -> list[Skipped]:
@@ -169,7 +169,7 @@ def exactly(content: bytes, size: int) -> bytes:
     return content
 
 
-def _listed(name: str, root: Path, tars: Sequence[Path]) -> Listing:
+def _listed(name: str, root: Path, tars: Sequence[Path]) -> Listing[str]:
     folders = dict.fromkeys([root, *(tar.parent for tar in tars)])
     files = [file for folder in folders for known in CLASS_FILES if (file := folder / known).is_file()]
     classes = class_names(files[0].name, files[0].read_bytes()) if files else ()
@@ -177,7 +177,7 @@ def _listed(name: str, root: Path, tars: Sequence[Path]) -> Listing:
 
 
 def _local(path: Path, name: str) -> Shard:
-    def item(sample: Sample) -> Item:
+    def item(sample: Sample) -> Item[str]:
         return Item(Member(path, f"{name}/{sample.name}", sample.offset, sample.size), sample.label)
 
     try:

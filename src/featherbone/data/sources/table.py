@@ -23,7 +23,7 @@ _SPLITS = ("split", "set", "subset", "partition")
 _Row = Mapping[str, Any]
 
 
-def find_table(path: Path) -> Listing | None:
+def find_table(path: Path) -> Listing[str] | None:
     """Return what a ``.csv``, ``.tsv`` or ``.parquet`` file lists; nothing of any other file.
 
     Raises:
@@ -35,8 +35,8 @@ def find_table(path: Path) -> Listing | None:
         return None
     columns, rows = read(path)
     paths, labels = _column(path, columns, _PATHS, "paths"), _column(path, columns, _LABELS, "labels")
-    splits = _first(columns, _SPLITS)
-    parts: dict[str, list[Item]] = {}
+    column = _first(columns, _SPLITS)
+    splits: dict[str, list[Item[str]]] = {}
     skipped: list[Skipped] = []
     for number, row in enumerate(rows, 1):
         file, label = _text(row[paths]), _text(row[labels])
@@ -44,12 +44,12 @@ def find_table(path: Path) -> Listing | None:
             missing = "label" if file else "path"
             skipped.append(Skipped(printable(file) or f"row {number}", f"no {missing} in row {number}"))
             continue
-        part = _split(_text(row[splits]), path, number) if splits else ALL
-        parts.setdefault(part, []).append(Item(path.parent / file, printable(label)))
-    if not parts:
+        split = _split(_text(row[column]), path, number) if column else ALL
+        splits.setdefault(split, []).append(Item(path.parent / file, printable(label)))
+    if not splits:
         raise InputError(f"{path} lists no image")
-    ordered = {part: parts[part] for part in (TRAIN, VAL, TEST, ALL) if part in parts}
-    return Listing(str(path), ordered, skipped=tuple(skipped))
+    ordered = {split: splits[split] for split in (TRAIN, VAL, TEST, ALL) if split in splits}
+    return Listing(name=str(path), splits=ordered, skipped=tuple(skipped))
 
 
 def _read_text(path: Path) -> tuple[Sequence[str], list[_Row]]:

@@ -1,4 +1,4 @@
-"""Boxes as Pascal VOC has them: an XML file for each image, and lists of the names in each part."""
+"""Boxes as Pascal VOC has them: an XML file for each image, and lists of the names in each split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from xml.parsers import expat
 
 import numpy as np
 
-from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
-from featherbone.data.dataset import Skipped, relative
+from featherbone.data.boxes import NOWHERE, as_annotated
+from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
@@ -24,8 +24,8 @@ from featherbone.data.sources.paths import (
     inside,
     named,
     number,
-    part_folders,
     read_bounded,
+    split_folders,
 )
 from featherbone.errors import InputError, counted, first_line, some
 
@@ -39,7 +39,7 @@ def find_voc(path: Path) -> Callable[[], BoxListing] | None:
     """Return what reads a folder with annotations in XML; nothing of other paths.
 
     They lie in its ``Annotations``, the images in ``JPEGImages`` or ``images``; or both lie in one folder, be it this
-    one or that of each part. A folder of years, as the challenge's ``VOCdevkit``, is one set.
+    one or that of each split. A folder of years, as the challenge's ``VOCdevkit``, is one set.
 
     Raises:
         InputError: when called, if no annotation names a class.
@@ -53,9 +53,9 @@ def find_voc(path: Path) -> Callable[[], BoxListing] | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where annotations and pictures lie, of which part, and the folder in which lists may say more."""
+    """Where annotations and pictures lie, of which split, and the folder in which lists may say more."""
 
-    part: str
+    split: str
     root: Path
     annotations: Path
     pictures: Path
@@ -67,7 +67,7 @@ def _places(path: Path) -> list[_Place]:
         return [_Place(ALL, path, apart, pictures)]
     if _has_annotations(path):
         return [_Place(ALL, path, path, path)]
-    return [_Place(part, path, here, here) for part, here in part_folders(path).items() if _has_annotations(here)]
+    return [_Place(split, path, here, here) for split, here in split_folders(path).items() if _has_annotations(here)]
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,29 @@ def _read(path: Path, places: Sequence[_Place]) -> BoxListing:
                 known[file.stem] = _annotated(file, place.pictures, pictures)
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(file, path))), str(error)))
-        parts, missing = _listed(place.root, path, known) if place.part == ALL else ({place.part: known}, [])
+        splits, missing = _listed(place.root, path, known) if place.split == ALL else ({place.split: known}, [])
         skipped += missing
-        for part, images in parts.items():
-            found.setdefault(part, []).extend(images.values())
+        for split, images in splits.items():
+            found.setdefault(split, []).extend(images.values())
     if len(found) > 1 and ALL in found:  # of a year that has no lists
         found.setdefault(TRAIN, []).extend(found.pop(ALL))
-    objects = [one.name for part in found.values() for image in part for one in image.objects]
+    objects = [one.name for split in found.values() for image in split for one in image.objects]
     names = sorted(set(objects) - {""})
     if not names:
         first = f" (the first left out, {skipped[0].path}: {skipped[0].reason})" if skipped else ""
         raise InputError(f"{path} names no class: no object has a name{first}")
     labels = {name: label for label, name in enumerate(names)}
-    items = {part: [_item(image, labels) for image in images] for part, images in found.items()}
+    items = {split: [_item(image, labels) for image in images] for split, images in found.items()}
     unknown = {"an object without a name": objects.count("")} if "" in objects else {}
-    return BoxListing(str(path), path, "Pascal VOC", in_parts(items), tuple(labels), tuple(skipped), unknown)
+    return BoxListing(
+        name=str(path),
+        root=path,
+        format="Pascal VOC",
+        splits=in_splits(items),
+        classes=tuple(labels),
+        skipped=tuple(skipped),
+        unknown=unknown,
+    )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -130,21 +138,21 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _listed(
     folder: Path, path: Path, everything: dict[str, _Annotated]
 ) -> tuple[dict[str, dict[str, _Annotated]], list[Skipped]]:
-    """Return the images of each part that a folder's ``ImageSets/Main`` lists; if it lists none, all as one."""
+    """Return the images of each split that a folder's ``ImageSets/Main`` lists; if it lists none, all as one."""
     lists = {file.stem: file for file in files_in(folder / "ImageSets" / "Main", [".txt"])}
-    wanted = {part: part for part in (TRAIN, VAL, TEST)}
+    wanted = {split: split for split in (TRAIN, VAL, TEST)}
     if TRAIN not in lists and "trainval" in lists:
         wanted = {TRAIN if TEST in lists else ALL: "trainval", TEST: TEST}
-    parts: dict[str, dict[str, _Annotated]] = {}
+    splits: dict[str, dict[str, _Annotated]] = {}
     skipped = []
-    for part, stem in wanted.items():
+    for split, stem in wanted.items():
         if stem in lists:
             names = _names(lists[stem], everything)
-            parts[part] = {name: everything[name] for name in names if name in everything}
+            splits[split] = {name: everything[name] for name in names if name in everything}
             if missing := [printable(name)[:60] for name in names if name not in everything]:
                 reason = f"{counted(len(missing), 'image')} without a usable annotation: {some(missing)}"
                 skipped.append(Skipped(relative(lists[stem], path).as_posix(), reason))
-    return (parts, skipped) if any(parts.values()) else ({ALL: everything}, skipped)
+    return (splits, skipped) if any(splits.values()) else ({ALL: everything}, skipped)
 
 
 def _names(file: Path, known: Iterable[str]) -> list[str]:
@@ -189,11 +197,11 @@ def _object(element: Element) -> _Object:
     )
 
 
-def _item(image: _Annotated, labels: Mapping[str, int]) -> BoxItem:
-    return BoxItem(image.source, _truth(image.objects, labels), image.size)
+def _item(image: _Annotated, labels: Mapping[str, int]) -> Item[RawAnnotations]:
+    return Item(image.source, RawAnnotations(_annotations(image.objects, labels), image.size))
 
 
-def _truth(objects: Iterable[_Object], labels: Mapping[str, int]) -> Annotations:
+def _annotations(objects: Iterable[_Object], labels: Mapping[str, int]) -> Annotations:
     found = list(objects)
     return as_annotated(
         [one.corners for one in found], [labels.get(one.name, -1) for one in found], [one.difficult for one in found]

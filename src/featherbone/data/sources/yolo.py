@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from featherbone.data._box_dataset import NOWHERE, Annotations, BoxItem, BoxListing, as_annotated, in_parts
-from featherbone.data.dataset import Skipped, relative
+from featherbone.data.boxes import NOWHERE, as_annotated
+from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
@@ -20,8 +20,8 @@ from featherbone.data.sources.paths import (
     inside,
     named,
     number,
-    part_folders,
     read_bounded,
+    split_folders,
 )
 from featherbone.errors import InputError, first_line, some
 
@@ -31,7 +31,7 @@ _MOST_BRACKETS = 1000  # in it: the reader's time grows with the square of their
 _MOST_LABELS = 1 << 24  # bytes
 _MOST_UNNAMED = 1000  # classes, where nobody has named them: a larger number is a mistake
 _NAMES = re.compile(rb"^names\s*:", re.MULTILINE)
-_PARTS = re.compile(rb"^(train|val|test)\s*:", re.MULTILINE)
+_SPLITS = re.compile(rb"^(train|val|test)\s*:", re.MULTILINE)
 _TRIED = 200  # images by which labels are known to be theirs
 _LABELS = {"images": "labels", "Images": "Labels"}
 _NO_LABELS = {"classes.txt", "readme.txt"}
@@ -56,7 +56,7 @@ def _describes(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES or path.stat().st_size > _MOST_BYTES:
         return False
     content = path.read_bytes()
-    return bool(_NAMES.search(content) and _PARTS.search(content))
+    return bool(_NAMES.search(content) and _SPLITS.search(content))
 
 
 def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
@@ -73,21 +73,21 @@ def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
             raise
         raise InputError(f"{described} cannot be read as YAML: {first_line(error)}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{described} must hold names and parts")
+        raise InputError(f"{described} must hold names and splits")
     classes = _classes(described, content.get("names"))
     base = inside(content.get("path"))  # one that leads elsewhere was written on another machine
     bases = [root / base, root] if base else [root]
     places: dict[str, list[Path]] = {}
     skipped = []
-    for part in (TRAIN, VAL, TEST):
+    for split in (TRAIN, VAL, TEST):
         try:
-            places[part], refused = _said(content.get(part), bases)
+            places[split], refused = _said(content.get(split), bases)
             skipped += [Skipped(printable(line)[:200], "not inside the data set") for line in refused]
         except InputError as error:
-            if part == TRAIN and content.get(part):
-                raise InputError(f"{described}: {part} {error}") from error
-            if content.get(part):  # some exporters name parts that they did not fill
-                skipped.append(Skipped(printable(str(relative(described, root))), f"{part} {error}"))
+            if split == TRAIN and content.get(split):
+                raise InputError(f"{described}: {split} {error}") from error
+            if content.get(split):  # some exporters name splits that they did not fill
+                skipped.append(Skipped(printable(str(relative(described, root))), f"{split} {error}"))
     return _read(path, root, places, classes, skipped)
 
 
@@ -100,12 +100,12 @@ def _classes(path: Path, names: object) -> dict[int, str]:
 
 
 def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the images of a part, given as a folder, a list of images in a text file, or several of these.
+    """Return the images of a split, given as a folder, a list of images in a text file, or several of these.
 
     And the lines of lists that lead out of the data set.
 
     Raises:
-        InputError: if one of them is not there; without the name of the part.
+        InputError: if one of them is not there; without the name of the split.
     """
     found: list[Path] = []
     refused: list[str] = []
@@ -133,7 +133,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _places(root: Path) -> dict[str, list[Path]]:
-    """Return the images of each part, of a folder that has labels for some of them."""
+    """Return the images of each split, of a folder that has labels for some of them."""
 
     def has_labels(found: Mapping[str, Sequence[Path]]) -> bool:
         return any(_labels_of(image, root).is_file() for images in found.values() for image in images[:_TRIED])
@@ -142,17 +142,17 @@ def _places(root: Path) -> dict[str, list[Path]]:
 
 
 def _layouts(root: Path) -> Iterator[dict[str, list[Path]]]:
-    """Yield the images of each part, for every way in which they may lie."""
+    """Yield the images of each split, for every way in which they may lie."""
     if (images := named(root, "images")) and named(root, "labels"):
-        yield {part: _pictures(folder) for part, folder in part_folders(images).items()} or {ALL: _pictures(images)}
-    inner = {part: named(folder, "images") for part, folder in part_folders(root).items()}
-    yield {part: _pictures(folder) for part, folder in inner.items() if folder}
+        yield {split: _pictures(folder) for split, folder in split_folders(images).items()} or {ALL: _pictures(images)}
+    inner = {split: named(folder, "images") for split, folder in split_folders(root).items()}
+    yield {split: _pictures(folder) for split, folder in inner.items() if folder}
     if (root / "classes.txt").is_file():
         yield {ALL: list(files_in(root, PICTURES))}
 
 
 def _named_classes(root: Path) -> dict[int, str] | None:
-    for place in (root, named(root, "labels"), *(part_folders(root).values())):
+    for place in (root, named(root, "labels"), *(split_folders(root).values())):
         if place and (place / "classes.txt").is_file():
             lines = read_bounded(place / "classes.txt", _MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
             return dict(enumerate(printable(line.strip()) for line in lines if line.strip()))
@@ -196,12 +196,12 @@ def _read(
 ) -> BoxListing:
     # without names, every number is a class
     reading = _Reading({written: label for label, written in enumerate(names or range(_MOST_UNNAMED))})
-    items: dict[str, list[BoxItem]] = {}
-    for part, images in places.items():
-        items[part] = []
+    items: dict[str, list[Item[RawAnnotations]]] = {}
+    for split, images in places.items():
+        items[split] = []
         for image in images:
             try:
-                items[part].append(_item(image, root, reading))
+                items[split].append(_item(image, root, reading))
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(image, root))), str(error)))
     classes = tuple(names.values()) if names else tuple(map(str, range(reading.largest + 1)))
@@ -210,18 +210,24 @@ def _read(
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise InputError(f"{path} gives several classes one name: {some(twice)}")
     return BoxListing(
-        str(path), root, "YOLO", in_parts(items), classes, (*skipped, *_orphans(items, root)), reading.unknown
+        name=str(path),
+        root=root,
+        format="YOLO",
+        splits=in_splits(items),
+        classes=classes,
+        skipped=(*skipped, *_orphans(items, root)),
+        unknown=reading.unknown,
     )
 
 
-def _item(image: Path, root: Path, reading: _Reading) -> BoxItem:
+def _item(image: Path, root: Path, reading: _Reading) -> Item[RawAnnotations]:
     labels = _labels_of(image, root)
     if not labels.exists():
-        return BoxItem(image, as_annotated([], []), shares=True, annotated=False)
-    return BoxItem(image, _truth(read_bounded(labels, _MOST_LABELS), reading), shares=True)
+        return Item(image, RawAnnotations(as_annotated([], []), shares=True, annotated=False))
+    return Item(image, RawAnnotations(_annotations(read_bounded(labels, _MOST_LABELS), reading), shares=True))
 
 
-def _truth(content: bytes, reading: _Reading) -> Annotations:
+def _annotations(content: bytes, reading: _Reading) -> Annotations:
     lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
     return as_annotated([_corners(line[1:]) for line in lines], [reading.label(line[0]) for line in lines])
 
@@ -240,9 +246,9 @@ def _corners(words: Sequence[str]) -> tuple[float, float, float, float]:
     return NOWHERE
 
 
-def _orphans(items: Mapping[str, Iterable[BoxItem]], root: Path) -> list[Skipped]:
+def _orphans(items: Mapping[str, Iterable[Item[RawAnnotations]]], root: Path) -> list[Skipped]:
     """Return the labels that no image has, of all folders in which images have theirs."""
-    used = {_labels_of(item.source, root) for part in items.values() for item in part}
+    used = {_labels_of(Path(str(item.source)), root) for split in items.values() for item in split}
     folders = {labels.parent for labels in used if {"labels", "Labels"} & {*labels.parent.relative_to(root).parts}}
     lost = [file for folder in sorted(folders) for file in files_in(folder, [".txt"]) if file not in used]
     return [

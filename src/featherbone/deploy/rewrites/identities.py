@@ -173,8 +173,8 @@ def _is_all(graph: GraphModule, value: object, number: float) -> bool:
 
 def _of_one_type(one: Node, other: Node) -> bool:
     """Return whether two values are known to be of one type; what a rule made has no note of it."""
-    types = [getattr(node.meta.get("val"), "dtype", node) for node in (one, other)]
-    return types[0] == types[1]
+    first, second = (node.meta.get("val") for node in (one, other))
+    return isinstance(first, Tensor) and isinstance(second, Tensor) and first.dtype == second.dtype
 
 
 def _allow_any_layout(graph: GraphModule) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from featherbone.report.pages.data_boxes import box_cell, box_tables, flaw_groups, outlined
+from featherbone.report.pages.data_boxes import box_cell, box_tables, issue_groups, outlined
 
 _HERE = Path(__file__).parent
 DUPLICATES = 60  # groups that are shown
 OF_ONE_GROUP = 6
-FLAWS = 12  # pictures with each kind of flaw
+ISSUES = 12  # pictures with each kind of issue
 _ROWS = 1000  # of files that are left out
 _TINY = 48  # pixels: up to here every one of them is to be seen
 
@@ -25,18 +25,18 @@ def data_html(
     check: _Values,
     samples: Sequence[_Values],
     duplicates: Sequence[_Values],
-    flaws: Sequence[_Values] = (),
+    issues: Sequence[_Values] = (),
     *,
     caption: str = "",
 ) -> str:
-    """Return the page of ``DataCheck.to_dict()`` or ``BoxCheck.to_dict()``.
+    """Return the page of ``Check.to_dict()``.
 
     Args:
         check: plain values. Every name in them may be hostile: all of them are escaped.
-        samples: pictures, each with part, label, path and what ``thumbnail`` gives (``picture``, ``size``); those with boxes also as ``outlined``
-            takes them.
+        samples: images, each with split, label, path and what ``thumbnail`` gives (``picture``, ``size``); those with
+            boxes also as ``outlined`` takes them.
         duplicates: groups of equal pictures of the same form (``images``), and how many there are (``count``).
-        flaws: groups of pictures with boxes that are wrong, and the ``kind`` of flaw.
+        issues: groups of pictures with boxes that are wrong, and ``title``, ``severity`` and ``total`` of each.
         caption: a line below the title.
     """
     page = Template((_HERE / "data.html").read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def data_html(
         summary=_safe(_summary(check)),
         findings=_findings(check["findings"]),
         classes=_classes(check, samples),
-        boxes=_boxes(check, flaws) if "boxes" in check else "",
+        boxes=_boxes(check, issues) if "boxes" in check else "",
         forms=_forms(check),
         duplicates=_duplicates(duplicates, len(check["duplicates"])),
         broken=_broken(check["broken"]),
@@ -60,7 +60,7 @@ def _safe(text: object) -> str:
 
 
 def _summary(check: _Values) -> str:
-    shares = ", ".join(f"{count:,} {part}" for part, count in check["parts"].items())
+    shares = ", ".join(f"{count:,} {split}" for split, count in check["splits"].items())
     boxes = f" with {check['boxes']['total']:,} boxes" if "boxes" in check else ""
     form = f", {check['format']}" if boxes else ""
     return f"{check['images']:,} readable images ({shares}){boxes} of {len(check['classes'])} classes{form}"
@@ -69,34 +69,34 @@ def _summary(check: _Values) -> str:
 def _findings(findings: Sequence[_Values]) -> str:
     if not findings:
         return '<li class="fine">Nothing is wrong: every file can be read, and no picture is there twice.</li>'
-    return "".join(
-        f'<li class="{"grave" if finding["grave"] else "note"}">{_safe(finding["text"])}</li>' for finding in findings
-    )
+    return "".join(f'<li class="{finding["severity"]}">{_safe(finding["text"])}</li>' for finding in findings)
 
 
 def _classes(check: _Values, samples: Sequence[_Values]) -> str:
-    classes, parts, boxed = check["classes"], check["parts"], "boxes" in check
-    counts = [row[part]["boxes"] if boxed else row[part] for row in classes for part in parts]
+    classes, splits, boxed = check["classes"], check["splits"], "boxes" in check
+    counts = [row[split]["boxes"] if boxed else row[split] for row in classes for split in splits]
     most = max(counts, default=0) or 1
     pictures: dict[str, list[_Values]] = defaultdict(list)
     for picture in samples:
         pictures[picture["label"]].append(picture)
-    head = "".join(f"<th>{_safe(title)}</th>" for title in ("class", *parts, "samples"))
+    head = "".join(f"<th>{_safe(title)}</th>" for title in ("class", *splits, "samples"))
     rows = "".join(
         f'<tr><td title="{_safe(row["name"])}">{_safe(row["name"])}</td>'
-        + "".join(f"<td>{box_cell(row[part], most, _bar) if boxed else _bar(row[part], most)}</td>" for part in parts)
+        + "".join(
+            f"<td>{box_cell(row[split], most, _bar) if boxed else _bar(row[split], most)}</td>" for split in splits
+        )
         + f'<td class="samples">{"".join(map(_image, pictures[row["name"]]))}</td></tr>'
         for row in classes
     )
     return f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
 
 
-def _boxes(check: _Values, flaws: Sequence[_Values]) -> str:
-    groups = f'<div class="groups">{flaw_groups(flaws, _figure)}</div>' if flaws else "<p>None.</p>"
+def _boxes(check: _Values, issues: Sequence[_Values]) -> str:
+    groups = f'<div class="groups">{issue_groups(issues, _figure)}</div>' if issues else "<p>None.</p>"
     return (
         f'<section class="wide"><h2>Boxes</h2><div class="forms">'
         f"{box_tables(check['boxes'], check['images'], _table)}</div></section>"
-        f'<section class="wide flaws"><h2>Boxes that are wrong</h2>{groups}</section>'
+        f'<section class="wide issues"><h2>Boxes that are wrong</h2>{groups}</section>'
     )
 
 
@@ -147,20 +147,20 @@ def _duplicates(groups: Sequence[_Values], of: int) -> str:
 
 def _group(group: _Values) -> str:
     marks = [
-        *(["in more than one part"] if group["across_parts"] else []),
+        *(["in more than one split"] if group["across_splits"] else []),
         *(["different labels"] if group["conflicting_labels"] else []),
         "the same file" if group["same_bytes"] else "equal pixels in different files",
     ]
-    grave = " grave" if group["across_parts"] or group["conflicting_labels"] else ""
+    error = " error" if group["across_splits"] or group["conflicting_labels"] else ""
     figures = "".join(map(_figure, group["images"]))
     more = group["count"] - len(group["images"])
     rest = f"<p>and {more:,} more</p>" if more else ""
-    return f'<div class="group{grave}"><p>{"; ".join(marks)}</p><div class="row">{figures}</div>{rest}</div>'
+    return f'<div class="group{error}"><p>{"; ".join(marks)}</p><div class="row">{figures}</div>{rest}</div>'
 
 
 def _figure(picture: _Values) -> str:
     return (
-        f"<figure>{_image(picture)}<figcaption><b>{_safe(picture['part'])} / {_safe(picture['label'])}</b>"
+        f"<figure>{_image(picture)}<figcaption><b>{_safe(picture['split'])} / {_safe(picture['label'])}</b>"
         f"<br>{_safe(picture['path'])}</figcaption></figure>"
     )
 

@@ -13,15 +13,6 @@ _MARGIN = 0.3  # of the picture's side: how much is shown of what lies outside
 _Values = Mapping[str, Any]
 _Table = Callable[[Iterable[str], Iterable[Iterable[str]]], str]
 
-KINDS = {
-    "numbers": "Boxes without four finite numbers",
-    "class": "Boxes of unknown classes",
-    "two-classes": "One place, two classes",
-    "empty": "Boxes without an area inside the image",
-    "twice": "Boxes that are there more than once",
-    "outside": "Boxes that reach over the edge",
-}
-
 
 def outlined(picture: _Values) -> str:
     """Return a picture with its boxes: ``picture``, ``width``, ``height`` and ``outlines`` of (corners, name, role).
@@ -50,7 +41,7 @@ def box_cell(count: _Values, most: int, bar: Callable[[int, int], str]) -> str:
 
 
 def box_tables(boxes: _Values, images: int, table: _Table) -> str:
-    """Return the tables of ``BoxCheck.to_dict()["boxes"]``."""
+    """Return the tables of ``DetectionCheck.to_dict()["boxes"]``."""
     spreads = [
         ("boxes of an image", *(f"{boxes['per_image'][key]:g}" for key in _SPREAD)),
         ("width, pixels", *(f"{boxes['width'][key]:.0f}" for key in _SPREAD)),
@@ -68,20 +59,20 @@ def box_tables(boxes: _Values, images: int, table: _Table) -> str:
     )
 
 
-def flaw_groups(groups: Sequence[_Values], figure: Callable[[_Values], str]) -> str:
-    """Return the pictures with flaws, a group for each kind: ``kind``, ``grave``, ``images`` and how many there are."""
-    return "".join(_flaws(group, figure) for group in groups)
+def issue_groups(groups: Sequence[_Values], figure: Callable[[_Values], str]) -> str:
+    """Return the images with issues, a group for each kind: ``title``, ``severity``, ``images``, how many there are."""
+    return "".join(_issues(group, figure) for group in groups)
 
 
 _SPREAD = ("smallest", "median", "largest")
 
 
-def _flaws(group: _Values, figure: Callable[[_Values], str]) -> str:
-    more = group["count"] - len(group["images"])
+def _issues(group: _Values, figure: Callable[[_Values], str]) -> str:
+    more = group["total"] - len(group["images"])
     rest = f"<p>and {more:,} more images, in --json</p>" if more else ""
     pictures = "".join(map(figure, group["images"]))
-    grave = " grave" if group["grave"] else ""
-    return f'<div class="group{grave}"><p>{KINDS[group["kind"]]}</p><div class="row">{pictures}</div>{rest}</div>'
+    error = " error" if group["severity"] == "error" else ""
+    return f'<div class="group{error}"><p>{_safe(group["title"])}</p><div class="row">{pictures}</div>{rest}</div>'
 
 
 def _outline(corners: Sequence[float], name: str, role: str) -> str:

@@ -9,29 +9,48 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
-
-Task = Literal["classification", "detection"]
+from typing import Any
 
 _HERE = Path(__file__).parent
-_STYLES: Mapping[Task, tuple[str, ...]] = {"classification": (), "detection": ("run_detection.css",)}
 
 
-def run_html(values: Mapping[str, Any], task: Task = "classification") -> str:
+@dataclass(frozen=True)
+class PageSection:
+    """What the page of a run shows of one task: files beside this one.
+
+    Attributes:
+        name: of the task, as the scripts know it.
+        html: its part of the page.
+        script: what draws it.
+        style: what only it needs.
+    """
+
+    name: str
+    html: tuple[str, ...] = ()
+    script: tuple[str, ...] = ()
+    style: tuple[str, ...] = ()
+
+
+CLASSIFICATION_SECTION = PageSection("classification", ("run_classification.html",), ("run_classification.js",))
+DETECTION_SECTION = PageSection("detection", ("run_detection.html",), ("run_detection.js",), ("run_detection.css",))
+
+
+def run_html(values: Mapping[str, Any], section: PageSection = CLASSIFICATION_SECTION) -> str:
     """Return the page of a run.
 
     Args:
-        values: plain values, as ``verbs.reporting`` gathers them. Names of classes and files may be hostile.
-        task: what was learned, classes of images or boxes round things.
+        values: plain values, as ``runs.page`` gathers them. Names of classes and files may be hostile.
+        section: the part of the task that was learned.
     """
     page = Template(_files("run.html"))
     return page.substitute(
-        task=task,
-        parts=_files(f"run_{task}.html"),
-        style=_files("base.css", "run.css", *_STYLES[task]),
-        script=_files("charts.js", "matrix.js", "run.js", f"run_{task}.js"),
+        task=section.name,
+        parts=_files(*section.html),
+        style=_files("base.css", "run.css", *section.style),
+        script=_files("charts.js", "matrix.js", "run.js", *section.script),
         data=_script_json(values),
     )
 

@@ -32,17 +32,19 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def recipe_for(data: str, size: int, *, boxes: bool = False, trained: bool = False) -> Recipe:
-    """Return the recipe we would start with for this data at this input size (pixels).
+def classification_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:
+    """Return the recipe we would start with for images with classes.
 
     Args:
         data: what was given as the data set.
         size: side of the input, in pixels.
-        boxes: whether it has boxes.
         trained: whether the network starts from trained weights.
     """
-    if boxes:
-        return detection.RECIPE if trained else scratch.RECIPE
     if data == "digits":
         return digits.RECIPE
     return small.RECIPE if size <= 64 else photos.RECIPE
+
+
+def detection_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:
+    """Return the recipe we would start with for images with boxes; see ``classification_recipe`` for the arguments."""
+    return detection.RECIPE if trained else scratch.RECIPE

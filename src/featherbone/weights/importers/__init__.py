@@ -1,4 +1,4 @@
-"""Weights of other projects in our networks: recognised, renamed, reordered, and accounted for to the last tensor."""
+"""Weights of other projects in our networks: recognized, renamed, reordered, and accounted for to the last tensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from featherbone.spec import Backbone, Spec
 from featherbone.weights.catalog import PUBLISHED
 from featherbone.weights.importers.checkpoint import read_tensors
 from featherbone.weights.importers.convert import COUNTS, misfits, translated
-from featherbone.weights.importers.match import Match, ours, recognise
+from featherbone.weights.importers.match import Match, ours, recognize
 from featherbone.weights.importers.sources import SOURCES
 
 _EXPECTED = ("num_classes", "in_chans")  # columns that follow the file without a word
@@ -53,7 +53,7 @@ def load_weights(
 ) -> Imported:
     """Fill a network, in place, with weights of another project (or plain ones of ours).
 
-    Recognised are the forms in which torchvision, timm, pytorchcv and the papers' authors publish these families;
+    Recognized are the forms in which torchvision, timm, pytorchcv and the papers' authors publish these families;
     names are translated, channels put in our order, folded norms unfolded, and a first convolution for other channels
     adapted (grey: the sum over the colours; more: the colours repeated and scaled). A classifier for another number of
     classes is left out.
@@ -71,7 +71,7 @@ def load_weights(
     what = "the given tensors" if isinstance(source, Mapping) else str(source)
     if set(given) >= {name for name in model.state_dict() if not name.startswith("head.")}:
         return _load(model, given, ours(model, given), what)
-    match = recognise(model.spec, given)
+    match = recognize(model.spec, given)
     if match is None:
         raise InputError(f"{what} is in no form of {model.spec.family} that is known{_suggestion(given)}")
     return _load(model, given, match, what)
@@ -99,7 +99,7 @@ def import_weights(
     row = named_spec(network) if isinstance(network, str) else network
     given = _in_full(read_tensors(source, config))
     candidates = dict.fromkeys(candidate for project in SOURCES[row.family] for candidate in project.rows(row))
-    known = [(candidate, match) for candidate in candidates if (match := recognise(candidate, given))]
+    known = [(candidate, match) for candidate in candidates if (match := recognize(candidate, given))]
     failed = f"{source} is in no form of {row.family} that is known{_suggestion(given) if not known else ''}"
     for candidate, match in sorted(known, key=lambda pair: -pair[1].found):
         decided = _decided(candidate, match)
@@ -172,7 +172,7 @@ def _suggestion(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _fits(row: Spec, tensors: Mapping[str, Tensor]) -> bool:
-    match = recognise(row, tensors)
+    match = recognize(row, tensors)
     if match is None:
         return False
     with torch.device("meta"):

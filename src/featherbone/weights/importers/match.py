@@ -40,7 +40,7 @@ class Match:
         return [self.tensors[name] for name in full]
 
 
-def recognise(row: Spec, tensors: Mapping[str, Tensor]) -> Match | None:
+def recognize(row: Spec, tensors: Mapping[str, Tensor]) -> Match | None:
     """Return the source of which the file has most layers, if it has a good part of them."""
     matches = []
     for source in SOURCES[row.family]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from helpers.reference import differs, imported, randomise
+from helpers.reference import differs, imported, randomize
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -23,7 +23,7 @@ from featherbone.weights.importers.sources import SOURCES
 def test_norms_with_another_eps_keep_their_outputs() -> None:
     """YOLOX adds 1e-3 to variances."""
     torch.manual_seed(0)
-    theirs = randomise(fb.create_model("cspdarknet_nano.yolox"))
+    theirs = randomize(fb.create_model("cspdarknet_nano.yolox"))
     for part in theirs.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eps = 1e-3
@@ -56,7 +56,7 @@ def test_norms_with_another_eps_keep_their_outputs() -> None:
 
 def test_a_bias_before_a_norm_is_not_lost() -> None:
     torch.manual_seed(0)
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    theirs = randomize(torchvision.models.shufflenet_v2_x0_5())
     first: Any = theirs.conv1[0]
     first.bias = nn.Parameter(torch.randn(24))
     ours = fb.create_model("shufflenet_v2_x0_5.tv").eval()
@@ -65,7 +65,7 @@ def test_a_bias_before_a_norm_is_not_lost() -> None:
 
 
 def test_half_precision_and_files_without_a_head_are_fine(tmp_path: Path) -> None:
-    model = randomise(fb.create_model("shufflenet_v2_x0_5"))
+    model = randomize(fb.create_model("shufflenet_v2_x0_5"))
     trunk = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items() if k[:4] != "head"}
     save_file(trunk, tmp_path / "half.safetensors")
     ours = fb.create_model("shufflenet_v2_x0_5").eval()
@@ -77,7 +77,7 @@ def test_half_precision_and_files_without_a_head_are_fine(tmp_path: Path) -> Non
 
 def test_a_first_convolution_for_other_channels() -> None:
     torch.manual_seed(0)
-    colour = randomise(torchvision.models.shufflenet_v2_x0_5())
+    colour = randomize(torchvision.models.shufflenet_v2_x0_5())
     grey = fb.create_model("shufflenet_v2_x0_5.tv", in_chans=1).eval()
     report = fb.load_weights(grey, colour.state_dict())
     assert report.notes == ("the first convolution was adapted to 1 channels",)
@@ -92,7 +92,7 @@ def test_a_first_convolution_for_other_channels() -> None:
 
 
 def test_another_number_of_classes_leaves_the_classifier_out() -> None:
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5())
+    theirs = randomize(torchvision.models.shufflenet_v2_x0_5())
     ours = fb.create_model("shufflenet_v2_x0_5.tv", num_classes=3)
     before = ours.state_dict()["head.1.classifier.weight"].clone()
     report = fb.load_weights(ours, theirs.state_dict())
@@ -104,7 +104,7 @@ def test_another_number_of_classes_leaves_the_classifier_out() -> None:
 
 
 def test_our_own_names_are_taken_too(tmp_path: Path) -> None:
-    model = randomise(fb.create_model("peleenet", num_classes=3))
+    model = randomize(fb.create_model("peleenet", num_classes=3))
     fb.save(model, tmp_path / "own.safetensors")
     again = fb.create_model("peleenet", num_classes=3).eval()
     assert fb.load_weights(again, tmp_path / "own.safetensors").source == "featherbone"
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused_and_the_right_network_named(tmp_path: Path
 
 
 def test_what_training_scripts_leave_beside_their_tensors_is_no_hindrance(tmp_path: Path) -> None:
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
+    theirs = randomize(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
     beside = {"best_acc": np.float64(0.9), "epoch": np.int64(3), "args": argparse.Namespace(lr=0.1), "arch": "x"}
     model, _ = imported(tmp_path, "shufflenet_v2_x0_5.tv", theirs.state_dict(), **beside)
     assert differs(model, theirs) < 1e-6
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_could_run_code_never_does(tmp_path: Path) -> None:
 
 def test_import_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    theirs = randomise(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
+    theirs = randomize(torchvision.models.shufflenet_v2_x0_5(num_classes=2))
     torch.save(theirs.state_dict(), "theirs.pth")
     Path("names.txt").write_text("cat\n\ndog\n")
     run = CliRunner()

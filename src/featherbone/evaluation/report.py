@@ -1,0 +1,88 @@
+"""What is said of a trained network, whatever it was trained for: the outputs, their scores, single predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from featherbone.data.dataset import Skipped
+
+
+class Evaluation(ABC):
+    """How good a network is on images whose targets are known.
+
+    Attributes:
+        skipped: files that could not be read.
+    """
+
+    skipped: tuple[Skipped, ...]
+
+    @property
+    @abstractmethod
+    def table(self) -> tuple[Sequence[str], list[Sequence[object]]]:
+        """Titles and rows: the scores of each class."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> list[tuple[str, str]]:
+        """The scores of the whole, names and values."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> float | None:
+        """The score by which networks are compared, 0 to 1; ``None`` if there is nothing to be measured."""
+
+    @classmethod
+    @abstractmethod
+    def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
+        """Return what people call the headline, and it and other scores of so many images in words.
+
+        Args:
+            scores: as a finished run has them.
+            images: how many were held out.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+
+
+class Outputs(ABC):
+    """What a network says of every image of a set."""
+
+    @abstractmethod
+    def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> Evaluation:
+        """Return the scores; ``skipped``, files that were left out before, is carried along."""
+
+
+class Prediction(ABC):
+    """What a network says of an image.
+
+    Attributes:
+        columns: titles of ``row``.
+        drawn: whether it can be drawn on its image.
+        image: its path, or what else it is known by.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    drawn: ClassVar[bool] = False
+    image: str
+
+    @property
+    @abstractmethod
+    def row(self) -> tuple[str, ...]:
+        """The prediction in a few words."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+
+
+def percent(share: float | None) -> str:
+    """Return a share in words.
+
+    >>> percent(0.5), percent(None)
+    ('50.00%', 'none there')
+    """
+    return "none there" if share is None else f"{share:.2%}"

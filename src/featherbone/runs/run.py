@@ -1,0 +1,92 @@
+"""A finished run, as it is read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featherbone.data.dataset import Skipped
+from featherbone.errors import InputError, needs
+from featherbone.files import read_json
+from featherbone.runs.folder import DATA, RESULT, read_recipe
+from featherbone.training import Recipe, processes
+from featherbone.weights import read_header
+
+_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine")  # what else a result holds
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        recipe: all that determined it.
+        classes: class names in label order.
+        scores: on the held-out images, 0 to 1: "top1" and "top5" (shares whose true class came first, or among the
+            first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
+        test_images: how many images were held out.
+        train_seconds: time spent in training and validating, over all sittings.
+        skipped: files of the data set that could not be read.
+        examples: a few held-out image files.
+        first: whether this is the first of the processes that trained it, the one that speaks.
+    """
+
+    folder: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    scores: Mapping[str, float]
+    test_images: int
+    train_seconds: float
+    skipped: tuple[Skipped, ...]
+    examples: tuple[Path, ...]
+    first: bool = True
+
+    @property
+    def summary(self) -> tuple[str, str]:
+        """What people call the score that counts, and it and others in words."""
+        with needs("train", "reading a run"):
+            from featherbone.runs.tasks import task_of
+        return task_of(read_header(self.folder)).evaluation.summary(self.scores, self.test_images)
+
+    @property
+    def test_top1(self) -> float:
+        """Share of held-out images whose true class came first; of a classifier."""
+        return self.scores["top1"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "run": str(self.folder),
+            **{f"test_{name}": score for name, score in self.scores.items()},
+            "test_images": self.test_images,
+            "train_seconds": self.train_seconds,
+            "classes": list(self.classes),
+            "skipped": [asdict(file) for file in self.skipped],
+            "examples": [str(path) for path in self.examples],
+            "recipe": self.recipe.to_dict(),
+        }
+
+
+def open_run(folder: Path) -> Run:
+    """Return the finished run in a folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if not (folder / RESULT).exists():
+        raise InputError(f"{folder} holds no finished run (it has no {RESULT})")
+    facts, result = read_json(folder / DATA), read_json(folder / RESULT)
+    return Run(
+        folder=folder,
+        recipe=read_recipe(folder),
+        classes=tuple(facts["classes"]),
+        scores={name: score for name, score in result.items() if name not in _NO_SCORES},
+        test_images=facts["val_images"],
+        train_seconds=result["train_seconds"],
+        skipped=tuple(Skipped(**file) for file in facts["skipped"]),
+        examples=tuple(map(Path, facts["examples"])),
+        first=processes().first,
+    )

@@ -1,0 +1,42 @@
+"""The page of a run, written once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherbone.errors import InputError, needs
+from featherbone.files import AnyPath
+
+if TYPE_CHECKING:
+    from featherbone.data.dataset import Dataset
+
+
+def run_page(
+    run: AnyPath, out: AnyPath | None = None, *, images: Dataset[Any] | None = None, quiet: bool = False
+) -> Path:
+    """Write the page of a finished run: what it reached, curves, confusion, mistakes as pictures, recipe; one file.
+
+    Of a classifier it also says whether its probabilities can be believed; of a detector, precision and recall.
+    Where the held-out images are gone or have changed, the page says so and has the rest.
+
+    Args:
+        run: the folder of a finished run.
+        out: the file to write, ending in ``.html``; default ``RUN/run.html``.
+        images: the run's held-out images, if they are open already; default: they are opened once more.
+        quiet: no progress on the error stream.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: if there is no finished run, or the file cannot be written.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise InputError(f"run={folder} is not allowed: the folder of a finished run")
+    with needs("train", "the page of a run"):
+        from featherbone.runs.page import PAGE, write_page
+    page = folder / PAGE if out is None else Path(out)
+    write_page(folder, page, images, quiet=quiet)
+    return page
