@@ -1,10 +1,13 @@
 """Data and runs that several test files share."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
+from helpers.boxes import BOXES_MODEL, QUICK_BOXES, draw_boxes
 from helpers.browser import opened  # noqa: F401 - a fixture
 from helpers.cli import cli  # noqa: F401 - a fixture
 from helpers.images import draw_classes, draw_hostile
@@ -16,6 +19,7 @@ from featherbone.cost.measurement import Timing
 from featherbone.cost.measurement.latency import timing
 from featherbone.deploy import search
 from featherbone.deploy.engines import Runner
+from featherbone.runs.run import open_run
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,18 +33,53 @@ def colours(tmp_path: Path) -> Path:
     return draw_classes(tmp_path / "colours")
 
 
+def shared(factory: pytest.TempPathFactory, name: str, train: Callable[[Path], fb.Run]) -> fb.Run:
+    """Return a run that is trained once for all test processes: tests read it, or change a copy."""
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # the processes' common one
+    with FileLock(place / f"{name}.lock"):
+        run = place / name / "run"
+        return open_run(run) if (run / "result.json").exists() else train(place / name)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     """A finished run on the colours."""
-    place = tmp_path_factory.mktemp("finished")
-    return fb.train(draw_classes(place / "colours"), out=place / "run", changes=QUICK, quiet=True)
+    return shared(
+        tmp_path_factory,
+        "finished",
+        lambda place: fb.train(draw_classes(place / "colours"), out=place / "run", changes=QUICK, quiet=True),
+    )
 
 
 @pytest.fixture(scope="session")
 def short(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     """A run that has hardly begun to learn, on images whose names are hostile."""
-    place = tmp_path_factory.mktemp("short")
-    return fb.train(draw_hostile(place / "colours"), out=place / "run", changes={**QUICK, "epochs": 2}, quiet=True)
+    changes = {**QUICK, "epochs": 2}
+    return shared(
+        tmp_path_factory,
+        "short",
+        lambda place: fb.train(draw_hostile(place / "colours"), out=place / "run", changes=changes, quiet=True),
+    )
+
+
+@pytest.fixture(scope="session")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
+    """A detector that has learned to find the rectangles."""
+    return shared(
+        tmp_path_factory,
+        "finder",
+        lambda place: fb.train(
+            draw_boxes(place / "shapes"), BOXES_MODEL, head="free", out=place / "run", changes=QUICK_BOXES, quiet=True
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def shapes(finder: fb.Run) -> Path:
+    """The images and boxes that it has learned from."""
+    return Path(finder.recipe.data)
 
 
 @pytest.fixture

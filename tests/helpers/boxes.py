@@ -32,6 +32,8 @@ QUICK_BOXES: dict[str, Any] = {
     "channels_last": True,
     "workers": 0,
 }
+SHORT_BOXES: dict[str, Any] = {**QUICK_BOXES, "epochs": 3}
+BOXES_MODEL = "shufflenet_v2_x0_5"
 
 
 def draw_boxes(

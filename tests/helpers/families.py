@@ -55,3 +55,19 @@ def thin(name: str, **columns: object) -> fb.Spec:
     }
     wanted: dict[str, Any] = {**shorter.get(name, {}), **columns}
     return replace(row, **wanted)
+
+
+# one network of every family, the cheapest
+SMALL = (
+    "densenet121",
+    "peleenet",
+    "vovnet27_slim",
+    "vovnet_v2_39",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0.tv",
+    "cspresnet50",
+    "cspdarknet53",
+    "cspdarknet_nano.yolox",
+    "rdnet_tiny",
+)

@@ -1,9 +1,12 @@
 """Folders of small images to learn from, and names that may do harm."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from featherbone.data.video import Frame, writing
 
 HOSTILE = ("<b>blue<!--<script>", "green\" onload='alert(1)", "red &amp; \u202eder")
 HOSTILE_FILE = "<img src=x onerror=alert(1)>.png"
@@ -33,3 +36,18 @@ def draw_hostile(root: Path) -> Path:
             Image.fromarray(pixels).save(folder / f"{i}{HOSTILE_FILE}")
     (folder / "notes.txt").write_text("no picture")
     return root
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """Return an image like no other."""
+    random = np.random.default_rng(seed)
+    return Image.fromarray(random.integers(0, 255, (size[1], size[0], 3), np.uint8))
+
+
+def film(path: Path, photo: Path, frames: int) -> Path:
+    """Write a video that shows one image, ten frames a second."""
+    path.parent.mkdir(exist_ok=True)
+    with writing(path, Fraction(10)) as append, Image.open(photo) as image:
+        for i in range(frames):
+            append(Frame(image.copy(), Fraction(i, 10)))
+    return path

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.families import SMALL
 from helpers.paths import ROOT
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import featherbone as fb
@@ -25,20 +24,6 @@ with (ROOT / "docs" / "published.csv").open(encoding="utf-8") as table:
 
 # printed figures that the authors rounded or counted otherwise, and how far ours may be from them
 ROUNDED = {"shufflenet_v1": 0.05, "shufflenet_v2": 0.015, "se_shufflenet_v2": 0.01, "csppeleenet": 0.25}
-
-SMALL = (
-    "densenet121",
-    "peleenet",
-    "vovnet27_slim",
-    "vovnet_v2_39",
-    "shufflenet_v1_g3_x0_5",
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0.tv",
-    "cspresnet50",
-    "cspdarknet53",
-    "cspdarknet_nano.yolox",
-    "rdnet_tiny",
-)
 
 
 def test_every_published_row_is_of_a_network_we_have() -> None:
@@ -104,48 +89,6 @@ def test_small_image_stems_shrink_less(name: str, stem_stride: int) -> None:
 
 def test_the_stem_follows_the_size() -> None:
     assert [stem_stride_for(size) for size in (8, 32, 33, 64, 65, 224)] == [1, 1, 2, 2, 4, 4]
-
-
-@settings(max_examples=12, deadline=None)
-@given(height=st.integers(32, 90), width=st.integers(32, 90), name=st.sampled_from(SMALL))
-def test_odd_and_oblong_images_work(height: int, width: int, name: str) -> None:
-    with torch.no_grad():
-        out = fb.create_model(name, num_classes=3).eval()(torch.zeros(1, 3, height, width))
-    assert out.shape == (1, 3)
-    assert out.isfinite().all()
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_classes_channels_and_pooled_features(name: str) -> None:
-    x = torch.randn(2, 5, 64, 64)
-    assert fb.create_model(name, num_classes=7, in_chans=5).eval()(x).shape == (2, 7)
-    features = fb.create_model(name, num_classes=0, in_chans=5).eval()
-    assert features(x).ndim == 2
-    assert not any(isinstance(part, nn.Linear) for part in features.modules())
-
-
-def test_maps_come_in_the_order_asked_and_are_those_of_the_whole_network() -> None:
-    torch.manual_seed(0)
-    whole = fb.create_model("densenet121").eval()
-    maps = fb.Pyramid(whole, (-1, 1))
-    x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        last, first = maps(x)
-        assert torch.equal(last, whole.forward_features(x))
-        assert torch.equal(first, whole.stages[0](whole.stem(x)))
-    assert maps.strides == (32, 4)
-    assert len(fb.Pyramid(whole, (0,)).stages) == 0
-
-
-@pytest.mark.parametrize("indices", [(), (5,), (-6,), (1, 1), (4, -1)])
-def test_wrong_indices_are_named(indices: tuple[int, ...]) -> None:
-    with pytest.raises(fb.InputError, match="out_indices"):
-        fb.create_model("shufflenet_v2_x0_5", features_only=True, out_indices=indices)
-
-
-def test_out_indices_need_features_only() -> None:
-    with pytest.raises(fb.InputError, match="features_only"):
-        fb.create_model("shufflenet_v2_x0_5", out_indices=(1,))  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -287,11 +230,6 @@ def test_csp_rows_are_checked() -> None:
         replace(fb.spec("cspresnext50"), groups=48).build()  # type: ignore[call-arg]
     with pytest.raises(fb.InputError, match="bottleneck"):
         replace(fb.spec("cspdarknet53"), bottleneck=(0.5,))  # type: ignore[call-arg]
-
-
-def test_an_unknown_network_is_told_its_neighbour() -> None:
-    with pytest.raises(fb.InputError, match="did you mean 'vovnet39'"):
-        fb.create_model("vovnet93")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.training import evaluated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +18,7 @@ from featherbone.data.video import Frame, reading, writing
 from featherbone.evaluation.average_precision import DetectionClassScore, DetectionEvaluation
 from featherbone.evaluation.matching import ImageDetections, WorkingPoint
 from featherbone.report.pictures.boxes import class_colour, draw_boxes
+from featherbone.report.pictures.confusion import draw_confusion
 from featherbone.report.pictures.precision_recall import draw_precision_recall
 
 NAMES = ("a cell", "_hidden $x$", "Größe", "a name that is far longer than any image of this test is wide")
@@ -211,3 +213,15 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     with pytest.raises(fb.InputError, match=r"no frame"), writing(tmp_path / "none.mp4", Fraction(25)):
         pass
     assert not (tmp_path / "none.mp4").exists()
+
+
+def test_the_confusion_matrix_is_a_picture(finished: fb.Run, tmp_path: Path) -> None:
+    many = np.eye(40, dtype=np.int64)
+    draw_confusion(many, [f"class {i}" for i in range(40)], tmp_path / "many.png")
+    result = evaluated(finished.folder)
+    draw_confusion(result.confusion, finished.classes, tmp_path / "few.png")
+    draw_confusion(np.eye(3, dtype=np.int64), ["$_$", "cost $5 to $10"], tmp_path / "odd.png")
+    for name in ("many", "few", "odd"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert min(image.size) > 300
+            assert len(image.convert("RGB").getcolors(1 << 24) or ()) > 20

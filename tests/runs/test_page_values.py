@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,17 +50,6 @@ def test_images_that_vanish_meanwhile_are_said(tmp_path: Path) -> None:
     run, _ = invented(tmp_path, 3)
     gone = Dataset((tmp_path / "gone.png",) * 300, (0, 1, 2) * 100)
     assert "gone.png" in seen(fb.run_page(run, images=gone, quiet=True))["missing"]
-
-
-def test_what_gets_no_page(short: fb.Run, tmp_path: Path) -> None:
-    with pytest.raises(fb.InputError, match="run=.*nothing.* is not allowed: the folder of a finished run"):
-        fb.run_page(tmp_path / "nothing")
-    with pytest.raises(fb.InputError, match=r"out=.*page.pdf is not allowed: a file that ends in .html"):
-        fb.run_page(short.folder, tmp_path / "page.pdf")
-    shutil.copytree(short.folder, tmp_path / "run")
-    (tmp_path / "run" / "model.safetensors").unlink()
-    with pytest.raises(fb.InputError, match="did not finish"):
-        fb.run_page(tmp_path / "run")
 
 
 @given(st.integers(2, 6), st.integers(0, 1000), st.floats(0, 30))
@@ -116,16 +104,6 @@ def test_the_command_repeats_the_run(short: fb.Run, monkeypatch: pytest.MonkeyPa
     assert (asked["data"], asked["model"]) == (recipe.data, "shufflenet_v2_x0_5")
     repeated = classification_recipe(recipe.data, recipe.size).changed(asked["changes"])
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
-
-
-def test_any_run_is_repeated_in_python(short: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = seen(fb.run_page(short.folder, tmp_path / "page.html", quiet=True))
-    assert "--set flip=0.0" in told["command"]
-    monkeypatch.chdir(tmp_path)
-    exec(told["python"], {})  # noqa: S102
-    (again,) = (tmp_path / "runs").iterdir()
-    for name in ("recipe.json", "model.safetensors"):
-        assert (again / name).read_bytes() == (short.folder / name).read_bytes()
 
 
 def test_the_page_knows_the_options_of_the_command_line() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import featherbone as fb
 from featherbone.data.dataset import Dataset
 from featherbone.data.sampler import EpochBatches
+from featherbone.training import classification_recipe
 from featherbone.training.classification import ClassificationLearner, class_weights
 from featherbone.training.learner import averaged
 from featherbone.training.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
@@ -189,3 +190,28 @@ def test_a_named_recipe_trains(name: str, colours: Path, tmp_path: Path) -> None
     run = fb.train(colours, out=tmp_path / "run", recipe=name, changes=changes, quiet=True)
     assert run.recipe.optimizer == RECIPES[name].optimizer
     assert len((run.folder / "history.csv").read_text().splitlines()) == 2
+
+
+def test_the_recipe_suits_the_data() -> None:
+    assert classification_recipe("digits", 16).flip == 0.0
+    assert classification_recipe("photos", 32).crop_pct == 1.0
+    assert classification_recipe("photos", 224).crop_pct == 0.875
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"warmup": 1.0},
+        {"crop_min": 0.0},
+        {"flip": 1.5},
+        {"precision": "fp8"},
+        {"weight_decay": -1.0},
+        {"val_fraction": 1.0},
+        {"workers": -1},
+    ],
+)
+def test_wrong_recipes_are_refused(wrong: dict[str, object]) -> None:
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(fb.InputError, match=f"{name}={value!r} is not allowed"):
+        fb.Recipe.from_dict(wrong)

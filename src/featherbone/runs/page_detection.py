@@ -76,6 +76,8 @@ def detection_values(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
     worst = sorted((one for one in outcomes if one.faults), key=lambda one: -one.faults)
     return {
         "images": len(outputs.images),
+        "labels": [*outputs.classes, "nothing"],  # of the confusion
+        "counted": ["box", "boxes"],
         "scores": {name: getattr(evaluation, name) for name in _SCORES},
         "best": vars(evaluation.best),
         "classes": [[s.images, s.boxes, s.ap, s.ap50] for s in evaluation.classes],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -86,7 +87,7 @@ class Best(L.Callback):
 
     def __init__(self, run: Path) -> None:
         self.path = run / FOLDER / "best.safetensors"
-        self.score = -1.0
+        self.score = -math.inf
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)

@@ -6,22 +6,15 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers.browser import Opens
-from helpers.images import draw_classes
-from helpers.shards import write_shards
+from helpers.images import noise
 from PIL import Image
 
 import featherbone as fb
 from featherbone.cli import main
 
 EVIL = "<script>alert('1')</script>\"&\n\U0001f438"
-
-
-def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    random = np.random.default_rng(seed)
-    return Image.fromarray(random.integers(0, 255, (size[1], size[0], 3), np.uint8))
 
 
 @pytest.fixture
@@ -76,48 +69,11 @@ def test_what_is_found(troubled: Path) -> None:
     assert len(values["findings"]) == len(check.findings)
 
 
-def test_nothing_is_found_where_nothing_is_wrong(colours: Path, own_cache: Path) -> None:
-    assert fb.check_data(colours, quiet=True).findings == ()
-    write_shards(colours, colours.parent / "shards")
-    check = fb.check_data(colours.parent / "shards", quiet=True)
-    assert (check.findings, check.images, check.classes) == ((), 48, ("blue", "green", "red"))
-
-
 def test_equal_pictures_in_what_will_be_split_are_grave(colours: Path) -> None:
     shutil.copy(colours / "red" / "00.png", colours / "red" / "copy.png")
     (finding,) = fb.check_data(colours, quiet=True).findings
     assert (finding.kind, finding.severity == "error") == ("duplicate", True)
     assert "on both sides" in finding.text
-
-
-def test_what_cannot_be_trained_on_can_be_checked(tmp_path: Path) -> None:
-    draw_classes(tmp_path / "one", count=10)
-    for name in ("blue", "green"):
-        shutil.rmtree(tmp_path / "one" / name)
-    assert [finding.kind for finding in fb.check_data(tmp_path / "one", quiet=True).findings] == ["one-class"]
-    (tmp_path / "test").mkdir()
-    (tmp_path / "one").rename(tmp_path / "both").rename(tmp_path / "test" / "x")
-    found = fb.check_data(tmp_path, quiet=True)
-    assert [finding.kind for finding in found.findings] == ["nothing-to-learn"]
-    (tmp_path / "empty" / "a").mkdir(parents=True)
-    for i in range(3):
-        (tmp_path / "few" / f"c{i}").mkdir(parents=True)
-        for k in range(1 + 3 * i):
-            noise(10 * i + k).save(tmp_path / "few" / f"c{i}" / f"{k}.png")
-    assert [finding.text for finding in fb.check_data(tmp_path / "few", quiet=True).findings] == [
-        "1 class with fewer than the two images that a split needs: c0 (1)",
-        "2 classes with fewer than 10 images to learn from: c1 (4), c2 (7)",
-    ]
-    empty = fb.check_data(tmp_path / "empty", quiet=True)
-    assert (empty.images, empty.side(0)) == (0, (0, 0, 0))
-    assert {finding.kind for finding in empty.findings} == {"absent", "one-class"}
-
-
-def test_digits() -> None:
-    check = fb.check_data("digits", quiet=True)
-    assert check.images == 1797
-    assert check.modes == {"L": 1797}
-    assert [finding.kind for finding in check.findings] == ["small"]
 
 
 class Reader(HTMLParser):

@@ -1,8 +1,8 @@
 // The confusion matrix: cells with labels for few classes, a picture of points for many.
 const LABELLED = 40;
 const NOTHING = data.data.classes.length; // what a detector finds where nothing is, and leaves where something is
-const classes = document.body.dataset.task === "detection" ? [...data.data.classes, "nothing"] : data.data.classes;
-const counted = document.body.dataset.task === "detection" ? ["box", "boxes"] : ["image", "images"];
+const classes = data.labels ?? data.data.classes;
+const counted = data.counted ?? ["image", "images"];
 const ofRow = new Map();
 for (const [true_, , count] of data.confusion ?? []) ofRow.set(true_, (ofRow.get(true_) ?? 0) + count);
 const ofTrue = ([true_, , count]) => count / ofRow.get(true_);

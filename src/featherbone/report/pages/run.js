@@ -1,4 +1,4 @@
-// What every run's page shows; run_classes.js and run_boxes.js add what a classifier's and a detector's show, and begin.
+// What every run's page shows; run_classification.js, run_detection.js or run_plain.js add what their tasks show, and begin.
 const history_ = data.history, result = data.result;
 
 function sortable(table, columns, rows, { first = 0, direction = 1, limit = Infinity, wanted = () => true } = {}) {
@@ -53,7 +53,7 @@ const asShare = (v, tick) => percent(v, !tick ? 2 : Math.abs(v * 100 - Math.roun
 /** Draw the history. scores: its columns that are shares, and their names, "" for one to leave out; the first says which epoch is best. */
 function curves(title, scores, limits = {}) {
   const { epoch, ...columns } = history_;
-  const names = Object.keys(columns), [[watched, headline]] = Object.entries(scores);
+  const names = Object.keys(columns), [watched, headline] = Object.entries(scores)[0] ?? [];
   const epochs = epoch ?? (names.length ? columns[names[0]].map((_, i) => i + 1) : []);
   if (!epochs.length) { pick("#curves").hidden = true; return; }
   const good = columns[watched] ?? columns.val_loss?.map((v) => (v === null ? null : -v));

@@ -19,23 +19,25 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class PageSection:
-    """What the page of a run shows of one task: files beside this one.
+    """What the page of a run shows of one task: files beside this one, or elsewhere by their whole path.
 
     Attributes:
-        name: of the task, as the scripts know it.
-        html: its part of the page.
-        script: what draws it.
+        html: its parts of the page; by default it has what all runs have: scores, curves and recipe.
+        script: what draws them, and begins.
         style: what only it needs.
     """
 
-    name: str
     html: tuple[str, ...] = ()
-    script: tuple[str, ...] = ()
+    script: tuple[str, ...] = ("run_plain.js",)
     style: tuple[str, ...] = ()
 
 
-CLASSIFICATION_SECTION = PageSection("classification", ("run_classification.html",), ("run_classification.js",))
-DETECTION_SECTION = PageSection("detection", ("run_detection.html",), ("run_detection.js",), ("run_detection.css",))
+CLASSIFICATION_SECTION = PageSection(
+    ("run_confusion.html", "run_classification.html"), ("matrix.js", "run_classification.js")
+)
+DETECTION_SECTION = PageSection(
+    ("run_confusion.html", "run_detection.html"), ("matrix.js", "run_detection.js"), ("run_detection.css",)
+)
 
 
 def run_html(values: Mapping[str, Any], section: PageSection = CLASSIFICATION_SECTION) -> str:
@@ -47,10 +49,9 @@ def run_html(values: Mapping[str, Any], section: PageSection = CLASSIFICATION_SE
     """
     page = Template(_files("run.html"))
     return page.substitute(
-        task=section.name,
         parts=_files(*section.html),
         style=_files("base.css", "run.css", *section.style),
-        script=_files("charts.js", "matrix.js", "run.js", *section.script),
+        script=_files("charts.js", "run.js", *section.script),
         data=_script_json(values),
     )
 
