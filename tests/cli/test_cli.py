@@ -225,8 +225,8 @@ def test_a_missing_package_is_said_before_anything_is_measured(
         raise ModuleNotFoundError(name=name)
 
     for room, verb, call in (
-        ("analyzing", "guidelines", ("analyze", "guidelines", "--out", tmp_path / "new" / "g.png")),
-        ("comparing", "compare", ("compare", "--report", tmp_path / "new" / "p.html")),
+        ("analyze", "guidelines", ("analyze", "guidelines", "--out", tmp_path / "new" / "g.png")),
+        ("compare", "compare", ("compare", "--report", tmp_path / "new" / "p.html")),
     ):
         monkeypatch.setattr(f"featherbone.cli.{room}.import_module", absent)
         monkeypatch.setattr(fb, verb, lambda **_: pytest.fail("too late"))

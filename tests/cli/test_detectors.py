@@ -23,9 +23,10 @@ def test_a_detector_is_asked_on_the_command_line(finder: fb.Run, shapes: Path, t
 
     measured = asked("evaluate", finder.folder, "--split", "test", "--out", tmp_path / "confusion.png")
     assert measured["images"] == 6
-    assert Path(measured["picture"]) == tmp_path / "confusion.png"
-    assert Path(measured["confusion_picture"]) == tmp_path / "confusion-confusion.png"
-    assert all(Path(measured[name]).exists() for name in ("picture", "confusion_picture"))
+    pictures = {kind: Path(path) for kind, path in measured["pictures"].items()}
+    assert pictures == {
+        "precision_recall": tmp_path / "confusion.png", "confusion": tmp_path / "confusion-confusion.png"}  # fmt: skip
+    assert all(path.exists() for path in pictures.values())
     (tmp_path / "broken.png").touch()
     images = [shapes / "images" / f"test-{i:02}.png" for i in range(5)]
     said = asked(

@@ -95,7 +95,7 @@ def test_a_description_of_what_is_held_out_alone_can_be_measured_on(tmp_path: Pa
     (tmp_path / "data.yaml").write_text("val: images/val\nnames: [thing]\n")
     images, _ = DETECTION.images(tmp_path, ("thing",), quiet=True)
     assert len(images) == 1
-    with pytest.raises(fb.InputError, match="has no images to learn from: only the part val"):
+    with pytest.raises(fb.InputError, match="has no images to learn from: only the split val"):
         DETECTION.open(tmp_path, quiet=True)
 
 

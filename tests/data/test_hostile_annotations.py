@@ -183,11 +183,11 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(pipe)
     found: list[bool] = []
 
-    def scan_image() -> None:
+    def look() -> None:
         found.extend(is_detection(path) and list_boxes(path) is not None for path in (coco_set, voc_set, yolo_set))
         found.extend(is_detection(pipe) for pipe in pipes)
 
-    looking = Thread(target=scan_image, daemon=True)
+    looking = Thread(target=look, daemon=True)
     looking.start()
     looking.join(timeout=60)
     assert found == [True] * 3 + [False] * 4

@@ -21,6 +21,8 @@ import featherbone as fb
 from featherbone.cli.app import app
 from featherbone.data.sources.scikit_learn import photographs
 from featherbone.deploy import search
+from featherbone.deploy.engines import onnxruntime as onnxruntime_engine
+from featherbone.deploy.engines import openvino as openvino_engine
 from featherbone.deploy.engines.openvino import core, run_model
 from featherbone.deploy.export import METADATA_KEY, Exported
 from featherbone.deploy.formats import FORMATS
@@ -119,9 +121,8 @@ def finish(engine: str, output: Tensor, postprocess: Postprocess) -> Tensor:
 
         images = ops.parameter(shape, np.float32, name="images")
         network = openvino.Model([ops.multiply(images, np.float32(1))], [images], "same")
-        return run_model(
-            openvino.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections), "f32", 1
-        )(output)
+        behind = openvino_engine.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections)
+        return run_model(behind, "f32", 1)(output)
     import onnx
     import onnxruntime
     from onnx import helper
@@ -129,7 +130,7 @@ def finish(engine: str, output: Tensor, postprocess: Postprocess) -> Tensor:
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("images", "outputs")]
     graph = helper.make_graph([helper.make_node("Identity", ["images"], ["outputs"])], "same", ends[:1], ends[1:])
     network = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
-    model = onnxruntime.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections)
+    model = onnxruntime_engine.with_boxes(network, postprocess.above, postprocess.iou, postprocess.max_detections)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {"images": output.numpy()})[0])
@@ -140,7 +141,7 @@ def finish(engine: str, output: Tensor, postprocess: Postprocess) -> Tensor:
 
 @BY
 @pytest.mark.parametrize(
-    ("places", "sure", "score", "iou", "most"),
+    ("places", "sure", "score", "iou", "max_detections"),
     [
         (50, 0.0, 0.25, 0.6, 100),  # nothing
         (50, 0.2, 0.25, 0.6, 100),
@@ -153,7 +154,7 @@ def finish(engine: str, output: Tensor, postprocess: Postprocess) -> Tensor:
         (50, 0.5, 1.0, 0.6, 10),
     ],
 )
-def test_engines_suppress_as_answers_does(
+def test_engines_suppress_as_postprocess_does(
     engine: str, places: int, sure: float, score: float, iou: float, max_detections: int
 ) -> None:
     postprocess = Postprocess(score, iou, max_detections, table)
@@ -369,7 +370,7 @@ def test_what_detectors_and_others_refuse(tmp_path: Path) -> None:
         (
             classifier,
             {"score": 0.3, "max_detections": 3},
-            "score and most go with a detector: this network finds no boxes",
+            "score and max_detections go with a detector: this network finds no boxes",
         ),
         (detector, {"score": 1.5}, "score=1.5 is not allowed: from 0 to 1"),
         (detector, {"iou": -0.1}, "iou=-0.1 is not allowed: from 0 to 1"),

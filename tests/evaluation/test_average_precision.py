@@ -197,11 +197,11 @@ BOX = (10.0, 10.0, 50.0, 50.0)
     ],
 )
 def test_the_smallest_cases(
-    postprocess: list[ImageDetections], truths: list[Annotations], capsys: pytest.CaptureFixture[str]
+    answers: list[ImageDetections], truths: list[Annotations], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = score_boxes(postprocess, truths, NAMES)
+    ours = score_boxes(answers, truths, NAMES)
     assert capsys.readouterr() == ("", "")
-    assert_equal(ours, pycocotools(postprocess, truths, 3))
+    assert_equal(ours, pycocotools(answers, truths, 3))
     assert_sound(ours, truths)
 
 

@@ -284,7 +284,7 @@ if child:
 
 def test_two_processes_agree_on_the_gradients_of_one(tmp_path: Path) -> None:
     name = "densenet_bc100_k12_cifar"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     call = [sys.executable, "-c", TWO_PROCESSES, name, str(tmp_path)]
     with subprocess.Popen(call, env=environment) as processes:
         torch.manual_seed(0)

@@ -65,10 +65,10 @@ def kinds(shot: Locator) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("look", ["wide", "narrow", "dark"])
-def test_the_page_of_a_detector_with_hostile_names(hasty: fb.Run, opened: Opens, scan_image: str) -> None:
+def test_the_page_of_a_detector_with_hostile_names(hasty: fb.Run, opened: Opens, look: str) -> None:
     written = hasty.folder / "run.html"  # training left it there
     assert written.stat().st_size < 200_000
-    with opened(written, width=390 if scan_image == "narrow" else 1300, dark=scan_image == "dark") as page:
+    with opened(written, width=390 if look == "narrow" else 1300, dark=look == "dark") as page:
         assert page.locator("h1").inner_text() == "shufflenet_v2_x0_5 · fpn · free on shapes"
         assert "AP50" in page.locator("#facts").inner_text()
         assert f"torch {torch.__version__}" in page.locator("#facts").inner_text()
@@ -85,7 +85,7 @@ def test_the_page_of_a_detector_with_hostile_names(hasty: fb.Run, opened: Opens,
         assert page.locator("#recipe caption").all_inner_texts() == ["Training", "Network", "Backbone", "Neck"]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert paper == ("rgb(20, 23, 26)" if scan_image == "dark" else "rgb(255, 255, 255)")
+        assert paper == ("rgb(20, 23, 26)" if look == "dark" else "rgb(255, 255, 255)")
 
 
 def test_curves_are_those_of_the_evaluation(opened: Opens, tmp_path: Path) -> None:

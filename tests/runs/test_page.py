@@ -22,11 +22,11 @@ def cells(page: Page, table: str, column: int) -> list[str]:
 
 
 @pytest.mark.parametrize("look", ["wide", "narrow", "dark"])
-def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_path: Path, scan_image: str) -> None:
+def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_path: Path, look: str) -> None:
     written = fb.run_page(short.folder, tmp_path / "page.html", quiet=True)
     assert written.stat().st_size < 400_000
     result = evaluated(short.folder)
-    with opened(written, width=390 if scan_image == "narrow" else 1300, dark=scan_image == "dark") as page:
+    with opened(written, width=390 if look == "narrow" else 1300, dark=look == "dark") as page:
         assert page.locator("h1").inner_text() == "shufflenet_v2_x0_5 on colours"
         facts = page.locator("#facts").inner_text()
         assert f"{100 * short.test_top1:.2f} %" in facts
@@ -48,7 +48,7 @@ def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_
         assert page.locator("#recipe tr", has_text="crop_min").inner_text().split() == ["crop_min", "0.5"]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert paper == ("rgb(20, 23, 26)" if scan_image == "dark" else "rgb(255, 255, 255)")
+        assert paper == ("rgb(20, 23, 26)" if look == "dark" else "rgb(255, 255, 255)")
 
 
 def test_curves_tell_their_values_and_the_best_epoch(opened: Opens, tmp_path: Path) -> None:

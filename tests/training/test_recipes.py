@@ -24,7 +24,7 @@ from featherbone.training.recipes import RECIPES, recipe_named
 def test_every_recipe_survives_json_and_says_how_it_is_run(name: str) -> None:
     recipe = recipe_named(name)
     assert fb.Recipe.from_dict(recipe.to_dict()) == recipe
-    text = Path(fb.__file__).parent.joinpath("train", "recipes", f"{name}.py").read_text()
+    text = Path(fb.__file__).parent.joinpath("training", "recipes", f"{name}.py").read_text()
     assert "Command:" in text
     assert "Hardware:" in text
 

@@ -63,5 +63,5 @@ def test_what_was_recorded_is_what_is_measured(finder: fb.Run, shapes: Path) -> 
     assert (test.images, test.ap50 > 0.4) == (6, True)
     alone: Any = fb.evaluate(finder.folder, shapes / "test.json", quiet=True)
     assert alone.to_dict() == test.to_dict()
-    with pytest.raises(fb.InputError, match="split='all' is not there"):
+    with pytest.raises(fb.InputError, match="split='all' is not allowed"):
         fb.evaluate(finder.folder, split="all", quiet=True)

@@ -139,7 +139,7 @@ def test_resuming_decodes_no_image_beforehand(colours: Path, tmp_path: Path, mon
     def refused(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("featherbone.data.assemble.look_at", refused)
+    monkeypatch.setattr("featherbone.data.assemble.scan_images", refused)
     again = fb.resume(run.folder, quiet=True)
     assert again.skipped == run.skipped
     assert again.test_top1 == run.test_top1

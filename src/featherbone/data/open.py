@@ -201,4 +201,3 @@ def _anything(_: Any) -> bool:
 
 CLASSIFICATION: Opener[str, int, ClassificationData] = Opener(_anything, list_data, LabelAssembler())
 DETECTION: Opener[RawAnnotations, Annotations, DetectionData] = Opener(is_detection, list_boxes, BoxAssembler())
-OPENERS: tuple[Opener[Any, Any, Any], ...] = (DETECTION, CLASSIFICATION)  # the first that finds a source opens it

@@ -128,7 +128,7 @@ def recall(question: object) -> OptimizeReport | None:
     try:
         stored = json.loads(_file(question).read_text(encoding="utf-8"))
         chosen, plain, *candidates = (
-            _candidate(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("tried"))
+            _candidate(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("candidates"))
         )
         height, width = stored.pop("size")
         return OptimizeReport(tuple(candidates), chosen, plain, size=(height, width), **stored)
@@ -155,7 +155,7 @@ def _versions() -> list[str]:
 
 
 def _candidate(stored: Mapping[str, Any]) -> Candidate:
-    variant = stored["form"]
+    variant = stored["variant"]
     timing = Timing(**stored["timing"]) if stored["timing"] else None
     shape = Variant(variant["rewritten"], tuple(variant["optional"]), tuple(variant["dense"]))
     return Candidate(stored["engine"], stored["precision"], shape, timing, stored["error"], stored["problem"])

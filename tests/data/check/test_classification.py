@@ -65,7 +65,7 @@ def test_what_is_found(troubled: Path) -> None:
     values = json.loads(json.dumps(check.to_dict()))
     assert values["images"] == 33
     assert {row["name"]: row["train"] for row in values["classes"]}["bird"] == 0
-    assert values["duplicates"][0]["images"][1] == {"part": "val", "label": "cat", "path": "val/cat/leak.png"}
+    assert values["duplicates"][0]["images"][1] == {"split": "val", "label": "cat", "path": "val/cat/leak.png"}
     assert len(values["findings"]) == len(check.findings)
 
 
@@ -148,7 +148,7 @@ def test_the_verb(
     assert (code, err) == (0, "")
     for said in (
         "cut.jpg",
-        "grave  1 picture (2 files) in more than one part",
+        "error    1 picture (2 files) in more than one split",
         "cmyk" not in out and "CMYK 1",
         "next:",
     ):

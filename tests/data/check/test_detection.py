@@ -175,7 +175,7 @@ def test_the_page_in_a_browser(opened: Opens, troubled: Path, tmp_path: Path) ->
     fb.data_page(checked(troubled), tmp_path / "page.html", quiet=True)
     with opened(tmp_path / "page.html", width=390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert page.locator(".findings .errors").count() == 7
+        assert page.locator(".findings .error").count() == 7
         shown = page.locator(".classes .outlined")
         assert shown.count() == 8 + 1 + 2
         # the yellow box of the last sample lies where it was annotated, in the picture's own pixels
@@ -209,8 +209,8 @@ def test_the_verb(
     assert (code, err) == (0, "")
     for said in (
         "train boxes",
-        "errors  2 boxes of an unknown class, left out: 99 (1)",
-        "note   1 box cut off at the edge of the image",
+        "error    2 boxes of an unknown class, left out: 99 (1)",
+        "warning  1 box cut off at the edge of the image",
         "COCO",
         "small 60 %",
         "images/gone.png",

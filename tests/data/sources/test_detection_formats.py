@@ -124,7 +124,7 @@ def test_a_second_look_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (root / "labels" / "train" / "turned.txt").write_text("0 .5 .5 .5 .5\n7 1 1 1 1\n")
     first = DETECTION.open(root, quiet=True)
     assert [file.path for file in first.skipped] == ["images/train/b.png", "images/train/turned.jpg (boxes)"]
-    monkeypatch.setattr("featherbone.data._box_open.look", None)
+    monkeypatch.setattr("featherbone.data.assemble.scan_image", None)
     again = DETECTION.open(root, scan=ScanResult(first.skipped, grey=False), quiet=True)
     assert again.fingerprint == first.fingerprint
     assert again.skipped == first.skipped

@@ -24,7 +24,7 @@ from helpers.annotation_formats import (
 from helpers.images import draw_classes
 
 import featherbone as fb
-from featherbone.data.open import CLASSIFICATION, DETECTION, is_detection, list_boxes
+from featherbone.data.open import CLASSIFICATION, DETECTION, is_detection
 
 
 def layouts(root: Path) -> dict[str, Path]:
@@ -90,7 +90,6 @@ def test_classification_is_recognized_as_before(tmp_path: Path) -> None:
     (root / "red" / "notes.txt").write_text("0 .5 .5 .5 .5")
     (root / "config.xml").write_text("<config/>")
     assert not is_detection(root)
-    assert list_boxes(root) is None
     assert CLASSIFICATION.open(root, quiet=True).classes == ("blue", "green", "red")
     split = tmp_path / "split"
     for part in ("train", "val"):
@@ -107,7 +106,6 @@ def test_classification_is_recognized_as_before(tmp_path: Path) -> None:
     assert not is_detection(table)
     for other in ("digits", "hf:mnist", "https://host/train.json", tmp_path / "none", root / "classes.json"):
         assert not is_detection(other)
-        assert list_boxes(other) is None
 
 
 def test_each_task_says_what_it_is_given(tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_each_task_says_what_it_is_given(tmp_path: Path) -> None:
     for other in ("digits", tmp_path / "none", draw_classes(tmp_path / "colours", count=2)):
         with pytest.raises(fb.InputError, match="no detection data set: .*COCO"):
             DETECTION.open(other, quiet=True)
-    with pytest.raises(fb.InputError, match="split='all' is not there: .* has train, val, test"):
+    with pytest.raises(fb.InputError, match="split='all' is not allowed: .* has train, val, test"):
         DETECTION.images(root, CLASSES, split="all", quiet=True)
     with pytest.raises(fb.InputError, match="val_fraction=1"):
         DETECTION.open(root, val_fraction=1, quiet=True)
@@ -126,9 +124,12 @@ def test_each_task_says_what_it_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        (without(PARTS, "train"), "no images to learn from: only the part val"),
-        ({**PARTS, "train": [replace(image, boxes=()) for image in PARTS["train"]]}, "the train part of .* 0 readable"),
-        ({**PARTS, "val": [Drawn("c.png", (30, 30))]}, "the val part of .* 0 readable images with boxes"),
+        (without(PARTS, "train"), "no images to learn from: only the split val"),
+        (
+            {**PARTS, "train": [replace(image, boxes=()) for image in PARTS["train"]]},
+            "the train split of .* 0 readable",
+        ),
+        ({**PARTS, "val": [Drawn("c.png", (30, 30))]}, "the val split of .* 0 readable images with boxes"),
         ({"all": [PARTS["train"][0], PARTS["train"][2]]}, "1 readable image with boxes: it needs two"),
     ],
 )
@@ -140,9 +141,9 @@ def test_parts_without_what_is_needed(parts: Parts, said: str, tmp_path: Path) -
 def test_parts_without_readable_images(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "set", PARTS, CLASSES)
     (root / "images" / "c.png").unlink()
-    with pytest.raises(fb.InputError, match=r"no image of the val part of .* \(the first, c.png: No such file"):
+    with pytest.raises(fb.InputError, match=r"no file in the val split of .* \(the first, c.png: No such file"):
         DETECTION.open(root, quiet=True)
-    with pytest.raises(fb.InputError, match="no image of .* can be read"):
+    with pytest.raises(fb.InputError, match="no file in .* can be read as an image"):
         DETECTION.images(root, CLASSES, quiet=True)
 
 

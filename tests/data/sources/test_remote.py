@@ -102,7 +102,7 @@ def test_shards_at_urls_come_into_a_bounded_folder(
     server.asked.clear()
     fb.data_page(fb.check_data(address, quiet=True), tmp_path / "page.html", quiet=True)
     assert len([path for path in server.asked if path.endswith(".tar")]) <= 2 * 4
-    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/png") == 3 * 8
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/webp") == 3 * 8
 
 
 def test_processes_share_one_small_cache(
