@@ -31,5 +31,5 @@ matrix:
 # Every figure of the README, from the commands that it names.
 figures:
     uv run python benchmarks/import_time.py
-    uv run python benchmarks/tracing.py
+    uv run python benchmarks/trace_time.py
     uv run python benchmarks/digits.py

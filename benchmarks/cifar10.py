@@ -28,12 +28,12 @@ def write_published(data: Path, folder: Path) -> Path:
     """Write the files of CIFAR-10's binary version: a byte of label and the red, green and blue planes an image."""
     folder.mkdir(parents=True)
     (folder / "batches.meta.txt").write_text("\n".join(NAMES) + "\n")
-    for part, names in (("train", [f"data_batch_{i}.bin" for i in range(1, 6)]), ("test", ["test_batch.bin"])):
-        labels = np.load(data / f"{part}_labels.npy").astype(np.uint8)
+    for split, names in (("train", [f"data_batch_{i}.bin" for i in range(1, 6)]), ("test", ["test_batch.bin"])):
+        labels = np.load(data / f"{split}_labels.npy").astype(np.uint8)
         for batch, name in enumerate(names):
             with (folder / name).open("wb") as stream:
                 for number in range(10 * batch, 10 * (batch + 1)):
-                    planes = sheet(data / f"{part}_{number:02}.webp").transpose(0, 3, 1, 2).reshape(1000, -1)
+                    planes = sheet(data / f"{split}_{number:02}.webp").transpose(0, 3, 1, 2).reshape(1000, -1)
                     stream.write(np.concatenate([labels[1000 * number :][:1000, None], planes], axis=1).tobytes())
     return folder
 

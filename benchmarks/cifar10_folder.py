@@ -23,11 +23,11 @@ def sheet(path: Path) -> np.ndarray:
     return pixels.reshape(25, 32, 40, 32, 3).transpose(0, 2, 1, 3, 4).reshape(1000, 32, 32, 3)
 
 
-def write_images(data: Path, part: str, sheets: int, folder: Path) -> None:
-    """Write the first sheets of a part as PNG files in class folders."""
-    labels = np.load(data / f"{part}_labels.npy")
+def write_images(data: Path, split: str, sheets: int, folder: Path) -> None:
+    """Write the first sheets of a split as PNG files in class folders."""
+    labels = np.load(data / f"{split}_labels.npy")
     for number in range(sheets):
-        for i, image in enumerate(sheet(data / f"{part}_{number:02}.webp")):
+        for i, image in enumerate(sheet(data / f"{split}_{number:02}.webp")):
             index = 1000 * number + i
             place = folder / NAMES[labels[index]]
             place.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def versus(
     ours = [name for name in here if name in QUICK]
     search.compare(
         [(name, precision, PLAIN) for name in here]
-        + [(name, precision, form) for name in ours for form in search.subject.variants if form.rewritten]
+        + [(name, precision, variant) for name in ours for variant in search.subject.variants if variant.rewritten]
     )
     report = search.report(precision)
     ways = {"theirs": report.plain.way, "ours": report.chosen.way}
@@ -166,8 +166,8 @@ def main() -> None:
                 )
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
                 if given.profile:
-                    for label, form in (("before", PLAIN), ("after", report.chosen.variant)):
-                        spent = profile(subject.variant(form), search.images, precision, given.threads)
+                    for label, variant in (("before", PLAIN), ("after", report.chosen.variant)):
+                        spent = profile(subject.variant(variant), search.images, precision, given.threads)
                         print(f"  {label}: " + ", ".join(f"{kind} {ms:.2f}" for kind, ms in spent.items()), flush=True)
 
 

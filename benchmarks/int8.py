@@ -29,9 +29,9 @@ from featherbone.deploy.variants import PLAIN, Variant
 CALIBRATION = 300
 
 
-def images_of(data: Path, part: str, sheets: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Return the first sheets of a part, preprocessed: ``(N, 3, 32, 32)``."""
-    pixels = np.concatenate([sheet(data / f"{part}_{number:02}.webp") for number in range(sheets)])
+def images_of(data: Path, split: str, sheets: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Return the first sheets of a split, preprocessed: ``(N, 3, 32, 32)``."""
+    pixels = np.concatenate([sheet(data / f"{split}_{number:02}.webp") for number in range(sheets)])
     images = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
     return (images / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
@@ -87,8 +87,8 @@ def timed() -> None:
     samples = torch.randn(16, 3, 224, 224)
     graph = rewritable(captured(model, samples))
     models: dict[str, tuple[object, str]] = {}
-    for name, form in (("plain", PLAIN), ("rewritten", Variant())):
-        rewritten, _ = form.of(graph)
+    for name, variant in (("plain", PLAIN), ("rewritten", Variant())):
+        rewritten, _ = variant.of(graph)
         network = engine.translate(rewritten, samples)
         models |= {f"{name} {precision}": (network, precision) for precision in engine.precisions()}
         models[f"{name} int8"] = (quantized(rewritten, samples, max_drop=1).model, "int8")

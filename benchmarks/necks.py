@@ -1,7 +1,7 @@
 """FPN, global fusion, exact fusion with and without Maxout, side by side: ``python benchmarks/necks.py DATA``.
 
 On the same backbone, recipe, precision and number of epochs, several seeds each, every detector is trained on ``DATA``
-(a data set with boxes in the parts train, val and test) and measured on val, of which nothing is learned and by which
+(a data set with boxes in the splits train, val and test) and measured on val, of which nothing is learned and by which
 nothing is chosen, and on test. Printed are mean and range over the seeds, beside what each costs: parameters,
 operations, live peak memory, and its latency here, in turns, none of which depends on training.
 The paper's ordering (CSPNet, arXiv 1911.11929, Table 2, COCO): 24.3 AP for global fusion, 26.4 for exact fusion.
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=3)
     given = parser.parse_args()
     if given.seeds and not given.data.exists():
-        parser.error(f"DATA={given.data} is not there: a data set with boxes in the parts train, val and test")
+        parser.error(f"DATA={given.data} is not there: a data set with boxes in the splits train, val and test")
     reached: dict[str, list[list[float]]] = {name: [] for name in ROWS}
     with tempfile.TemporaryDirectory() as place:
         for name, seed, scores in all_trained(given, given.out or Path(place)):

@@ -1,4 +1,4 @@
-"""A detector learns a few images by heart: ``python benchmarks/by_heart.py DATA``.
+"""A detector overfits a few images on purpose: ``python benchmarks/overfit.py DATA``.
 
 All images of ``DATA`` (a COCO file with boxes, its images beside it) are learned from, nothing is varied, and the boxes
 that the detector then finds in them are scored: a check that data, assignment, loss, optimizer, decoding and scores fit
@@ -40,8 +40,8 @@ def learned(annotations: Path, folder: Path) -> Path:
         "images": few,
         "annotations": [a for a in everything["annotations"] if a["image_id"] in {image["id"] for image in few}],
     }
-    for part, content in (("train", everything), ("val", looked_at)):
-        (folder / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    for split, content in (("train", everything), ("val", looked_at)):
+        (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
     for image in everything["images"]:
         place = folder / image["file_name"]
         place.parent.mkdir(parents=True, exist_ok=True)

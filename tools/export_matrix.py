@@ -41,7 +41,7 @@ NETWORKS: Mapping[str, Mapping[str, object]] = {
     "rdnet_tiny": {"growth_rates": (8, 8, 8, 16), "shrinks": (True, True, True), "stem_channels": 16},
     "densenet121": {"layers": (2, 2, 2, 2)},
 }
-FORMS = {"as given": PLAIN, "rewritten": Variant()}
+VARIANTS = {"as given": PLAIN, "rewritten": Variant()}
 HEADER = f"""# What runs where
 
 Written by `just matrix` (`uv run --extra executorch python tools/export_matrix.py`); a test fails when a family or a
@@ -135,8 +135,8 @@ def rows(name: str) -> list[str]:
     with torch.no_grad():
         wanted = network(images)
     lines = []
-    for title, form in FORMS.items():
-        graph, _ = form.of(rewritable(captured(network, images)))
+    for title, variant in VARIANTS.items():
+        graph, _ = variant.of(rewritable(captured(network, images)))
         own = share(eager.start(graph, images, "bf16", torch.get_num_threads())(images), wanted)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model"

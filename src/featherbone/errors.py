@@ -1,4 +1,4 @@
-"""The one exception that means "the caller can fix this": every other exception is a fault of ours."""
+"""The one exception that means "the caller can fix this": every other exception is a bug of ours."""
 
 from __future__ import annotations
 

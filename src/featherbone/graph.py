@@ -103,7 +103,7 @@ def trace(
     in_chans: int | None = None,
     training: bool = False,
 ) -> Graph:
-    """Trace an image network, of ours or of a stranger.
+    """Trace an image network, one of ours or any other.
 
     Args:
         module: any module that takes images ``(B, C, H, W)``. It is not changed.

@@ -95,9 +95,7 @@ class Spec(ABC):
         *,
         bypass: int | None = None,
         ways: tuple[nn.Module, nn.Module] | None = None,
-        multiple: int = 1,
         compression: float = 1.0,
-        closes: bool = False,
     ) -> nn.Sequential:
         """Return a stage's body with CSPNet's wiring round it, or plain if ``partial_ratio`` is 0.
 
@@ -107,29 +105,26 @@ class Spec(ABC):
             body: given its number of input channels, the body and its number of output channels.
             transition: given input and output channels, a transition.
             bypass: channels that walk round; default: ``partial_ratio`` of ``c_in``.
-            ways: what makes the two shares, side by side, where they are not the two parts of a split.
-            multiple: of which the body needs its number of input channels.
+            ways: what makes the share that walks round and the body's share, where no split does.
             compression: share of the body's channels that the transition before keeps, when one comes after too.
-            closes: whether the plain network has a transition after the body too.
         """
         if not self.partial_ratio:
-            plain, c_body = body(c_in)
-            return nn.Sequential(plain, *([transition(c_body, c_out)] if closes else []))
+            return nn.Sequential(body(c_in)[0])
         if bypass is None:
-            bypass = c_in - round(c_in * (1 - self.partial_ratio) / multiple) * multiple
+            bypass = self._bypass(c_in)
         kept = min(c_in, c_out if self.fusion == "last" else c_in) - 1
         self._require("partial_ratio", 0 < bypass <= kept, f"1 to {kept} of this stage's {c_in} channels, not {bypass}")
         inner, c_body = body(c_in - bypass)
-        parts = [inner]
+        worked = [inner]
         if self.fusion != "first":
             before = c_out - bypass if self.fusion == "last" else int(c_body * compression)
-            parts.append(transition(c_body, before))
+            worked.append(transition(c_body, before))
             c_body = before
-        around, through = ways or (None, None)
-        if around and through:
-            wired: nn.Module = Parallel(around, nn.Sequential(through, *parts))
+        if ways:
+            around, through = ways
+            wired: nn.Module = Parallel(around, nn.Sequential(through, *worked))
         else:
-            wired = Split(bypass, nn.Sequential(*parts))
+            wired = Split(bypass, nn.Sequential(*worked))
         return nn.Sequential(wired, *([] if self.fusion == "last" else [transition(bypass + c_body, c_out)]))
 
     @property
@@ -149,6 +144,14 @@ class Spec(ABC):
         shown = [f"{k}={v!r}" for k, v in row.items() if k not in common]
         shown += [f"{k}={v!r}" for k, v in row.items() if k in common and v != common[k]]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _strides(self, stages: int) -> tuple[int, ...]:
+        """Return the strides of all maps, the stem's first: each stage after the first doubles ``stem_stride``."""
+        return (min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(stages)))
+
+    def _bypass(self, channels: int, multiple: int = 1) -> int:
+        """Return how many channels of a stage walk round its body; the body gets a multiple of ``multiple``."""
+        return channels - round(channels * (1 - self.partial_ratio) / multiple) * multiple
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

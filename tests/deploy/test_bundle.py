@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.families import tiny
 from helpers.reference import randomize
 from helpers.training import classified
 from PIL import Image
@@ -67,7 +68,7 @@ def files(folder: Path) -> list[Path]:
 def saved(path: Path, preprocess: fb.Preprocess) -> Path:
     """Write a network whose answers differ from image to image."""
     torch.manual_seed(0)
-    model = randomize(fb.create_model("shufflenet_v2_x0_5", num_classes=5, in_chans=preprocess.channels))
+    model = randomize(tiny(num_classes=5, in_chans=preprocess.channels))
     classifier = model.head[1].classifier  # type: ignore[index]
     with torch.no_grad():  # no class is certain
         classifier.weight *= 2 / model(torch.randn(2, preprocess.channels, 64, 64)).abs().max()
@@ -82,7 +83,7 @@ def saved(path: Path, preprocess: fb.Preprocess) -> Path:
         ("onnx", fb.Preprocess.usual(64, 3, crop=0.875)),
         ("openvino", fb.Preprocess(size=48, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3), bgr=True)),
         ("onnx", fb.Preprocess.usual(33, 1, crop=0.9)),
-        ("torch", fb.Preprocess.usual(64, 3)),
+        pytest.param("torch", fb.Preprocess.usual(64, 3), marks=pytest.mark.slow),
         ("executorch", fb.Preprocess.usual(64, 3)),
     ],
     ids=["onnx", "openvino, blue first", "grey", "torch", "executorch"],
@@ -153,7 +154,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
 def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
     source = saved(tmp_path / "m.safetensors", fb.Preprocess.usual(64, 3))
     plain = tmp_path / "plain.safetensors"
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model = tiny(num_classes=2)
     fb.save(model, plain)
     for given, out, to, said in (
         (source, tmp_path, None, "exists: a folder is written to a new name"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.families import tiny
 from helpers.reference import randomize
 from PIL import Image
 from torch import Tensor, nn
@@ -334,7 +335,7 @@ def test_a_file_says_what_it_answers_with(shipped: tuple[fb.Detector, Exported])
     assert header["preprocess"]["fit"] == "letterbox"
     values = json.loads(json.dumps(result.to_dict()))
     assert values["boxes"]["boxes"] == result.boxes.boxes  # type: ignore[union-attr]
-    assert "at most 12 boxes, score 0.3 or more" in result.proof["answers"]
+    assert "at most 12 boxes, score 0.3 or more" in result.proof["postprocessing"]
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -364,7 +365,7 @@ def test_nothing_is_written_if_the_boxes_differ(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_detectors_and_others_refuse(tmp_path: Path) -> None:
-    detector, classifier = planted("free"), fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    detector, classifier = planted("free"), tiny(num_classes=2)
     images = torch.zeros(2, 3, 64, 64)
     for model, options, said in (
         (
@@ -374,7 +375,7 @@ def test_what_detectors_and_others_refuse(tmp_path: Path) -> None:
         ),
         (detector, {"score": 1.5}, "score=1.5 is not allowed: from 0 to 1"),
         (detector, {"iou": -0.1}, "iou=-0.1 is not allowed: from 0 to 1"),
-        (detector, {"max_detections": 0}, "most=0 is not allowed: 1 or more boxes"),
+        (detector, {"max_detections": 0}, "max_detections=0 is not allowed: 1 or more boxes"),
         (detector, {"size": 100}, "size=100 is not allowed for this detector: a multiple of 32 pixels"),
         (detector, {"to": "torch"}, r"torch files are not allowed for a detector: .*; onnx .\.onnx., openvino"),
         (detector, {"to": "executorch"}, "executorch files are not allowed for a detector"),
@@ -423,6 +424,7 @@ def test_a_way_whose_probabilities_are_wrong_is_not_taken() -> None:
     assert "its outputs differ by 0.001 of their size, 0.0001 allowed" in again.candidates[way].problem
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache", "no_waiting")
 def test_the_form_that_is_written_may_be_the_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "further", lambda form, graph: iter(()))  # there are many of them
@@ -466,10 +468,11 @@ def pictures(folder: Path) -> list[Path]:
     ("form", "name", "preprocess"),
     [
         ("onnx", "free", fb.Preprocess.usual(SIDE, 3, fit="letterbox")),
-        (
+        pytest.param(
             "openvino",
             "anchors",
             fb.Preprocess(size=64, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3), bgr=True, fit="letterbox"),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["onnx", "openvino, blue first"],
@@ -532,6 +535,7 @@ def test_detectors_are_compared(tmp_path: Path) -> None:
     assert (tmp_path / "page.html").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_knows_detectors(tmp_path: Path) -> None:
     file = str(saved(tmp_path / "m.safetensors", "free"))
     ask = partial(CliRunner().invoke, app, catch_exceptions=False)

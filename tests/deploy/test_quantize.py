@@ -106,6 +106,7 @@ def test_int8_is_close_to_float_on_real_digits(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_concatenations_of_a_densenet_on_photographs_share_scales() -> None:
     torch.manual_seed(0)
     pixels = torch.from_numpy(np.stack(photographs())).permute(0, 3, 1, 2).float() / 255
@@ -238,6 +239,7 @@ def test_calibration_that_does_not_fit_is_refused(
         quantized(rewritten(plain_net, train[0]), calibration)
 
 
+@pytest.mark.slow
 def test_signals_are_safe_after_openvino_and_nncf() -> None:
     """A stack for signals that a closed core leaves behind would end Python at the next one."""
     script = """

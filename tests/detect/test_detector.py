@@ -327,7 +327,7 @@ def rectangles() -> tuple[Tensor, Targets]:
 
 
 @EACH
-def test_it_learns_four_images_by_heart(row: DetectorSpec) -> None:
+def test_it_overfits_four_images(row: DetectorSpec) -> None:
     torch.manual_seed(0)
     detector, (images, truths) = row.build(), rectangles()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3)

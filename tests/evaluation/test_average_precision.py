@@ -214,7 +214,7 @@ def test_no_truth_has_no_score_and_a_perfect_answer_has_one() -> None:
     assert (perfect.small, perfect.large) == (None, None)
     assert (perfect.best.score, perfect.best.f1) == pytest.approx((0.9, 1))
     assert [(c.images, c.boxes) for c in perfect.classes] == [(0, 0), (1, 1), (0, 0)]
-    with pytest.raises(fb.InputError, match="1 answers for 2 images"):
+    with pytest.raises(fb.InputError, match="detections of 1 images and targets of 2"):
         score_boxes([found()], [truth(), truth()], NAMES)
 
 

@@ -1,7 +1,10 @@
 """The families that every test of what all can do goes through."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 import featherbone as fb
 
@@ -31,6 +34,18 @@ FAMILIES = (
 )
 
 
+# one of each wiring: where whole programs are made of networks, which takes seconds for each
+BRIEF = (
+    "densenet_bc100_k12_cifar",
+    "peleenet",
+    "cspdarknet_nano.yolox",
+    "vovnet_v2_19_slim_dw",
+    "shufflenet_v1_g3_x0_5",
+    "shufflenet_v2_x0_5",
+    "rdnet_tiny",
+)
+
+
 SHUFFLED: dict[str, Any] = {"repeats": (2, 3, 2)}
 
 
@@ -55,6 +70,16 @@ def thin(name: str, **columns: object) -> fb.Spec:
     }
     wanted: dict[str, Any] = {**shorter.get(name, {}), **columns}
     return replace(row, **wanted)
+
+
+def tiny(**columns: object) -> fb.Backbone:
+    """Return a ShuffleNet V2 of four units: for tests of what happens to a network, whichever it is."""
+    return thin("shufflenet_v2_x0_5", repeats=(1, 2, 1), **columns).build()
+
+
+def slow_but(names: Iterable[str], quick: Collection[str]) -> list[Any]:
+    """Return names to parametrize over, all but the quick ones marked slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 # one network of every family, the cheapest

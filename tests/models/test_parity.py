@@ -14,6 +14,13 @@ from torch import nn
 
 import featherbone as fb
 
+# deeper or wider ones of a family, a second and more each
+LONG = {
+    *("densenet161", "densenet169", "densenet201", "densenet100_k24_cifar", "densenet_bc190_k40_cifar"),
+    *("densenet_bc250_k24_cifar", "darknet53", "vovnet57", "vovnet_v2_99.timm", "rdnet_small", "rdnet_base"),
+    "rdnet_large",
+}
+
 
 def built(library: str, name: str) -> nn.Module:
     """Return a network of another library, with weights of chance."""
@@ -26,7 +33,10 @@ def test_there_are_sixty_pairs_at_least() -> None:
     assert len({(library, theirs) for _, library, theirs, _ in PAIRS}) == len(PAIRS) >= 60
 
 
-@pytest.mark.parametrize(("name", "library", "theirs", "columns"), PAIRS, ids=[f"{p[0]}={p[1]}:{p[2]}" for p in PAIRS])
+@pytest.mark.parametrize(
+    ("name", "library", "theirs", "columns"),
+    [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] in LONG), id=f"{p[0]}={p[1]}:{p[2]}") for p in PAIRS],
+)
 def test_outputs_equal(name: str, library: str, theirs: str, columns: dict[str, Any]) -> None:
     torch.manual_seed(0)
     row = replace(fb.spec(name), **columns)

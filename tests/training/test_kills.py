@@ -53,6 +53,7 @@ def ended(processes: list[BaseProcess], seconds: float) -> bool:
     return all(process.exitcode == 0 for process in processes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 0.9), (2, 6, 1.8)])
 def test_kills_change_nothing(processes: int, kills: int, longest: float, undisturbed: fb.Run, tmp_path: Path) -> None:
     """One of the processes is killed in the middle of anything; a launcher then ends the others."""

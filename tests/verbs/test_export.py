@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import thin
+from helpers.families import thin, tiny
 from helpers.paths import ROOT
 from helpers.reference import randomize
 from torch import nn
@@ -25,7 +25,7 @@ MATRIX = ROOT / "docs" / "export.md"
 
 
 def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=3).train()
+    model = tiny(num_classes=3).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fb.export(model, tmp_path / "a.onnx", size=64)
     assert model.training
@@ -53,7 +53,7 @@ def test_the_file_carries_row_classes_and_preprocessing(tmp_path: Path) -> None:
     import onnx
 
     preprocess = fb.Preprocess.usual(64, 3)
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model = tiny(num_classes=2)
     fb.save(model, tmp_path / "m.safetensors", classes=("cat", "dog"), preprocess=preprocess)
     result = fb.export(tmp_path / "m.safetensors", tmp_path / "m.onnx")
     stored = {p.key: p.value for p in onnx.load(result.path).metadata_props}
@@ -64,7 +64,7 @@ def test_the_file_carries_row_classes_and_preprocessing(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_if_the_outputs_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2).eval()
+    model = tiny(num_classes=2).eval()
     old = tmp_path / "m.onnx"
     old.write_bytes(b"what was there")
 
@@ -79,7 +79,7 @@ def test_nothing_is_written_if_the_outputs_differ(tmp_path: Path, monkeypatch: p
 
 
 def test_not_a_number_is_no_agreement(tmp_path: Path) -> None:
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model = tiny(num_classes=2)
     model.head[1].classifier.weight.data.fill_(float("nan"))  # type: ignore[index]
     with pytest.raises(fb.InputError, match="differ"):
         fb.export(model, tmp_path / "m.onnx", size=64)
@@ -87,7 +87,7 @@ def test_not_a_number_is_no_agreement(tmp_path: Path) -> None:
 
 
 def test_formats_and_suffixes(tmp_path: Path) -> None:
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model = tiny(num_classes=2)
     assert fb.export(model, tmp_path / "plain", to="onnx", size=64).path.name == "plain.onnx"
     for out, to, said in (
         ("m", None, "format .* is not clear"),
@@ -146,7 +146,7 @@ def stored_header(result: Exported) -> dict[str, Any]:
 
 
 def test_an_openvino_file_has_a_free_batch_names_and_the_header(tmp_path: Path) -> None:
-    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    model = tiny(num_classes=2)
     file = core().read_model(fb.export(model, tmp_path / "m.xml", size=64).path)
     assert file.input(0).partial_shape.to_string() == "[?,3,64,64]"
     assert file.output(0).partial_shape.to_string() == "[?,2]"

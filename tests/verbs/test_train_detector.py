@@ -201,6 +201,7 @@ def test_a_handful_of_grey_images_is_enough(tmp_path: Path) -> None:
     assert (result.images, 0 <= result.ap <= 1) == (1, True)
 
 
+@pytest.mark.slow
 @two_processes
 def test_two_processes_give_what_one_gives(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With batch norms frozen, which would have statistics of their own in every process."""

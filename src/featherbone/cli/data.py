@@ -25,11 +25,11 @@ def data() -> None:
 @app.command()
 def check(
     source: Annotated[str, typer.Argument(metavar="DATA", help="Whatever train takes: a folder, a table, shards ...")],
-    out: Annotated[Path | None, typer.Option(help="A page with sample pictures to write: .html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A page with sample images to write: .html.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Decode every image once and say what is broken, there twice, mislabelled, odd or missing."""
+    """Decode every image once and report what is broken, duplicated, mislabelled, odd or missing."""
     if out:
         check_output("--out", out, [".html"])
     note(f"checking {source} ...")
@@ -49,7 +49,7 @@ def check(
     for finding in found.findings:
         say(f"{finding.severity:7}  {finding.text}", style="bold" if finding.severity == "error" else "")
     if not found.findings:
-        say("nothing is wrong: every file can be read, and no picture is there twice")
+        say("nothing is wrong: every file can be read, and no image is there twice")
     show_skipped(found.broken)
     if out:
         say(f"\nwritten: {out}")

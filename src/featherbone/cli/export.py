@@ -48,7 +48,7 @@ def export(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, if the file proves equal."""
+    """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, and verify the file's outputs."""
     model = fb.open_network(source, num_classes=num_classes, in_chans=in_chans)
     asked = source if Path(source).exists() else model  # a run knows its classes, preprocessing and images
     with console(stderr=True).status("rewriting, writing, comparing"):

@@ -1,4 +1,4 @@
-"""predict: what a network says of images and videos."""
+"""predict: what a network predicts for images and videos."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ class Assembler(ABC, Generic[R, T, D]):
         self.require_known(listing, held, classes)
         items = [*learned, *held]
         infos, skipped = self.trust(items, listing, scan, quiet) if scan else _look_over(items, listing, quiet)
-        found, faulty = self._fitted(items, infos, listing, classes)
-        skipped = scan.skipped if scan else (*skipped, *faulty)
+        found, unusable = self._fitted(items, infos, listing, classes)
+        skipped = scan.skipped if scan else (*skipped, *unusable)
         train, val = _kept(found[: len(learned)]), _kept(found[len(learned) :])
         self.require(listing, classes, train, val, skipped)
         if not listing.held_out:
@@ -85,11 +85,11 @@ class Assembler(ABC, Generic[R, T, D]):
         items = listing.splits[split]
         self.require_known(listing, items, classes)
         infos, skipped = _look_over(items, listing, quiet)
-        found, faulty = self._fitted(items, infos, listing, classes)
+        found, unusable = self._fitted(items, infos, listing, classes)
         kept = _kept(found)
         if not kept:
             raise InputError(nothing_readable(listing.name, skipped))
-        return Dataset.of(self.relabeled(kept, listing, classes)), (*skipped, *faulty)
+        return Dataset.of(self.relabeled(kept, listing, classes)), (*skipped, *unusable)
 
     @abstractmethod
     def classes(self, listing: Listing[R], learned: Sequence[Item[R]]) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ class Assembler(ABC, Generic[R, T, D]):
 
     @abstractmethod
     def strata(self, targets: Sequence[T], classes: Sequence[str]) -> list[tuple[np.ndarray, int]]:
-        """Return which images are held out in the same share, and how many of them at least."""
+        """Return groups of images of which the same share is held out: their places, and how many of each at least."""
 
     @abstractmethod
     def make(self, listing: Listing[R], infos: Sequence[ImageInfo], **columns: Any) -> D:
@@ -235,8 +235,8 @@ class BoxAssembler(Assembler[RawAnnotations, Annotations, DetectionData]):
         """Return what an earlier scan saw; sizes, which boxes need, from the heads of the files."""
         known, skipped = super().trust(items, listing, scan, quiet)
         good = [item.source for item, info in zip(items, known, strict=True) if info]
-        answers = iter(scan_images(good, info_upright, quiet=quiet))
-        verdicts = [info and next(answers) for info in known]
+        results = iter(scan_images(good, info_upright, quiet=quiet))
+        verdicts = [info and next(results) for info in known]
         for item, verdict in zip(items, verdicts, strict=True):
             if isinstance(verdict, str):
                 name = shown(item.source, listing.place)
@@ -292,7 +292,7 @@ class BoxAssembler(Assembler[RawAnnotations, Annotations, DetectionData]):
 
 
 def nothing_readable(name: str, skipped: Sequence[Skipped]) -> str:
-    """Return what to say of images of which none can be read."""
+    """Return the message for a set of which no image can be read."""
     first = f" (the first, {skipped[0].path}: {skipped[0].reason})" if skipped else ""
     return f"no file in {name} can be read as an image{first}"
 
@@ -300,12 +300,12 @@ def nothing_readable(name: str, skipped: Sequence[Skipped]) -> str:
 def _look_over(
     items: Sequence[Item[Any]], listing: Listing[Any], quiet: bool
 ) -> tuple[list[ImageInfo | None], tuple[Skipped, ...]]:
-    """Return what is seen of every image, nothing for the unreadable, and these beside what was left out before."""
-    # arrays cannot be broken, and of some sources the answers were kept
+    """Return what is seen of every image, ``None`` of unreadable ones; and these after what the listing left out."""
+    # arrays cannot be broken, and some sources kept what was seen
     known = [scan_image(i.source) if isinstance(i.source, np.ndarray) else i.info for i in items]
     unknown = [item.source for item, info in zip(items, known, strict=True) if info is None]
-    answers = iter(scan_images(unknown, scan_image, quiet=quiet))
-    verdicts = [info or next(answers) for info in known]
+    results = iter(scan_images(unknown, scan_image, quiet=quiet))
+    verdicts = [info or next(results) for info in known]
     bad = [
         Skipped(shown(item.source, listing.place), verdict)
         for item, verdict in zip(items, verdicts, strict=True)

@@ -22,8 +22,8 @@ class IssueKind(NamedTuple):
 
     Attributes:
         severity: "error" if training on it would be a mistake.
-        text: how a finding goes on after the number of boxes.
-        title: of the pictures that show it.
+        text: what a finding says after the number of boxes.
+        title: heading of the images that show it.
         reason: why the box is left out; empty if it is kept.
     """
 

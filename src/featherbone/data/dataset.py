@@ -43,7 +43,7 @@ class StoredImage(Protocol):
         """Return the encoded image.
 
         Raises:
-            InputError: if it cannot be had.
+            InputError: if it cannot be fetched.
         """
 
 
@@ -262,14 +262,14 @@ class Data(ABC, Generic[T]):
 
     @abstractmethod
     def examples(self, count: int) -> list[tuple[int, str]]:
-        """Return where a few held-out images stand that show what there is, and a name for each."""
+        """Return the places of a few held-out images to show, and a name for each."""
 
     def _opening(self, split: Dataset[T]) -> bytes:
         return b""
 
     @abstractmethod
     def _bytes(self, target: T) -> Iterator[bytes]:
-        """Yield what tells a target from others."""
+        """Yield the bytes that tell a target from others."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -321,7 +321,7 @@ def relative(path: Path, root: Path) -> Path:
 
 
 def identity(source: Source, root: Path) -> bytes:
-    """Return what tells an image from others of its data set, on every machine."""
+    """Return the bytes that tell an image from others of its data set, the same on every machine."""
     if isinstance(source, np.ndarray):
         return source.tobytes()
     known = os.fsencode(relative(source, root).as_posix()) if isinstance(source, Path) else source.name.encode()

@@ -73,7 +73,7 @@ def read_image(source: Source, mode: Mode = "RGB") -> Image.Image:
 
     Raises:
         UnreadableImageError: if it cannot be decoded.
-        InputError: if it is stored where it cannot be had.
+        InputError: if it is stored elsewhere and cannot be fetched.
     """
     with decoded(source) as (image, _):
         return _converted(image, mode)
@@ -85,7 +85,7 @@ def decoded(source: Source) -> Iterator[tuple[Image.Image, ImageInfo]]:
 
     Raises:
         UnreadableImageError: if it cannot be decoded.
-        InputError: if it is stored where it cannot be had.
+        InputError: if it is stored elsewhere and cannot be fetched.
     """
     if isinstance(source, np.ndarray):
         image = Image.fromarray(source)
@@ -99,7 +99,7 @@ def decoded(source: Source) -> Iterator[tuple[Image.Image, ImageInfo]]:
 
 @contextmanager
 def without_pillows_warnings() -> Iterator[None]:
-    """Leave out what Pillow says of odd tags and large files: whether an image can be read, its decoding decides."""
+    """Silence Pillow's warnings of odd tags and large files: decoding decides whether an image can be read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -111,7 +111,7 @@ def check_file(path: Path) -> Path:
 
     Raises:
         UnreadableImageError: if it is no file or far too large.
-        OSError: if nothing can be said of it.
+        OSError: if its state cannot be read.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):

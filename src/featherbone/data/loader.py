@@ -98,8 +98,8 @@ class BoxPipeline(Pipeline[Annotations, BoxExample]):
         another: Callable[[], tuple[Image.Image, Annotations]],
     ) -> BoxExample:
         def other() -> tuple[Image.Image, Annotations]:
-            picture, annotations = another()
-            return picture, without_crowds(annotations)
+            second, annotations = another()
+            return second, without_crowds(annotations)
 
         return *self.transform(image, without_crowds(target), other), place, image.size
 
@@ -137,7 +137,7 @@ class Examples(TorchDataset[X], Generic[T, X]):
 
 
 class Loader(DataLoader[Any]):
-    """A loader that goes on within an epoch: its state is the number of batches that it has given."""
+    """A loader that can be resumed within an epoch: its state is the number of batches that it has given."""
 
     given = 0
 

@@ -1,4 +1,4 @@
-"""Open a data set by its name, path or address: what it is, is recognized by looking."""
+"""Open a data set by its name, path or address; its kind is recognized by its layout."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from featherbone.data.sources.yolo import find_yolo
 from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath
 
-# asked in turn, each looks at a path and answers with a listing or with nothing
+# asked in turn; each looks at a path and returns a listing, or nothing
 _FINDERS = (find_table, find_saved, find_cifar, find_idx, find_shards)
 _ALLOWED = (
     "a data set is 'digits', a folder with one folder of images per class, a table of paths and labels (.csv, .tsv, "
     ".parquet), the published files of CIFAR or MNIST, shards (.tar, also at URLs), or a Hugging Face data set "
     "(hf:NAME, or its folder)"
 )
-# and of boxes, with what would read it, or with nothing
+# the same for boxes; each returns a function that reads the data set, or nothing
 _BOX_FINDERS = (find_coco, find_voc, find_yolo)
 _ALLOWED_BOXES = (
     "a detection data set is a COCO .json file or a folder with one for each split, a folder of Pascal VOC, or one of "

@@ -57,7 +57,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         images: how many there are, and in which runs they are stored.
         batch_size: images per batch, over all processes.
         shuffle: draw an order. The images of a run are read near each other, mixed with those of three other runs: so
-            few have to lie here at a time, and yet a batch is not of one of them.
+            few runs have to be on disk at a time, and yet a batch is not from a single one.
         seed: decides the order.
         rank: which of the processes this is.
         world: how many processes there are.

@@ -24,7 +24,7 @@ _CODECS = ("libx264", "mpeg4")  # the first that this build of FFmpeg has
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video.
+    """A frame of a video.
 
     Attributes:
         image: upright, RGB.
@@ -63,7 +63,7 @@ def reading(path: Path) -> Iterator[Video]:
         raise InputError(f"{path} cannot be read as a video: {_said(error)}") from error
     with container:
         if not container.streams.video:
-            raise InputError(f"{path} cannot be read as a video: it has no pictures")
+            raise InputError(f"{path} cannot be read as a video: it has no video stream")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -87,7 +87,7 @@ def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Frame], None]]:
 
     Args:
         path: .mp4, .mkv or .mov.
-        rate: frames per second, as the file says it; when each is shown, it says itself.
+        rate: frames per second, as the file is to state it; each frame has its own time.
 
     Raises:
         InputError: if it cannot be written, or no frame is given.

@@ -1,4 +1,4 @@
-"""Rewrite a network exactly, write it for an engine, and prove that the engine gives the same answers."""
+"""Rewrite a network exactly, write it for an engine, and verify that the engine gives the same outputs."""
 
 from featherbone.deploy.bundle import Contents as Contents
 from featherbone.deploy.export import Exported as Exported

@@ -14,7 +14,7 @@ from featherbone.deploy.formats import Format
 from featherbone.deploy.nms import Postprocess
 from featherbone.errors import InputError
 
-# how a runner opens the model, and asks it: x is the input, a numpy array
+# how a runner opens the model, and calls it: x is the input, a numpy array
 CALLS: Mapping[str, tuple[str, str, str]] = {
     "onnx": (
         "import onnxruntime",
@@ -102,7 +102,7 @@ _CLASSES = Template("""
 
 for path in sys.argv[1:]:
     x = prepare(read(path))
-    outputs = $answer[0]
+    outputs = $call[0]
     shares = np.exp(outputs - outputs.max())
     shares /= shares.sum()
     print(path, *(f"{LABELS[i]} {shares[i]:.4f}" for i in np.argsort(-shares)[:5]), sep="\\t")
@@ -112,7 +112,7 @@ _BOXES = Template("""
 for path in sys.argv[1:]:
     image = read(path)
     x = prepare(image)
-    found = $answer[0]
+    found = $call[0]
     found = found[found.any(1)]  # rows of zeros follow the last box
     scale = [there / here for there, here in zip(drawn(image.size), image.size)]
     edges = (found[:, :4] / np.array(scale * 2)).clip(0, image.size * 2)
@@ -146,7 +146,7 @@ $$ python run.py IMAGE...
 | `labels.txt` | the classes, one a line, in the order of their numbers |
 | `run.py` | an example that does all of it; it needs the packages above, and nothing else |
 
-What `$model` answers was compared with the answers of the network that it was made from, with $runtime $version.
+The outputs of `$model` were compared with those of the network that it was made from, with $runtime $version.
 """)
 
 
@@ -217,10 +217,10 @@ def script(file_format: str, *, letterbox: bool, boxes: bool) -> str:
     Args:
         file_format: a key of ``CALLS``.
         letterbox: show all of the image; else its middle is cut out.
-        boxes: the network answers with boxes, which only goes with ``letterbox``; else with classes.
+        boxes: the network returns boxes, which only goes with ``letterbox``; else classes.
     """
-    imports, network, answer = CALLS[file_format]
+    imports, network, call = CALLS[file_format]
     about = _ABOUT_BOXES if boxes else _ABOUT_CLASSES
     opening = _OPENING.substitute(about=about, imports=imports, network=network)
     postprocess = _BOXES if boxes else _CLASSES
-    return opening + (_LETTERBOXED if letterbox else _CROPPED) + postprocess.substitute(answer=answer)
+    return opening + (_LETTERBOXED if letterbox else _CROPPED) + postprocess.substitute(call=call)

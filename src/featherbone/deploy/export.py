@@ -1,4 +1,4 @@
-"""Write a network to a file for an engine, and only if the engine gives the network's own answers from that file."""
+"""Write a network to a file for an engine, if the engine gives the network's own outputs from that file."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Exported:
         folder: the folder that is ready to be used, if one was asked for; ``path`` lies in it.
         report: what was tried to find the fastest form, if that was asked for.
         int8: what eight-bit integers cost, if the file has them; the score is that of the written file.
-        boxes: what the file answers with, if it is a detector's; then the largest error and output are those of edges
-            in pixels, and the same answers are the same lists of boxes.
+        boxes: if the file is a detector's, which boxes it returns; then the largest error and output are those of edges
+            in pixels, and ``same_answers`` counts equal lists of boxes.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Exported:
         how = "one by one" if self.boxes else "one by one and as a batch"
         compared = {"compared": f"on {self.samples} images, random and real, {how}"}
         if self.boxes:
-            return compared | {"boxes": str(self.boxes), "answers": self.boxes.allowed}
+            return compared | {"boxes": str(self.boxes), "postprocessing": self.boxes.allowed}
         share = self.largest_error / self.largest_output if self.largest_output else 0.0
         return compared | {
             "largest difference": f"{self.largest_error:.2g} ({share:.1g} of the largest output)",
@@ -121,7 +121,7 @@ def export_network(
             much as ``fb.optimize`` allows.
         max_drop: in integers, the share of the calibration images on which the highest output may be another.
         postprocess: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one
-            image, and answers with the boxes that are left after non-maximum suppression, ``(1, most, 6)``.
+            image, and returns the boxes that are left after non-maximum suppression, ``(1, max_detections, 6)``.
 
     Raises:
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs
@@ -245,7 +245,7 @@ def _workshop(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         closed = Path(tempfile.mkdtemp(prefix=f".{target.stem}.", dir=target.parent))
-        # a temporary folder is its owner's alone; one in it is open to whom the user's folders are
+        # a temporary folder is for its owner alone; a folder in it has the permissions that the user's folders have
         shop = closed / "shop"
         shop.mkdir()
         yield shop

@@ -22,11 +22,12 @@ from featherbone.deploy.engines import (
 
 @dataclass(frozen=True)
 class BoxWriter:
-    """How files of a format answer with boxes, one image at a time.
+    """How files of a format are written whose output is boxes, one image at a time.
 
     Attributes:
         translate: a graph and images of its size to what the engine reads.
-        end: that with non-maximum suppression behind it, given what a score is above, iou and most: another model.
+        end: that with non-maximum suppression behind it, given the limit that scores exceed, the IoU and the number of
+            boxes: another model.
         save: writes it, with metadata by key.
     """
 

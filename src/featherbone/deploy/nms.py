@@ -1,10 +1,10 @@
-"""Files that answer with boxes: how their network ends, and when a list of boxes is as good as another.
+"""Files whose output is boxes: how the network's output becomes boxes, and when two lists of boxes count as equal.
 
 Engines round differently. Where two scores, a score and the threshold, or an overlap and its limit are equal but for
 rounding, their lists may differ by whole boxes, and by those that these would have suppressed: lists cannot be compared
 one by one. But greedy suppression has exactly one result, the list in which no two boxes of a class overlap too much,
-and every box that is missing overlaps one that is there and is at least as sure. So this is what is asked, with the
-tolerance at each comparison.
+and every box that is missing overlaps one that is there and is at least as sure. So these two properties are checked,
+with the tolerance at each comparison.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torchvision.ops import box_iou
 
 from featherbone.errors import InputError
 
-# pixels; smaller boxes are judged as if they had this side: what places them is of the size of a cell, not theirs
+# pixels; smaller boxes are judged as if they had this side: they are placed relative to a cell, not to their own size
 _SMALL = 10.0
 # within which overlaps are the same: those of thin boxes are less certain than their edges
 _OVERLAP = 1e-3
@@ -33,7 +33,7 @@ class Postprocess:
         score: probability from which a box counts.
         iou: overlap above which two boxes of one class mean the same object.
         max_detections: boxes of an image at most, and rows of the table.
-        table: does it in PyTorch, given the output and score, iou, most.
+        table: a function that does it in PyTorch, given the output, ``score``, ``iou`` and ``max_detections``.
     """
 
     score: float
@@ -51,7 +51,7 @@ class Postprocess:
             if not 0 <= share <= 1:
                 raise InputError(f"{name}={share} is not allowed: from 0 to 1")
         if self.max_detections < 1:
-            raise InputError(f"most={self.max_detections} is not allowed: 1 or more boxes")
+            raise InputError(f"max_detections={self.max_detections} is not allowed: 1 or more boxes")
 
     def of(self, output: Tensor) -> Tensor:
         """Return the table."""
@@ -59,18 +59,18 @@ class Postprocess:
 
     @property
     def above(self) -> float:
-        """What a score is greater than, in float32, exactly if it counts: engines ask for more, not for as much."""
+        """The limit for engines, which keep scores above one: the largest float32 below ``score``, or -1 for 0."""
         return float(np.nextafter(np.float32(self.score), np.float32(-1))) if self.score else -1.0
 
     @property
     def any_score(self) -> Postprocess:
-        """The same for boxes of any score: what it lets through says something of every image."""
+        """The same without a score threshold, so that every image has boxes to compare."""
         return replace(self, score=0.0)
 
 
 @dataclass(frozen=True)
 class BoxReport:
-    """What a file with boxes answers, and the proof that it is right.
+    """Which boxes a file returns, and the proof that they are right.
 
     Attributes:
         score: probability from which a box counts.
@@ -79,8 +79,8 @@ class BoxReport:
         boxes: how many were compared with the network's.
         edge_error: largest difference of an edge, in pixels of the input.
         score_error: largest difference of a probability.
-        same: share of the images on which the list is the network's, box by box; on the others, boxes that rounding
-            decides are others.
+        same: share of the images on which the list is the network's, box by box; the lists of the others differ in
+            boxes that only rounding decides.
     """
 
     score: float
@@ -102,7 +102,7 @@ class BoxReport:
 
     @property
     def allowed(self) -> str:
-        """What the file answers with, in words."""
+        """Which boxes the file returns, in words."""
         most = f"at most {self.max_detections} boxes"
         return f"{most}, score {self.score:g} or more, overlap in a class {self.iou:g} or less"
 
@@ -151,7 +151,7 @@ def compared(given: Tensor, output: Tensor, postprocess: Postprocess, tolerance:
 
 
 class _ListedBoxes:
-    """A table's boxes beside those of the network's boxes that are the nearest.
+    """The boxes of a table, each beside the nearest of the network's boxes.
 
     Args:
         table: ``(max_detections, 6)``.
@@ -174,7 +174,7 @@ class _ListedBoxes:
         )
 
     def problem(self, postprocess: Postprocess) -> str:
-        """Return in what the list is not the result of suppression; empty if it is."""
+        """Return why the list is not the result of suppression; empty if it is."""
         scores, alike = self.rows[:, 4], (self.labels[:, None] == self.labels).fill_diagonal_(fill_value=False)
         over = box_iou(self.rows[:, :4], self.rows[:, :4]) > postprocess.iou + _OVERLAP
         missing, far = self._missing(postprocess), max([0.0, *self.distance.tolist()])
@@ -190,7 +190,7 @@ class _ListedBoxes:
         return next((text for wrong, text in problems if wrong), "")
 
     def _missing(self, postprocess: Postprocess) -> int:
-        """Return how many boxes nothing in the list suppresses, though they are sure enough to be there."""
+        """Return how many boxes are sure enough for the list, but neither in it nor suppressed by one in it."""
         least = self.rows[-1, 4] if len(self.rows) == postprocess.max_detections else -1.0
         missing = self.probabilities >= max(postprocess.score, float(least)) + self.tolerance  # (N, classes)
         missing[self.places, self.known] = False

@@ -39,8 +39,8 @@ def named(model: Any) -> Any:
 
 
 def integers(plain: Any, calibration: Tensor, kept: Sequence[str]) -> Any:
-    """Return the model in integers, but for the layers of these names."""
-    # NNCF's own import of PyTorch's compilers speaks of missing graphics cards
+    """Return the model in integers, except for the layers named in ``kept``."""
+    # NNCF imports PyTorch's compilers, which warn of missing graphics cards
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with needs("export", "quantizing"):
         import nncf
@@ -66,7 +66,7 @@ def integers(plain: Any, calibration: Tensor, kept: Sequence[str]) -> Any:
 
 
 def _in_a_thread(work: Callable[[], Any]) -> Any:
-    """Run something that opens cores of its own, whose stacks for signals (see ``core``) are those of their thread."""
+    """Run work that opens OpenVINO cores in a thread of its own, which then has their stacks for signals (``core``)."""
     future: Future[Any] = Future()
 
     def run() -> None:
@@ -82,7 +82,7 @@ def _in_a_thread(work: Callable[[], Any]) -> Any:
 def concat_scales(model: Any) -> dict[str, tuple[tuple[float, float], ...]]:
     """Return the different ranges (lowest, highest) that reach each concatenation of a quantized ``openvino.Model``.
 
-    Parts in float have none.
+    Inputs in float have none.
     """
     return {
         join.friendly_name: tuple(sorted({_range(node) for node in _scales_before(join.output(0))}))

@@ -115,7 +115,7 @@ class OptimizeReport:
 
 
 def remember(question: object, report: OptimizeReport) -> bool:
-    """Keep an answer for this machine; whether that was possible."""
+    """Keep a report for this machine; return whether that was possible."""
     try:
         write_json(_file(question), report.to_dict())
     except InputError:
@@ -124,7 +124,7 @@ def remember(question: object, report: OptimizeReport) -> bool:
 
 
 def recall(question: object) -> OptimizeReport | None:
-    """Return the answer that is kept for a question on this machine; ``None`` if there is none that can be read."""
+    """Return the report that is kept for a question on this machine; ``None`` if there is none that can be read."""
     try:
         stored = json.loads(_file(question).read_text(encoding="utf-8"))
         chosen, plain, *candidates = (

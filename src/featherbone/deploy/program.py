@@ -230,7 +230,7 @@ def changes_in_place(node: Node) -> bool:
 
 
 def _made_functional(node: Node) -> bool:
-    """Let an operation like ``relu_`` return a new tensor; whether that is the same to everybody who reads it."""
+    """Let an operation like ``relu_`` return a new tensor, if no reader sees a difference; tell whether it was done."""
     assert isinstance(node.target, OpOverload)
     changed = node.args[0]
     name, overload = node.target._schema.name.removeprefix("aten::"), node.target._overloadname

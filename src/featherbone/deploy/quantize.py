@@ -2,7 +2,7 @@
 
 NNCF chooses the scales and corrects the biases; OpenVINO runs the model. What NNCF leaves open is done here: all inputs
 of a concatenation get one scale, since parts of different scales would be computed again wherever they are joined; the
-error of every layer is measured on its own; and the layers with the largest errors are given back to float.
+error of every layer is measured on its own; and the layers with the largest errors go back to float.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from featherbone.deploy.variants import PLAIN, Variant, further
 from featherbone.errors import InputError, first_line
 
 # largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is
-# judged by its answers on the calibration images, and here only kept from going astray
+# judged by its classes on the calibration images, and here only kept from going astray
 BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.3}
 # of the calibration images, so many are compared with the network's outputs
 REAL_IMAGES = 32
@@ -172,7 +172,7 @@ class Search:
             self.candidates[way] = replace(self.candidates[way], timing=timing)
 
     def best(self, *, rewritten: bool, precision: str | None = None) -> Way:
-        """Return the fastest way that is rewritten or is not, as the first race had it."""
+        """Return the fastest way with a rewritten form, or with the network as it was given, by the times so far."""
         allowed = [way for way in self.runners if way[2].rewritten is rewritten and precision in (None, way[1])]
         if not allowed:
             problems = "; ".join(f"{one.name}: {one.problem}" for one in self.candidates.values())
@@ -200,7 +200,7 @@ class Search:
         return self.candidates[challenger].milliseconds < self.candidates[holder].milliseconds * (1 - _WORTH)
 
     def proven(self, known: OptimizeReport) -> OptimizeReport:
-        """Return what was found before, with today's proof."""
+        """Return an earlier report with the error that was measured now."""
         chosen = replace(known.chosen, error=self.candidates[known.chosen.way].error)
         return replace(known, chosen=chosen, remembered=True)
 

@@ -1,4 +1,4 @@
-"""Write a network to a file, read it back, and compare what it answers with the network's own answers."""
+"""Write a network to a file, read it back, and compare its outputs with the network's own."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Verified:
         return proof
 
     def with_boxes(self, postprocess: Postprocess, tolerance: float) -> Proof:
-        """Write and compare it with suppression behind it.
+        """Write and compare it with non-maximum suppression behind it.
 
-        The same network is compared with any box let through, too: else an image without boxes would say nothing.
+        It is compared once more without a score threshold: else an image in which no box counts would test nothing.
         """
         writer, engine = self.file_format.boxes, self.file_format.engine
         assert writer is not None

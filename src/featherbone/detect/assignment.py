@@ -1,4 +1,4 @@
-"""Which predictions are to answer for which true box.
+"""Which predictions are to learn which true box.
 
 Everything here works on *pairs* of a true box and a prediction for its image, over the whole batch at once. Only near
 pairs are looked at, so that thousands of predictions and a hundred boxes an image cost little.
@@ -18,7 +18,7 @@ from featherbone.errors import InputError
 
 IGNORED_IOU = 0.7  # YOLOv3's code: a prediction that fits so well is not taught that it sees background
 ALPHA, BETA, MOST = 1.0, 6.0, 13  # TOOD (arXiv 2108.07755 sec. 4.1)
-_PAIRS = 1 << 22  # that are looked at at once: memory must not grow with the boxes of a batch times its places
+_PAIRS = 1 << 22  # that are compared at once: memory must not grow with the boxes of a batch times its predictions
 _LEAST_WEIGHT = 0.5  # ours: a box that nothing meets yet is learned all the same, or small ones come late
 
 
@@ -56,7 +56,7 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Pairs of a true box and a prediction that answers for it.
+    """Pairs of a true box and a prediction that is to learn it.
 
     Attributes:
         targets: the boxes' places in the list of all, ``(P,)``.

@@ -106,7 +106,7 @@ class Detector(nn.Module):
         spec: the row this detector was built from.
         backbone: gives the maps.
         neck: fuses them.
-        head: answers; its ``decode`` makes boxes of ``raw``.
+        head: predicts; its ``decode`` makes boxes of what ``raw`` returns.
     """
 
     def __init__(self, spec: DetectorSpec, backbone: Pyramid, neck: Neck, head: BoxHead) -> None:

@@ -1,7 +1,7 @@
 """Heads: from the maps of a neck to raw predictions, and from these to boxes.
 
 Every scale has its own layers. A *prediction* is four numbers for its box, for anchors the objectness, then a score a
-class, all before their sigmoid or exponential. Its *place* is what its numbers refer to: a cell, and an anchor if any.
+class, all before their sigmoid or exponential. Its *prior* is what its numbers refer to: a cell, and an anchor if any.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class BoxHead(nn.Module, ABC):
 
     @abstractmethod
     def reset(self, num_classes: int) -> None:
-        """Score other classes from now on, with new layers, in place; what answers with boxes stays."""
+        """Replace the layers that score classes by new ones, in place; those that predict boxes stay."""
 
     @abstractmethod
     def priors(self, size: tuple[int, int], like: Tensor) -> Tensor:
-        """Return the places of an image's predictions, ``(N, ...)``, for ``size`` (height, width), x and y first."""
+        """Return the priors of an image's predictions, ``(N, ...)``, for ``size`` (height, width), x and y first."""
 
     @abstractmethod
     def coordinates(self, predicted: Tensor) -> Tensor:
-        """Return the numbers that describe the boxes of predictions ``(..., 4)`` as ``targets`` does."""
+        """Return the coordinates of predictions ``(..., 4)``, as ``encode`` returns those of true boxes."""
 
     @abstractmethod
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
-        """Return the coordinates ``(..., 4)`` that predictions at ``priors`` should have to answer with ``boxes``."""
+        """Return the coordinates ``(..., 4)`` that predictions at ``priors`` should have for ``boxes``."""
 
     @abstractmethod
     def decode(self, predicted: Tensor, priors: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class AnchoredHead(BoxHead):
         anchors: Sequence[Sequence[tuple[float, float]]],
     ) -> None:
         biases = self._biases(num_classes, len(anchors[0]))
-        levels = [nn.Sequential(_block(conv(c, c, 3, act=_ACT)), _answering(c, biases)) for c in channels]
+        levels = [nn.Sequential(_block(conv(c, c, 3, act=_ACT)), _last_layer(c, biases)) for c in channels]
         super().__init__(strides, num_classes, len(anchors[0]), 5, levels)
         self.register_buffer("shapes", torch.tensor(anchors, dtype=torch.float32), persistent=False)  # (scales, A, 2)
 
@@ -155,7 +155,7 @@ class AnchoredHead(BoxHead):
 class FreeHead(BoxHead):
     """A light head without anchors: class scores, and the distances from a cell's centre to the sides of its box.
 
-    Depthwise separable blocks at the width of each scale: one that both answers share, then one for each. Distances are
+    Depthwise separable blocks at the width of each scale: one that both outputs share, then one for each. Distances are
     exponentials of what is predicted, in strides (FCOS, arXiv 1904.01355 sec. 3.1).
 
     Args:
@@ -171,8 +171,8 @@ class FreeHead(BoxHead):
             nn.Sequential(
                 _separable(c),
                 Parallel(
-                    nn.Sequential(_separable(c), _answering(c, sides)),
-                    nn.Sequential(_separable(c), _answering(c, scores)),
+                    nn.Sequential(_separable(c), _last_layer(c, sides)),
+                    nn.Sequential(_separable(c), _last_layer(c, scores)),
                 ),
             )
             for c in channels
@@ -182,9 +182,9 @@ class FreeHead(BoxHead):
     def reset(self, num_classes: int) -> None:
         for level in self.levels:
             assert isinstance(level, nn.Sequential)
-            answering = level[-1]
-            assert isinstance(answering, Parallel)
-            _replaced(answering.branches[1], self._scores(num_classes))
+            outputs = level[-1]
+            assert isinstance(outputs, Parallel)
+            _replaced(outputs.branches[1], self._scores(num_classes))
         self.num_classes = num_classes
 
     def priors(self, size: tuple[int, int], like: Tensor) -> Tensor:
@@ -241,8 +241,8 @@ def _separable(channels: int) -> nn.Module:
     return _block(nn.Sequential(depthwise(channels, act=_ACT), conv(channels, channels, act=_ACT)))
 
 
-def _answering(c_in: int, biases: Sequence[float]) -> nn.Conv2d:
-    """Return a last layer that at first answers nearly with its biases alone."""
+def _last_layer(c_in: int, biases: Sequence[float]) -> nn.Conv2d:
+    """Return a last layer whose outputs are at first nearly its biases."""
     layer = nn.Conv2d(c_in, len(biases), 1)
     nn.init.normal_(layer.weight, std=0.01)
     layer.bias = nn.Parameter(torch.tensor(biases))
@@ -254,5 +254,5 @@ def _replaced(layers: nn.Module, biases: Sequence[float]) -> tuple[nn.Conv2d, nn
     assert isinstance(layers, nn.Sequential)
     old = layers[-1]
     assert isinstance(old, nn.Conv2d)
-    layers[-1] = new = _answering(old.in_channels, biases).to(old.weight.device, old.weight.dtype)
+    layers[-1] = new = _last_layer(old.in_channels, biases).to(old.weight.device, old.weight.dtype)
     return old, new

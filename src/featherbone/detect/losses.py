@@ -52,7 +52,7 @@ def detection_parts(
     An image without true boxes teaches what background is, and no more.
 
     Args:
-        head: the head that answered.
+        head: the head that predicted.
         raw: its predictions for every scale.
         targets: the true boxes; one narrower than a pixel counts as a pixel wide.
         size: height and width of the input in pixels.

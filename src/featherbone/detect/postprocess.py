@@ -1,4 +1,4 @@
-"""From what a detector returns to the boxes that it stands by."""
+"""From what a detector returns to the boxes that count."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from torch.nn.functional import pad
 
 from featherbone.errors import InputError, needs
 
-# what a file answers with by itself: the boxes that people are shown
+# for exported files, and for what people are shown
 SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS = 0.25, 0.6, 100
-
-
 _CANDIDATES = 3000  # the best of an image that are compared with each other
 
 

@@ -1,1 +1,1 @@
-"""How good a network is on images whose answers are known, and what it says of others."""
+"""How good a network is on images whose targets are known, and what it predicts for others."""

@@ -33,8 +33,8 @@ class DetectionClassScore:
 class DetectionEvaluation(Evaluation):
     """A detector on a set of images with boxes, by COCO's rules.
 
-    At most 100 answers count for an image and class. Crowds are neither found nor missed. ``None`` stands where there
-    is no box to be found.
+    At most 100 detections count for an image and class. Crowds are neither found nor missed. ``None`` stands where
+    there is no box to be found.
 
     Attributes:
         ap: average precision, the mean over classes and over IoU 0.50, 0.55 ... 0.95.
@@ -48,7 +48,7 @@ class DetectionEvaluation(Evaluation):
         curves: ``(classes, 101)`` precision at IoU 0.5 where recall is 0, 0.01 ... 1; NaN if a class has no box.
         best: where F1 is best.
         confusion: counts ``(classes + 1, classes + 1)`` from the score of ``best`` on, at IoU 0.5; row true, column
-            predicted. The last row is what is nothing, the last column what was not found.
+            predicted. The last row is detections where no box is, the last column boxes that were not found.
         images: how many there are.
         skipped: files that could not be read.
     """
@@ -125,16 +125,18 @@ def score_boxes(
     """Return how well the boxes of images were found.
 
     Args:
-        found: what a detector says of every image.
-        targets: what is to be found in it, in the same pixels.
+        found: the detections of every image.
+        targets: the true boxes of every image, in the same pixels.
         classes: names, in label order.
         skipped: files that were left out before, to be carried into the result.
 
     Raises:
-        InputError: if there is not one answer for each image, or no image at all.
+        InputError: if these are not for the same number of images, or for none.
     """
     if len(found) != len(targets) or not targets:
-        raise InputError(f"{len(found)} answers for {len(targets)} images are not allowed: one each, for one or more")
+        raise InputError(
+            f"detections of {len(found)} images and targets of {len(targets)} are not allowed: equal numbers, 1 or more"
+        )
     found = [one.in_order() for one in found]
     precision, recall = _accumulated(found, targets, len(classes))
     matchings = [match(one, target) for one, target in zip(found, targets, strict=True)]
@@ -168,8 +170,8 @@ def _accumulated(
     found: Sequence[ImageDetections], targets: Sequence[Annotations], classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return precision (IoU 10, recall 101, class, area 4) and recall (IoU 10, class), -1 where there is no box."""
-    # their own COCO.loadRes fails where there is no answer: so answers become a data set, too
-    answers = _as_coco(
+    # their own COCO.loadRes fails where nothing is found: so detections become a data set, too
+    detections = _as_coco(
         classes,
         [(one.boxes, one.labels, [{"score": float(score)} for score in one.scores]) for one in found],
     )
@@ -177,10 +179,10 @@ def _accumulated(
         classes,
         [(target.boxes, target.labels, [{"iscrowd": int(crowd)} for crowd in target.crowd]) for target in targets],
     )
-    rating = COCOeval_faster(known, answers, "bbox")
+    rating = COCOeval_faster(known, detections, "bbox")
     rating.evaluate()
     rating.accumulate()
-    # the last of COCO's limits on answers: 100
+    # the last of COCO's limits on detections: 100
     return rating.eval["precision"][..., -1], rating.eval["recall"][:, :, 0, -1]
 
 

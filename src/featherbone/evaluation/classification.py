@@ -1,4 +1,4 @@
-"""What a classifier gets right, class by class, and what it says of single images."""
+"""What a classifier gets right, class by class, and what it predicts for single images."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ class ClassificationEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether the probability of the first class is the share of images that it is right about.
+    """How far the probability of the first class is the share of images for which that class is right.
 
     Attributes:
         error: the expected calibration error: the mean distance of the two over images, in bins of probability.
         confidence: mean probability of the first class.
         top1: share of images whose true class came first.
-        bins: images, mean probability and share that is right, of every bin that has images; least probable first.
+        bins: (images, mean probability, share that is right) of every bin that has images; least probable first.
     """
 
     error: float
@@ -112,7 +112,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierOutputs(Outputs):
-    """What a classifier says of every image of a labelled set.
+    """What a classifier predicts for every image of a labelled set.
 
     Attributes:
         images: the set.
@@ -131,7 +131,7 @@ class ClassifierOutputs(Outputs):
 
     @cached_property
     def said(self) -> Tensor:
-        """The first class of every image, ``(images,)``; of equal ones the first."""
+        """The most probable class of every image, ``(images,)``; of equally probable ones the first."""
         return self.logits.argmax(1)
 
     @cached_property
@@ -155,7 +155,7 @@ class ClassifierOutputs(Outputs):
         return (first - second).argsort(stable=True)[:most].tolist()
 
     def calibration(self, bins: int = 15) -> Calibration:
-        """Return how far probabilities can be believed; ``bins`` of equal width cover 0 to 1."""
+        """Return how far probabilities can be trusted; ``bins`` of equal width cover 0 to 1."""
         confidence = self.probabilities.amax(1)
         right = (self.said == self.labels).double()
         # torchmetrics' own bins: a probability of exactly 1 has one to itself
@@ -188,7 +188,7 @@ class ClassifierOutputs(Outputs):
 
 @dataclass(frozen=True)
 class ClassificationPrediction(Prediction):
-    """What the network says of an image: classes and probabilities, most likely first."""
+    """What a classifier predicts for an image: classes and probabilities, most likely first."""
 
     columns: ClassVar[tuple[str, ...]] = ("image", "class", "probability", "or else")
 
@@ -210,24 +210,6 @@ class ClassificationPrediction(Prediction):
         return {"image": self.image, "class": self.classes[0], "probability": self.probabilities[0], "top": top}
 
 
-def evaluate_classifier(
-    model: nn.Module,
-    images: Dataset[int],
-    preprocess: Preprocess,
-    classes: Sequence[str],
-    *,
-    skipped: tuple[Skipped, ...] = (),
-    batch_size: int = 64,
-    quiet: bool = False,
-) -> ClassificationEvaluation:
-    """Run a classifier in evaluation mode over a labelled set; see ``classifier_outputs`` for the arguments.
-
-    ``skipped`` are files left out before, to be carried into the result.
-    """
-    outputs = classifier_outputs(model, images, preprocess, classes, batch_size=batch_size, quiet=quiet)
-    return outputs.evaluation(skipped)
-
-
 @torch.inference_mode()
 def classifier_outputs(
     model: nn.Module,
@@ -238,7 +220,7 @@ def classifier_outputs(
     batch_size: int = 64,
     quiet: bool = False,
 ) -> ClassifierOutputs:
-    """Return what a classifier in evaluation mode says of every image of a labelled set.
+    """Return what a classifier in evaluation mode predicts for every image of a labelled set.
 
     Args:
         model: ``(B, C, size, size)`` to ``(B, len(classes))``.
@@ -271,7 +253,7 @@ def classify_images(
     top: int = 5,
     quiet: bool = False,
 ) -> tuple[list[ClassificationPrediction], list[Skipped]]:
-    """Return what a classifier says of image files, and the files that could not be read.
+    """Return what a classifier predicts for image files, and the files that could not be read.
 
     Args:
         model: ``(B, C, size, size)`` to ``(B, len(classes))``.

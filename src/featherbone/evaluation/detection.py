@@ -25,7 +25,7 @@ from featherbone.evaluation.average_precision import DetectionEvaluation, score_
 from featherbone.evaluation.matching import ImageDetections
 from featherbone.evaluation.report import Outputs, Prediction
 
-ANY_SCORE = 0.001  # from which it counts in average precision, which reads the doubtful ones, too
+ANY_SCORE = 0.001  # the least that counts in average precision, which needs doubtful detections, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class DetectionPrediction(Prediction):
 
 @dataclass(frozen=True, eq=False)
 class DetectorOutputs(Outputs):
-    """What a detector says of every image of a set with boxes.
+    """What a detector finds in every image of a set with boxes.
 
     Attributes:
         images: the set.
@@ -187,7 +187,7 @@ def detect_image(
     Args:
         model: as for ``detector_outputs``.
         image: upright, of mode "L" or "RGB", as the network has one or three channels.
-        preprocess: as for ``detect_images``, and so are the rest.
+        preprocess: as for ``detect_images``.
         classes: names in the order of the outputs.
         name: what the image is known by.
         score: the least that is shown.

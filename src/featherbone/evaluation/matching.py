@@ -1,4 +1,4 @@
-"""Which answer found which box: the score above which answers are best believed, and what is taken for what."""
+"""Which detection found which box: the score from which detections are best trusted, and the confusion of classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from featherbone.data.boxes import overlaps
 from featherbone.data.dataset import Annotations
 
-_SAME = 0.5  # IoU from which an answer and a box are the same thing
+_SAME = 0.5  # IoU from which a detection has found a box
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +33,18 @@ class ImageDetections:
         return ImageDetections(self.boxes[order], self.scores[order], self.labels[order])
 
     def above(self, score: float) -> ImageDetections:
-        """Return what is at least so sure."""
+        """Return the detections with at least this score."""
         kept = self.scores >= score
         return ImageDetections(self.boxes[kept], self.scores[kept], self.labels[kept])
 
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """How well a detector does where it is trusted from some score on, at IoU 0.5, over all classes together.
+    """How well a detector does if it is trusted from some score on, at IoU 0.5, over all classes together.
 
     Attributes:
-        score: the least score that is believed.
-        precision: share of the answers that are right.
+        score: the least score that is trusted.
+        precision: share of the detections that are right.
         recall: share of the boxes that are found.
         f1: harmonic mean of both.
     """
@@ -57,11 +57,11 @@ class WorkingPoint:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which box each answer of an image found.
+    """Which box each detection of an image found.
 
     Attributes:
-        taken: ``(K,)`` place of the box, -1 where there is none.
-        excused: ``(K,)`` bool: found none, but lies in a crowd, where nobody counts.
+        taken: ``(K,)`` place of the box among those of the image, -1 where there is none.
+        excused: ``(K,)`` bool: found no box, but lies in a crowd, so that it is neither right nor false.
     """
 
     taken: np.ndarray
@@ -69,7 +69,15 @@ class Matching:
 
 
 def match(found: ImageDetections, target: Annotations) -> Matching:
-    """Give every answer, one after the other, the free box of its class that it covers best, if it covers one."""
+    """Return which box each detection found.
+
+    In the order in which they are given, each detection takes the box of its class with which its IoU is highest, among
+    those that none before it took and that it covers with an IoU of 0.5.
+
+    Args:
+        found: the detections of an image, the surest first.
+        target: its true boxes.
+    """
     shared = overlaps(_corners(found), _corners(target))
     same = found.labels[:, None] == target.labels
     taken = _greedy(np.where(same & ~target.crowd, shared, 0))
@@ -80,9 +88,9 @@ def match(found: ImageDetections, target: Annotations) -> Matching:
 def best_point(
     found: Sequence[ImageDetections], targets: Sequence[Annotations], matchings: Sequence[Matching]
 ) -> WorkingPoint:
-    """Return the highest score at which F1 is best.
+    """Return the point with the best F1; of equal ones, the one with the highest score.
 
-    What an answer finds does not depend on less certain ones: so one matching serves all scores.
+    Which box a detection finds does not depend on less certain detections: so one matching serves all scores.
     """
     boxes = sum(int((~target.crowd).sum()) for target in targets)
     scores = np.concatenate([f.scores[~m.excused] for f, m in zip(found, matchings, strict=True)])
@@ -91,7 +99,7 @@ def best_point(
         return WorkingPoint(0.0, 0.0, 0.0, 0.0)
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], right[order].cumsum()
-    last = np.concatenate([scores[1:] != scores[:-1], [True]])  # equal scores stand and fall together
+    last = np.concatenate([scores[1:] != scores[:-1], [True]])  # equal scores are trusted together, or not at all
     count, hits, scores = np.arange(1, len(scores) + 1)[last], hits[last], scores[last]
     f1 = 2 * hits / (count + boxes)
     best = int(f1.argmax())
@@ -105,8 +113,8 @@ def confusion(
 ) -> np.ndarray:
     """Return counts ``(classes + 1, classes + 1)``: row true, column predicted, last the background.
 
-    Answers first find boxes of their own class, so that the diagonal is what counts as right; those that are left may
-    then cover what is left of other classes.
+    Detections first find boxes of their own class, so that the diagonal is what counts as right; those that found none
+    may then find a box of another class that nothing else found.
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for one, target in zip(found, targets, strict=True):
@@ -127,7 +135,7 @@ def confusion(
 
 
 def _greedy(shared: np.ndarray) -> np.ndarray:
-    """Return for every row, in order, the free column of its largest value, -1 where none is large enough."""
+    """Return for every row, in order, the free column of its largest value; -1 where that is below ``_SAME``."""
     free = shared.copy()
     taken = np.full(len(free), -1)
     if not free.size:
@@ -141,10 +149,10 @@ def _greedy(shared: np.ndarray) -> np.ndarray:
 
 
 def _inside(found: ImageDetections, target: Annotations, shared: np.ndarray) -> np.ndarray:
-    """Return which share of every answer lies in every box, ``(K, N)``."""
-    answers, boxes = ((one[:, 2:] - one[:, :2]).prod(1) for one in (_corners(found), _corners(target)))
-    both = shared * (answers[:, None] + boxes) / (1 + shared)
-    return both / np.maximum(answers[:, None], np.finfo(np.float64).tiny)
+    """Return the share of every detection's area that lies in every box, ``(K, N)``."""
+    detected, boxes = ((one[:, 2:] - one[:, :2]).prod(1) for one in (_corners(found), _corners(target)))
+    both = shared * (detected[:, None] + boxes) / (1 + shared)
+    return both / np.maximum(detected[:, None], np.finfo(np.float64).tiny)
 
 
 def _corners(boxes: ImageDetections | Annotations) -> np.ndarray:

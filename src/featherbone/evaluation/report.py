@@ -1,4 +1,4 @@
-"""What is said of a trained network, whatever it was trained for: the outputs, their scores, single predictions."""
+"""What every task has in common: the outputs of a network, their scores, and single predictions."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Evaluation(ABC):
     @property
     @abstractmethod
     def headline(self) -> float | None:
-        """The score by which networks are compared, 0 to 1; ``None`` if there is nothing to be measured."""
+        """The score by which networks are compared, 0 to 1; ``None`` if there is nothing to measure."""
 
     @classmethod
     @abstractmethod
     def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
-        """Return what people call the headline, and it and other scores of so many images in words.
+        """Return the headline's name, and the headline and other scores in words.
 
         Args:
             scores: as a finished run has them.
@@ -49,7 +49,7 @@ class Evaluation(ABC):
 
 
 class Outputs(ABC):
-    """What a network says of every image of a set."""
+    """What a network predicts for every image of a set."""
 
     @abstractmethod
     def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> Evaluation:
@@ -57,7 +57,7 @@ class Outputs(ABC):
 
 
 class Prediction(ABC):
-    """What a network says of an image.
+    """What a network predicts for an image.
 
     Attributes:
         columns: titles of ``row``.
@@ -80,7 +80,7 @@ class Prediction(ABC):
 
 
 def percent(share: float | None) -> str:
-    """Return a share in words.
+    """Return a share as a percentage, in words if there is none.
 
     >>> percent(0.5), percent(None)
     ('50.00%', 'none there')

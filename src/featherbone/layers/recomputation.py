@@ -24,14 +24,14 @@ def concat(features: Sequence[Tensor]) -> Tensor:
 
 
 def in_turn(bricks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Return the last brick of what the brick before it made, and so on."""
+    """Return the output of the last brick; each reads the output of the one before it."""
     for brick in bricks:
         x = brick(x)
     return x
 
 
 def again(bricks: Sequence[nn.Module], features: Sequence[Tensor]) -> Tensor:
-    """Return the bricks, in turn, of the concatenated features; only the features are kept."""
+    """Return ``in_turn`` of the concatenated features; only the features are kept for the backward pass."""
 
     def run(*features: Tensor) -> Tensor:
         return in_turn(bricks, concat(features))
@@ -48,7 +48,7 @@ def again(bricks: Sequence[nn.Module], features: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def _buffers_kept(bricks: Sequence[nn.Module]) -> Iterator[None]:
-    """Let what runs again write its running statistics to copies."""
+    """Give the bricks copies of their buffers inside the block, so that a second run changes no running statistics."""
     parts = [part for brick in bricks for part in brick.modules()]
     kept = [(part, dict(part.named_buffers(recurse=False))) for part in parts]
     try:

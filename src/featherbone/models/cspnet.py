@@ -4,13 +4,9 @@ Part of a stage's channels walks round its body and is concatenated behind it: l
 would be computed twice are cut apart. The wiring itself is ``Spec.cross_stage``, for any family's body; this file has
 the networks whose bodies are residual: ResNet, ResNeXt and Darknet.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["cspresnet50"].build())):
-...     print(stride, channels)
-2 64
-4 128
-8 256
-16 512
-32 1024
+>>> network = TABLE["cspresnet50"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 64), (4, 128), (8, 256), (16, 512), (32, 1024)]
 
 The plain names follow the authors' darknet configurations where the paper differs: the two shares are made by 1x1
 convolutions side by side, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
@@ -86,21 +82,25 @@ class _ResidualSpec(Spec):
         return self.split_channels[stage] if self.fusion == "last" else self.out_channels[stage]
 
     def _stage(self, stage: int, opening: list[nn.Module], c_in: int) -> nn.Sequential:
-        split, c_out = self.split_channels[stage], self._out(stage)
-        width = round(split * (1 - self.partial_ratio) / self.groups) * self.groups
-        bypass = split - width
+        split = self.split_channels[stage]
+        bypass = self._bypass(split, multiple=self.groups)
+        width = split - bypass
         entry = self.first_entry if self.first_entry and stage == 0 else width
         self._require("first_entry", 0 < entry <= width, f"at most {width}, the width of the body")
-        make = partial(conv, c_in, act=self._act if self.split_activation[stage] else None)
-        ways = None
-        if self.partial_ratio and self.two_convolutions and bypass:
-            ways = (make(bypass), make(entry))
-        elif self.partial_ratio:
-            opening = [*opening, make(bypass + entry)]
+        shares, ways = self._shares(stage, c_in, bypass, entry) if self.partial_ratio else ([], None)
         body = partial(self._body, stage, width)
         transition = partial(conv, act=self._act)
-        crossed = self.cross_stage(bypass + entry, c_out, body, transition, bypass=bypass, ways=ways)
-        return nn.Sequential(*opening, crossed)
+        crossed = self.cross_stage(bypass + entry, self._out(stage), body, transition, bypass=bypass, ways=ways)
+        return nn.Sequential(*opening, *shares, crossed)
+
+    def _shares(
+        self, stage: int, c_in: int, bypass: int, entry: int
+    ) -> tuple[list[nn.Module], tuple[nn.Module, nn.Module] | None]:
+        """Return what makes the two shares: one convolution that is split after it, or two side by side."""
+        make = partial(conv, c_in, act=self._act if self.split_activation[stage] else None)
+        if self.two_convolutions and bypass:
+            return [], (make(bypass), make(entry))
+        return [make(bypass + entry)], None
 
     def _body(self, stage: int, width: int, c_in: int) -> tuple[nn.Module, int]:
         inner = round(width * self.bottleneck[stage])
@@ -148,7 +148,7 @@ class CSPResNetSpec(_ResidualSpec):
             stages,
             Head(c, self.num_classes),
             channels=(self.stem_channels, *(self._out(i) for i in range(len(stages)))),
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     def _pool(self) -> nn.Module:
@@ -196,7 +196,7 @@ class CSPDarknetSpec(_ResidualSpec):
             stages[1:],
             Head(c, self.num_classes),
             channels=(self._out(i) for i in range(len(stages))),
-            strides=(strides[0], *(self.stem_stride * 2**i for i in range(len(stages) - 1))),
+            strides=self._strides(len(stages) - 1),
         )
 
     def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:

@@ -3,13 +3,9 @@
 Every layer reads all feature maps made before it in its block and adds ``growth_rate`` new ones; nothing is computed
 twice because everything is kept. Between blocks a transition compresses the channels and halves the resolution.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["densenet121"].build())):
-...     print(stride, channels)
-2 64
-4 256
-8 512
-16 1024
-32 1024
+>>> network = TABLE["densenet121"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 64), (4, 256), (8, 512), (16, 1024), (32, 1024)]
 
 Facts beside the paper: the transition has a ReLU (authors' Lua code; the text lists norm and convolution only). The
 small-image stem is the paper's own for CIFAR (sec. 4.2), a 3x3 convolution.
@@ -69,7 +65,6 @@ class DenseNetSpec(Spec):
 
     def assemble(self) -> Backbone:
         channels = [self.stem_channels]
-        strides = [min(self.stem_stride, 2)]
         stages: list[nn.Module] = []
         for number, layers in enumerate(self.layers):
             last = number == len(self.layers) - 1
@@ -90,9 +85,8 @@ class DenseNetSpec(Spec):
                 parts.append(nn.Sequential(nn.BatchNorm2d(c_out), relu()))
             stages.append(nn.Sequential(*parts))
             channels.append(c_out)
-            strides.append(self.stem_stride * 2**number)
         head = Head(channels[-1], self.num_classes)
-        return Backbone(self, self._stem(), stages, head, channels=channels, strides=strides)
+        return Backbone(self, self._stem(), stages, head, channels=channels, strides=self._strides(len(stages)))
 
     def _stem(self) -> nn.Module:
         kernel, stride = (3, 1) if self.stem_stride == 1 else (7, 2)

@@ -3,13 +3,9 @@
 DenseNet for small devices: every layer looks two ways (a 3x3 and, through two 3x3, a 5x5 neighbourhood), bottlenecks
 never outgrow their input, transitions do not compress, norms stand after the convolutions so that they fold away.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["peleenet"].build())):
-...     print(stride, channels)
-2 32
-4 128
-8 256
-16 512
-32 704
+>>> network = TABLE["peleenet"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 32), (4, 128), (8, 256), (16, 512), (32, 704)]
 
 Fig. 1 draws bottlenecks of 2k; the authors' code, whose widths these are, made the results. CSPPeleeNet is a
 reconstruction (CSPNet, arXiv 1911.11929, Fig. 3 and Table 1; its configuration was never released): layers and widths
@@ -65,7 +61,10 @@ class PeleeNetSpec(Spec):
             opening = nn.AvgPool2d(2) if stages else self._stem_block()
             c_out = channels[-1] + layers * self.growth_rate
             body = partial(self._block, layers, bottleneck)
-            stages.append(nn.Sequential(opening, self.cross_stage(channels[-1], c_out, body, conv, closes=True)))
+            crossed = self.cross_stage(channels[-1], c_out, body, conv)
+            if not self.partial_ratio:
+                crossed.append(conv(c_out, c_out))  # PeleeNet's transition; CSPNet's wiring brings its own
+            stages.append(nn.Sequential(opening, crossed))
             channels.append(c_out)
         return Backbone(
             self,
@@ -73,7 +72,7 @@ class PeleeNetSpec(Spec):
             stages,
             Head(channels[-1], self.num_classes, dropout=self.dropout),
             channels=channels,
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     def _stem_block(self) -> nn.Module:

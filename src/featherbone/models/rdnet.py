@@ -3,13 +3,9 @@
 Concatenation beats addition when it is used like a modern network: few, wide dense layers of a depthwise 7x7 and an
 inverted bottleneck, layer norm, and many transitions, one after every third layer.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["rdnet_tiny"].build())):
-...     print(stride, channels)
-4 64
-4 256
-8 440
-16 744
-32 1040
+>>> network = TABLE["rdnet_tiny"].build()
+>>> list(zip(network.strides, network.channels))
+[(4, 64), (4, 256), (8, 440), (16, 744), (32, 1040)]
 
 The stem shrinks by 4 at once, so there is no map of stride 2: index 0 is the stem's, at stride 4.
 """

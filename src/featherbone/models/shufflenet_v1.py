@@ -4,13 +4,9 @@ Devices" (arXiv 1707.01083).
 1x1 convolutions dominate small networks, so they are grouped; a channel shuffle between the two of a unit lets every
 group hear of all others. What grouping saves is spent on width.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["shufflenet_v1_g3_x1_0"].build())):
-...     print(stride, channels)
-2 24
-4 24
-8 240
-16 480
-32 960
+>>> network = TABLE["shufflenet_v1_g3_x1_0"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 24), (4, 24), (8, 240), (16, 480), (32, 960)]
 
 The paper does not say what width the first convolution has at other scales than 1; the widths here are those that give
 its printed operations (13, 38, 292 and 524 M with three groups). With eight groups at 0.5x they are the 16 of the
@@ -77,7 +73,8 @@ class ShuffleNetV1Spec(Spec):
         for c_out, repeats in zip(self.channels, self.repeats, strict=True):
             opening = self._downsampling_unit(c, c_out, grouped=len(stages) > 1)
             body = partial(self._units, repeats)
-            stages.append(nn.Sequential(opening, self.cross_stage(c_out, c_out, body, conv, multiple=self.groups)))
+            crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=self.groups))
+            stages.append(nn.Sequential(opening, crossed))
             c = c_out
         return Backbone(
             self,
@@ -85,7 +82,7 @@ class ShuffleNetV1Spec(Spec):
             stages,
             Head(c, self.num_classes, bias=self.classifier_bias),
             channels=(self.stem_channels, self.stem_channels, *self.channels),
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:

@@ -4,13 +4,9 @@ Time follows memory access, not operations: equal widths (G1), few groups (G2), 
 operations (G4). So half of the channels pass a unit untouched, the other half goes through 1x1 - depthwise 3x3 - 1x1,
 and concatenation and channel shuffle mix them.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["shufflenet_v2_x1_0"].build())):
-...     print(stride, channels)
-2 24
-4 24
-8 116
-16 232
-32 464
+>>> network = TABLE["shufflenet_v2_x1_0"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 24), (4, 24), (8, 116), (16, 232), (32, 464)]
 
 The plain names are the authors' networks: their first unit keeps the stem's 24 channels on the projection branch (only
 so do the paper's 146, 299 and 591 M operations come out), a unit shuffles what it reads, and the classifier has no
@@ -102,7 +98,8 @@ class ShuffleNetV2Spec(Spec):
             first = self._downsampling_unit(c, c_out, 2 if i else self.first_stride, self._projection(i))
             opening = first if stages else nn.Sequential(pool, first)
             body = partial(self._units, repeats)
-            stages.append(nn.Sequential(opening, self.cross_stage(c_out, c_out, body, conv, multiple=2)))
+            crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=2))
+            stages.append(nn.Sequential(opening, crossed))
             c = c_out
         maps = (self.stem_channels[-1],) * (len(stages) - len(self.channels) + 1)
         return Backbone(
@@ -114,7 +111,7 @@ class ShuffleNetV2Spec(Spec):
                 Head(self.conv5_channels, self.num_classes, bias=self.classifier_bias, dropout=self.dropout),
             ),
             channels=(*maps, *self.channels),
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     @property

@@ -4,13 +4,9 @@
 DenseNet's layers mostly use their nearest neighbours, and their growing inputs cost memory traffic. One-shot
 aggregation (OSA) chains the layers at constant width and concatenates all of them once, at the end of the module.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["vovnet39"].build())):
-...     print(stride, channels)
-2 64
-4 256
-8 512
-16 768
-32 1024
+>>> network = TABLE["vovnet39"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 64), (4, 256), (8, 512), (16, 768), (32, 1024)]
 
 Where Table 1 and the authors' code differ the code is followed, as its figures are the published ones: stem strides
 2, 1, 2 with no pool before the first stage, ceil-mode pools before the others, and an identity shortcut round every
@@ -23,6 +19,7 @@ the last module of each stage only. ``cspvovnet39`` is CSPNet's wiring (arXiv 19
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -36,8 +33,8 @@ Columns = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class VoVNetSpec(Spec):
-    """A column of Table 1.
+class _OneShotSpec(Spec):
+    """What both versions have in common.
 
     Attributes:
         conv_channels: width of the 3x3 convolutions, per stage.
@@ -47,11 +44,6 @@ class VoVNetSpec(Spec):
         stem_channels: widths of the three stem convolutions.
     """
 
-    family: ClassVar[str] = "vovnet"
-    paper: ClassVar[str] = (
-        "Lee, Hwang, Lee, Bae, Park: "
-        "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection, arXiv 1904.09730"
-    )
     conv_channels: tuple[int, ...]
     concat_channels: tuple[int, ...]
     modules: tuple[int, ...]
@@ -87,7 +79,7 @@ class VoVNetSpec(Spec):
             stages,
             Head(c, self.num_classes),
             channels=(second, *self.concat_channels),
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     def _modules(self, count: int, width: int, c_out: int, c_in: int) -> tuple[nn.Module, int]:
@@ -111,6 +103,26 @@ class VoVNetSpec(Spec):
         return nn.Sequential(nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), *conv(c_in, c_out))
 
     @property
+    @abstractmethod
+    def _separable(self) -> bool:
+        """Whether the 3x3 convolutions are depthwise, with a 1x1 after them."""
+
+    @abstractmethod
+    def _gated(self, module: int, count: int) -> bool:
+        """Tell whether this one of the ``count`` modules of a stage has a gate."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VoVNetSpec(_OneShotSpec):
+    """A column of Table 1."""
+
+    family: ClassVar[str] = "vovnet"
+    paper: ClassVar[str] = (
+        "Lee, Hwang, Lee, Bae, Park: "
+        "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection, arXiv 1904.09730"
+    )
+
+    @property
     def _separable(self) -> bool:
         return False
 
@@ -119,7 +131,7 @@ class VoVNetSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class VoVNetV2Spec(VoVNetSpec):
+class VoVNetV2Spec(_OneShotSpec):
     """A row of the authors' V2 networks: every module weighs its channels (effective squeeze and excitation).
 
     Attributes:

@@ -3,13 +3,9 @@
 CSPNet's wiring with one transition, after the shares meet ("fusion first"), round Darknet's blocks; a pyramid of pools
 in front of the last body widens its view. Released with detectors, so it has no classifier of its own.
 
->>> for stride, channels in zip(*(lambda m: (m.strides, m.channels))(TABLE["cspdarknet_nano.yolox"].build())):
-...     print(stride, channels)
-2 16
-4 32
-8 64
-16 128
-32 256
+>>> network = TABLE["cspdarknet_nano.yolox"].build()
+>>> list(zip(network.strides, network.channels))
+[(2, 16), (4, 32), (8, 64), (16, 128), (32, 256)]
 
 The authors' stem ("Focus") folds 2x2 pixels into channels in front of a 3x3 convolution. That is a 6x6 convolution with
 stride 2, which is built here.
@@ -66,7 +62,7 @@ class YOLOXDarknetSpec(Spec):
             stages,
             Head(channels[-1], self.num_classes),
             channels=channels,
-            strides=(min(self.stem_stride, 2), *(self.stem_stride * 2**i for i in range(len(stages)))),
+            strides=self._strides(len(stages)),
         )
 
     def _stem(self) -> nn.Module:

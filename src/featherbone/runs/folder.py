@@ -4,7 +4,7 @@
 RUN/recipe.json             all that determines the run
     data.json               classes, fingerprint of the images, files left out, a few held-out images
     start.safetensors       weights that it began with  (if not from scratch)
-    checkpoints/            the last two moments that can be gone on from
+    checkpoints/            the last two states that it can be resumed from
     history.csv             one row per epoch
     tensorboard/            the same for TensorBoard
     model.safetensors       the trained network     (when finished)

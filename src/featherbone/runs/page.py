@@ -96,6 +96,6 @@ def _history(path: Path) -> dict[str, list[float | None]]:
 
 
 def _interval(right: int, images: int) -> tuple[float, float]:
-    """Return where the share that is right lies with 95 % confidence, if such images were drawn again (Wilson)."""
+    """Return the limits of the 95 % confidence interval of the share that is right (Wilson)."""
     low, high = binomtest(right, images).proportion_ci(method="wilson")
     return float(low), float(high)

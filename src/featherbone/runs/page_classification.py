@@ -16,7 +16,7 @@ _NAMED = 2000  # mistakes with a name
 
 
 def classification_values(outputs: ClassifierOutputs, root: str) -> dict[str, Any]:
-    """Return plain values: scores, confusion, mistakes, doubts, calibration; images are named relative to ``root``."""
+    """Return plain values: scores, confusion, mistakes, calibration; images are named relative to ``root``."""
     evaluation, calibration = outputs.evaluation(), outputs.calibration()
     cells = np.argwhere(evaluation.confusion)
     mistakes = outputs.mistakes()
@@ -28,21 +28,21 @@ def classification_values(outputs: ClassifierOutputs, root: str) -> dict[str, An
         "top1": evaluation.top1,
         "scores": [[s.images, s.precision, s.recall, s.f1] for s in evaluation.classes],
         "confusion": [[*cell, int(evaluation.confusion[tuple(cell)])] for cell in cells.tolist()],
-        "mistakes": _answers(outputs, mistakes[:_NAMED], root, pictures=pictured),
+        "mistakes": _predicted(outputs, mistakes[:_NAMED], root, pictures=pictured),
         "mistaken": len(mistakes),
-        "unsure": _answers(outputs, doubtful, root, pictures=unsure),
+        "unsure": _predicted(outputs, doubtful, root, pictures=unsure),
         "calibration": vars(calibration),
     }
 
 
-def _answers(outputs: ClassifierOutputs, places: Sequence[int], root: str, *, pictures: int) -> list[dict[str, Any]]:
-    """Return what is said of the images at ``places``, the first of them with a picture."""
+def _predicted(outputs: ClassifierOutputs, places: Sequence[int], root: str, *, pictures: int) -> list[dict[str, Any]]:
+    """Return what is predicted for the images at ``places``, the first ``pictures`` of them with a picture."""
     likely = outputs.logits[places].argsort(descending=True, stable=True)[:, :2]  # of equal ones the first, as in said
     shares = outputs.probabilities[places].gather(1, likely)
-    answers = []
+    found = []
     for number, place in enumerate(places):
         source, true = outputs.images.sources[place], outputs.images.targets[place]
-        answer: dict[str, Any] = {
+        prediction: dict[str, Any] = {
             "image": shown(source, root, place),
             "true": true,
             "said": likely[number].tolist(),
@@ -51,6 +51,6 @@ def _answers(outputs: ClassifierOutputs, places: Sequence[int], root: str, *, pi
             "loss": round(float(outputs.losses[place]), 4),
         }
         if number < pictures:
-            answer |= thumbnail(source)
-        answers.append(answer)
-    return answers
+            prediction |= thumbnail(source)
+        found.append(prediction)
+    return found

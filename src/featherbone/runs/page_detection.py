@@ -23,13 +23,13 @@ _SCORES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall")
 
 @dataclass(frozen=True, eq=False)
 class _ImageOutcome:
-    """An image, what is trusted of what was found in it, and what that found.
+    """An image with the detections that are trusted, its true boxes, and which of them found which.
 
     Attributes:
-        place: in the set.
-        sure: what is trusted.
-        target: what is there.
-        matching: of both.
+        place: of the image in the set.
+        sure: the trusted detections.
+        target: the true boxes.
+        matching: which box each of the detections found.
     """
 
     place: int
@@ -39,12 +39,12 @@ class _ImageOutcome:
 
     @property
     def right(self) -> np.ndarray:
-        """Which of the trusted answers found a box, ``(K,)``."""
+        """Which of the trusted detections found a box, ``(K,)``."""
         return self.matching.taken >= 0
 
     @property
     def false(self) -> np.ndarray:
-        """Which found none, ``(K,)``."""
+        """Which found none and should have, ``(K,)``."""
         return ~self.right & ~self.matching.excused
 
     @property
@@ -56,12 +56,12 @@ class _ImageOutcome:
 
     @property
     def missed(self) -> np.ndarray:
-        """Which should have been, ``(N,)``."""
+        """Which were not found and should have been, ``(N,)``."""
         return ~self.found & ~self.target.crowd
 
     @property
-    def faults(self) -> int:
-        """How many answers are false and boxes missed."""
+    def errors(self) -> int:
+        """How many detections are false and boxes missed."""
         return int(self.false.sum() + self.missed.sum())
 
 
@@ -73,7 +73,7 @@ def detection_values(outputs: DetectorOutputs, root: str) -> dict[str, Any]:
         _ImageOutcome(place, sure := found.in_order().above(score), target, match(sure, target))
         for place, (found, target) in enumerate(zip(outputs.found, outputs.images.targets, strict=True))
     ]
-    worst = sorted((one for one in outcomes if one.faults), key=lambda one: -one.faults)
+    worst = sorted((one for one in outcomes if one.errors), key=lambda one: -one.errors)
     return {
         "images": len(outputs.images),
         "labels": [*outputs.classes, "nothing"],  # of the confusion
@@ -108,7 +108,7 @@ def _curves(evaluation: DetectionEvaluation) -> dict[str, Any]:
 
 
 def _trusted(outputs: DetectorOutputs, best: float) -> dict[str, Any]:
-    """Return precision, recall and F1 of all classes together, for the scores from which answers are trusted."""
+    """Return precision, recall and F1 of all classes together, for every score from which detections may be trusted."""
     targets = outputs.images.targets
     boxes = sum(int((~target.crowd).sum()) for target in targets)
     found = [one.in_order() for one in outputs.found]
@@ -116,16 +116,16 @@ def _trusted(outputs: DetectorOutputs, best: float) -> dict[str, Any]:
     said = np.concatenate([one.scores[~m.excused] for one, m in zip(found, matchings, strict=True)])
     hits = np.concatenate([one.scores[m.taken >= 0] for one, m in zip(found, matchings, strict=True)])
     scores = np.unique([*np.linspace(0, 1, 101).round(2), best])
-    answers, right = (len(values) - np.sort(values).searchsorted(scores) for values in (said, hits))
+    detected, right = (len(values) - np.sort(values).searchsorted(scores) for values in (said, hits))
     rows = [
         [n / of if of else None for n, of in ((r, a), (r, boxes), (2 * r, a + boxes))]
-        for a, r in zip(answers.tolist(), right.tolist(), strict=True)
+        for a, r in zip(detected.tolist(), right.tolist(), strict=True)
     ]
     return {"scores": scores.tolist(), "rows": rows}
 
 
 def _told(one: _ImageOutcome, outputs: DetectorOutputs, root: str, classes: int, *, pictured: bool) -> dict[str, Any]:
-    """Return what is said of an image, and with a picture its boxes, too."""
+    """Return the counts of an image and, if it is pictured, a thumbnail and its boxes."""
     source = outputs.images.sources[one.place]
     told = {
         "image": shown(source, root, one.place),
@@ -141,12 +141,12 @@ def _told(one: _ImageOutcome, outputs: DetectorOutputs, root: str, classes: int,
 
 def _boxes(one: _ImageOutcome) -> list[list[Any]]:
     """Return kind, label, score, left, top, width and height of every box."""
-    answers = (("right", one.right), ("false", one.false))
+    detections = (("right", one.right), ("false", one.false))
     targets = (("missed", one.missed), ("true", one.found))
     return [
         *(
             _row(kind, one.sure, i, float(one.sure.scores[i]))
-            for kind, those in answers
+            for kind, those in detections
             for i in np.flatnonzero(those).tolist()
         ),
         *(_row(kind, one.target, i, None) for kind, those in targets for i in np.flatnonzero(those).tolist()),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
 _LONGEST = 40  # characters of a name in the name of a run's folder
-_EXAMPLES = 10  # held-out images noted in a run, to try predict on and to prove exports with
+_EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
 
 
 def prepare(
@@ -42,7 +42,7 @@ def prepare(
     Args:
         folder: of the run.
         data: the data set.
-        task: what it is for.
+        task: what the run learns.
         request: the network that was asked for.
         recipe: how to train; ``None`` for what suits the data.
         changes: columns of the recipe to change.
@@ -67,7 +67,7 @@ def prepare(
         from featherbone.training.optimizer import parameter_groups
     network = start or build(resolved)
     network.check_size(size)
-    parameter_groups(network, resolved)  # refuses parts that there are not
+    parameter_groups(network, resolved)  # refuses to freeze what the network does not have
     resolved = resolve(resolved, network, replace(images, channels=row.in_chans))
     if start is not None and request.weights is not None:
         known = read_header(request.weights).preprocess
@@ -81,12 +81,12 @@ def prepare(
 
 
 def usual_preprocess(task: Task, recipe: Recipe, channels: int) -> Preprocess:
-    """Return how the inputs of a network are prepared that comes from nowhere, or of which it is not known."""
+    """Return how inputs are prepared for a new network, or for one whose weights do not say it."""
     return task.preprocess(Preprocess.usual(recipe.size, channels, crop=recipe.crop_pct))
 
 
 def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet: bool) -> AnyData:
-    """Return the images that a recipe is about; for a ``run`` that has begun, without decoding them all again.
+    """Return a recipe's data set; for a ``run`` that has begun, without decoding every image again.
 
     Raises:
         InputError: if they cannot be read.
@@ -125,7 +125,7 @@ def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: 
 
 
 def _network_name(request: ModelRequest, task: Task) -> str:
-    """Return what the network that was asked for is called."""
+    """Return the name of the network that was asked for."""
     if request.model is not None:
         return request.model if isinstance(request.model, str) else request.model.family
     if request.weights is not None:

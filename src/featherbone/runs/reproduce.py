@@ -17,7 +17,7 @@ OPTIONS = ("epochs", "size", "batch_size", "lr", "seed", "precision", "workers",
 
 
 def command(folder: Path, recipe: Recipe, task: Task) -> str | None:
-    """Return the command that repeats a run; ``None`` if its network or teacher cannot be asked for in one."""
+    """Return the command that repeats a run; ``None`` if no command can name its network or teacher."""
     trained = (folder / START).exists()
     weights = ["--weights", str(folder.resolve() / START)]
     network = weights if trained else task.options(row_from_dict(recipe.model))

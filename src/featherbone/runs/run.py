@@ -31,7 +31,7 @@ class Run:
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
-        first: whether this is the first of the processes that trained it, the one that speaks.
+        first: whether this is the first of the processes that trained it, the one that prints.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def summary(self) -> tuple[str, str]:
-        """What people call the score that counts, and it and others in words."""
+        """The name of the score that counts, and that score and others in words."""
         with needs("train", "reading a run"):
             from featherbone.runs.tasks import task_of
         return task_of(read_header(self.folder)).evaluation.summary(self.scores, self.test_images)

@@ -64,7 +64,7 @@ class ModelRequest:
         return neck_spec(self.neck) if isinstance(self.neck, str) else self.neck
 
     def check(self) -> None:
-        """Refuse what cannot be before the data is read.
+        """Refuse a request that cannot be met, before the data is read.
 
         Raises:
             InputError: if there is no such network, neck, head or weight file.
@@ -80,7 +80,7 @@ def classifier(request: ModelRequest, images: ClassificationData, size: int, see
     """Return the row of a classifier for a data set, and the network if it starts from weights.
 
     Raises:
-        InputError: if something was asked for that a classifier has not, or the weights are of another network.
+        InputError: if a neck or head was asked for, or the weights are of another network.
     """
     if request.neck is not None or request.head is not None:
         raise InputError(f"neck and head are those of a detector, but {images.name} has classes only: leave them out")
@@ -175,7 +175,7 @@ def build(recipe: Recipe) -> Network:
 
 
 def beginning(folder: Path, recipe: Recipe) -> tuple[Network, Preprocess | None]:
-    """Return the network as a run begins, and how its images are prepared, if it starts from weights that say so."""
+    """Return the network that a run begins with and, if it starts from weights, how its images are prepared."""
     if not (folder / START).exists():
         return build(recipe), None
     start = load_any(folder / START).train()

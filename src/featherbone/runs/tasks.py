@@ -1,4 +1,4 @@
-"""What a network can learn, as values: all that differs between tasks at the points of a run where something differs.
+"""The tasks that a network can be trained for, as values: all that differs between them.
 
 A verb asks once, ``task_for`` a data set or ``task_of`` a network, and has no further branch. What a task needs heavy
 packages for is imported when it is called.
@@ -54,11 +54,11 @@ class Task:
         start: the row of a network for a request, data, input size and seed, and the network if it has weights.
         preprocess: how inputs are prepared, given what is usual or comes with weights.
         job: the learner and its batches, for a network, data, preprocessing, recipe, processes and teacher.
-        outputs: what a network says of every image of a set, whose scores count.
-        predict: what it says of image files, and those that could not be read.
+        outputs: what a network predicts for every image of a set, which its scores are of.
+        predict: what it predicts for image files, and those that could not be read.
         evaluation: the kind of scores.
         prediction: the kind of predictions.
-        draw: pictures of an evaluation, by what they show; written to the given file, else to a folder.
+        draw: writes pictures of an evaluation to the given file, else to a folder; returns them by what they show.
         section: its part of the page of a run.
         values: what that part shows of the held-out images, named relative to a folder.
         model_name: what people call a network.

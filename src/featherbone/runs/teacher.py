@@ -52,5 +52,5 @@ class _Renormalized(nn.Module):
         self.register_buffer("shift", ((mean - own_mean) / own_std).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        answers: Tensor = self.model(x * self.scale + self.shift)
-        return answers
+        outputs: Tensor = self.model(x * self.scale + self.shift)
+        return outputs

@@ -51,7 +51,7 @@ def measured(model: Model, batches: Iterable[Tensor]) -> Model:
     for norm, (total, squares, count) in zip(norms, sums, strict=True):
         if bool((count > 0).all()):
             mean = total / count
-            _know(norm, mean, (squares / count - mean.square()).clamp(min=0))
+            _set_statistics(norm, mean, (squares / count - mean.square()).clamp(min=0))
     return result.train(training)
 
 
@@ -83,7 +83,7 @@ def _adding(sums: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     return add
 
 
-def _know(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+def _set_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     """Give a norm statistics, and the gain and bias with which it computes what it did."""
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -64,7 +64,7 @@ class History(L.Callback):
 class Stopping(L.Callback):
     """Save and stop after the step in which the user, or the system, asked for it.
 
-    Several processes do not stop at the same step: there the last checkpoint has to do.
+    Several processes do not stop at the same step, so they save nothing then: the run resumes from its last checkpoint.
     """
 
     def __init__(self, request: StopRequest, checkpoints: Checkpoints) -> None:
@@ -72,7 +72,7 @@ class Stopping(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            # a launcher ends the others so when one has died; waiting for that one they would not hear Python's handler
+            # a launcher sends it when one process has died; the others wait for that one, and would run no handler
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_batch_end(
@@ -80,10 +80,10 @@ class Stopping(L.Callback):
     ) -> None:
         if self.request.made and trainer.world_size == 1 and not trainer.is_last_batch:
             self.checkpoints.save(trainer, pl_module)
-        self.request.obey()
+        self.request.check()
 
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        self.request.obey()
+        self.request.check()
 
 
 class ProgressBar(L.Callback):

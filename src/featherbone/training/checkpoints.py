@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or not there, the last two kept, a damaged one passed over."""
+"""Checkpoints of a run: each is written whole or not at all, the last two are kept, a damaged one is passed over."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class AtomicIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save the run at the end of every epoch, and within an epoch every so many seconds.
 
-    Not after an epoch's last batch: Lightning would take the epoch for evaluated. To Lightning it is a ``Checkpoint``:
-    so it comes last.
+    After the last batch of an epoch it waits for the epoch's end: Lightning would otherwise resume as if the epoch had
+    been evaluated. It is a ``Checkpoint`` of Lightning's because those run after all other callbacks.
     """
 
     def __init__(self, run: Path, seconds: float) -> None:
@@ -120,11 +120,11 @@ def newest_whole(run: Path) -> Path | None:
     for path in found:
         try:
             with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-                spoilt = archive.testzip()
-            if spoilt is None:
+                damaged = archive.testzip()
+            if damaged is None:
                 torch.load(path, map_location="cpu", weights_only=True)
                 return path
-            problem = f"{spoilt} has another checksum"
+            problem = f"{damaged} has another checksum"
         except Exception as error:  # noqa: BLE001 - pickle and zip fail in ways of their own
             problem = first_line(error)
         warnings.warn(f"{path} is damaged ({problem}): the one before is taken", stacklevel=2)

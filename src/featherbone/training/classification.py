@@ -26,7 +26,7 @@ Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
 
 @dataclass(frozen=True)
 class _Beside:
-    """Modules that are no part of a task's state: the network as it is run, which may be compiled, and the teacher."""
+    """Modules that are not part of a learner's state: the network as it is run, perhaps compiled, and the teacher."""
 
     fast: Callable[[Tensor], Tensor]
     teacher: nn.Module | None

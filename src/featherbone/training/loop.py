@@ -1,4 +1,4 @@
-"""Run a recipe to its end, or from where it stopped to its end, with PyTorch Lightning."""
+"""Run a recipe to its end with PyTorch Lightning, from the start or from where it stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome:
     Attributes:
         scores: shares, 0 to 1: "top1" and "top5", or of a detector "ap", "ap50" and "ap75".
         train_seconds: in training and validating, over all sittings.
-        epochs: that were trained.
+        epochs: how many were trained.
     """
 
     scores: Mapping[str, float]
@@ -55,7 +55,7 @@ def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool
         quiet: no progress on the error stream.
 
     Raises:
-        InterruptedRunError: on Ctrl-C or SIGTERM, when the step is done and saved.
+        InterruptedRunError: on Ctrl-C or SIGTERM, once the present step is done and saved.
         InputError: if a loss is not finite, or the run cannot be saved.
     """
     team = processes()
@@ -100,13 +100,13 @@ def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool
     return Outcome(scores, round(sum(row["seconds"] for row in history.rows), 2), len(history.rows))
 
 
-def _kept(task: Learner) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in task.result.state_dict().items()}
+def _kept(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in learner.result.state_dict().items()}
 
 
-def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, task: Learner) -> list[L.Callback]:
+def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, learner: Learner) -> list[L.Callback]:
     checkpoints = Checkpoints(folder, recipe.checkpoint_seconds)
-    stop_early = EarlyStopping(task.watched, mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
+    stop_early = EarlyStopping(learner.watched, mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
     early = [Best(folder), stop_early] if recipe.patience else []
     return [*early, Stopping(request, checkpoints), checkpoints]
 

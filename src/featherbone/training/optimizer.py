@@ -60,7 +60,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]
 
 
 def sections(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return a network's parts from the image to the answer: stem, every stage, then what follows."""
+    """Return a network's parts from the image to the output: stem, every stage, then what follows."""
     found: list[tuple[str, nn.Module]] = []
     for name, child in model.named_children():
         inner = sections(child) if name == "backbone" else list(child.named_children()) if name == "stages" else []

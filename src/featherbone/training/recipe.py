@@ -68,7 +68,7 @@ class Recipe:
         weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
         decay_norms: decay norms and biases as well.
         momentum: of SGD; the first beta of AdamW.
-        clip_grad: largest norm of the gradient; 0 for any.
+        clip_grad: largest norm of the gradient; 0 for no limit.
         ema_decay: decay of the running average of the weights, which is what is evaluated and kept; 0 for none.
         label_smoothing: probability taken from the true class and spread over all.
         class_weights: "balanced" lets every class weigh the same in the loss, however many images it has.
@@ -88,12 +88,13 @@ class Recipe:
         multi_scale: share by which the side of a batch varies, in steps of the network's stride.
         box_loss: of the boxes: "mse" (of YOLOv3's coordinates), "iou", "giou", "diou" or "ciou".
         freeze: parts that keep their weights: "stem", "stages.0", "stages.0.layers.2" ...
-        freeze_epochs: epochs in which only the classifier learns, then all does that is not frozen.
+        freeze_epochs: epochs at first in which stem and stages keep their weights; then all learns that is not frozen.
         layer_decay: each stage learns this many times as fast as the one behind it (1: all alike).
         teacher: a run or weight file whose answers are learned, too; "" for none.
         distill_weight: share of the teacher's answers in the loss.
         temperature: of both answers, when they are compared.
-        patience: epochs without a better held-out top-1 after which the run stops, and gives its best; 0 for never.
+        patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and keeps its
+            best weights; 0 for never.
         val_fraction: share of a single folder that is held out.
         checkpoint_seconds: how often the run is saved within an epoch.
         seed: decides weights, split, order and augmentation.

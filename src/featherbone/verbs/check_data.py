@@ -14,14 +14,14 @@ from featherbone.report.pages.data import DUPLICATES, ISSUES, OF_ONE_GROUP, data
 
 
 def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
-    """Decode every image of a data set once, in parallel: what is broken, there twice, mislabelled, odd or missing.
+    """Decode every image of a data set once, in parallel; return what is broken, duplicated, mislabelled or missing.
 
     Args:
         source: whatever ``train`` takes; it need not be good enough to train on.
         quiet: no progress on the error stream.
 
     Returns:
-        The check of a detection data set, if it has boxes.
+        What was found: a ``DetectionCheck`` if the data set has boxes, else a ``ClassificationCheck``.
 
     Raises:
         InputError: if it is no data set.
@@ -33,7 +33,7 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
 
 
 def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
-    """Write the page of a check: one file with pictures, that needs no net.
+    """Write the page of a check: one file with pictures that works offline.
 
     Args:
         check: what ``check_data`` returned; its images must still be where they were.
@@ -45,14 +45,14 @@ def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = F
         InputError: if the file cannot be written.
     """
     groups = check.duplicates[:DUPLICATES]
-    equal = _pictures((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)
+    equal = _thumbnails((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)
     duplicates = [
         {**group.to_dict(), "images": [equal[p] for p in group.images[:OF_ONE_GROUP]], "count": len(group.images)}
         for group in groups
     ]
-    samples = _pictures(check.samples, quiet=quiet, side=check.sample_side)
+    samples = _thumbnails(check.samples, quiet=quiet, side=check.sample_side)
     issues = check.issue_groups(ISSUES)
-    shown = _pictures((image for group in issues for image in group.images), quiet=quiet, side=check.sample_side)
+    shown = _thumbnails((image for group in issues for image in group.images), quiet=quiet, side=check.sample_side)
     write_text(
         path,
         data_html(
@@ -68,10 +68,10 @@ def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = F
     )
 
 
-def _pictures(
+def _thumbnails(
     images: Iterable[ImageRef], *, quiet: bool, side: int = Check.sample_side
 ) -> dict[ImageRef, dict[str, Any]]:
-    """Return what a page needs of every image, in order."""
+    """Return each image's name and thumbnail, in order."""
     with needs("train", "reading images"):
         from featherbone.data.scan import scan_images
         from featherbone.data.thumbnails import thumbnail

@@ -107,7 +107,7 @@ def _usual(modules: Mapping[str, nn.Module]) -> int:
 
 
 def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:
-    """Write the page of a comparison: one file with plots and table that needs no net.
+    """Write the page of a comparison: one file with plots and a table that works offline.
 
     Raises:
         InputError: if the plotting library is missing or the file cannot be written.

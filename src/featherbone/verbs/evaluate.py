@@ -58,7 +58,7 @@ def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | Non
 
     Args:
         run: the network that was evaluated.
-        evaluation: what came of it.
+        evaluation: what ``evaluate`` returned.
         out: a file that ends in .png, .svg or .pdf; default: files in the run's folder. Of a detector it shows
             precision and recall, and the confusion matrix lies beside it as NAME-confusion.
 

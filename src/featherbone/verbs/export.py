@@ -39,7 +39,7 @@ def export(
     The written file is run on random images and on photographs (for a run also on its held-out images). It appears
     under its name only if its outputs are those of the network.
 
-    A detector's file, ONNX or OpenVINO, answers with boxes: decoding and non-maximum suppression are in it. It takes
+    A detector's file, ONNX or OpenVINO, returns boxes: decoding and non-maximum suppression are in it. It takes
     one image, letterboxed, and gives ``(1, max_detections, 6)``: x1, y1, x2, y2 in pixels of the input, score and class
     of every box, the best first, zeros after the last.
 

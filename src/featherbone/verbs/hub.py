@@ -1,4 +1,4 @@
-"""Networks from elsewhere, and for others: foreign weight files, the Hugging Face hub."""
+"""Networks on the Hugging Face hub: upload one, or fetch one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign weight files as files of ours."""
+"""Turn another project's weight file into one of ours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def import_file(
         preprocess: how the weights want their images; default: as the project publishes them, if that is known.
 
     Returns:
-        The network and what came of the import.
+        The network, and what of the file was loaded, missing or left over.
 
     Raises:
         InputError: if the file cannot be read or does not fit, or ``out`` cannot be written.

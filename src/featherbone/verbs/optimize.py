@@ -37,7 +37,7 @@ def optimize(
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
     kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16 (of a detector: of 1 for probabilities, and of every
-    box's longer side for its edges); in int8, which detectors have not, all but ``max_drop`` of the calibration
+    box's longer side for its edges); in int8, which detectors do not have, all but ``max_drop`` of the calibration
     images must keep their first class, for which the worst layers stay in float. If no rewritten form is faster than
     the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 

@@ -1,4 +1,4 @@
-"""What a trained network says of images and videos."""
+"""What a trained network predicts for images and videos."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def predict(
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of images and videos, and where it was drawn.
+    """What a network predicts for images and videos, and where it was drawn.
 
     Attributes:
         columns: titles of the table's columns.
         found: one prediction per readable image.
         skipped: files that could not be read.
-        pictures: the images with their boxes, one each, of a network that finds some.
-        videos: likewise: a video, the video with boxes, and the predictions of its frames.
+        pictures: of a detector, the files of the images with their boxes drawn, one each.
+        videos: of a detector, each video, the file with boxes drawn, and the predictions for its frames.
     """
 
     columns: tuple[str, ...]
@@ -105,7 +105,7 @@ def predict_files(
     score: float | None = None,
     quiet: bool = False,
 ) -> Predictions:
-    """Say what is in images and, of a detector, in videos; boxes are drawn.
+    """Classify images, or find boxes in images and videos and draw them.
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
@@ -195,7 +195,7 @@ def detect_video(
 ) -> list[DetectionPrediction]:
     """Find boxes in every frame of a video and write it with the boxes drawn, without its sound.
 
-    Every frame is shown when it was shown.
+    Every frame keeps its time.
 
     Args:
         run: of a detector.
@@ -257,10 +257,10 @@ def _require_apart(written: Sequence[Path], read: Sequence[Path]) -> None:
 
 
 def check_score(score: float) -> None:
-    """Refuse what is no probability.
+    """Check the score from which boxes count.
 
     Raises:
-        InputError: then.
+        InputError: if it is not from 0 to 1.
     """
     if not 0 <= score <= 1:
         raise InputError(f"score={score} is not allowed: from 0 to 1")

@@ -1,4 +1,4 @@
-"""The page of a run, written once more."""
+"""Write the page of a finished run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_page(
 ) -> Path:
     """Write the page of a finished run: what it reached, curves, confusion, mistakes as pictures, recipe; one file.
 
-    Of a classifier it also says whether its probabilities can be believed; of a detector, precision and recall.
+    Of a classifier it also says whether its probabilities can be trusted; of a detector, precision and recall.
     Where the held-out images are gone or have changed, the page says so and has the rest.
 
     Args:

@@ -117,7 +117,7 @@ def _inputs(images: Iterable[Any], preprocess: Preprocess | None, channels: int,
         try:
             inputs.append(transform(read_image(image, "L" if seen == 1 else "RGB")))
         except UnreadableImageError:
-            continue  # a file that is or has been damaged: the others prove as much
+            continue  # a file that is or has been damaged: the others are enough
     if not inputs:
         return None
     stacked = torch.stack(inputs)

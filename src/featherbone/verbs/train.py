@@ -55,7 +55,8 @@ def train(
     Args:
         data: ``"digits"``; a folder of class folders, or one with them in ``train/`` and ``val/``; a table of paths
             and labels; the published files of CIFAR or MNIST; shards, here or at URLs; ``"hf:NAME"`` or a saved Hugging
-            Face data set. docs/data.md says what each must look like.
+            Face data set; or images with boxes, as COCO, Pascal VOC or YOLO have them. docs/data.md says what each must
+            look like.
         model: a name, or a row of your own; classes, channels and stem are fitted to the data. Default: that of
             ``weights``, else ``shufflenet_v2_x0_5``, for boxes ``shufflenet_v2_x1_0``.
         out: a folder that holds no run yet; default ``runs/DATA-MODEL-1`` and so on.

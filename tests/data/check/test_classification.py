@@ -69,7 +69,7 @@ def test_what_is_found(troubled: Path) -> None:
     assert len(values["findings"]) == len(check.findings)
 
 
-def test_equal_pictures_in_what_will_be_split_are_grave(colours: Path) -> None:
+def test_equal_images_in_what_will_be_split_are_errors(colours: Path) -> None:
     shutil.copy(colours / "red" / "00.png", colours / "red" / "copy.png")
     (finding,) = fb.check_data(colours, quiet=True).findings
     assert (finding.kind, finding.severity == "error") == ("duplicate", True)
@@ -148,7 +148,7 @@ def test_the_verb(
     assert (code, err) == (0, "")
     for said in (
         "cut.jpg",
-        "error    1 picture (2 files) in more than one split",
+        "error    1 image (2 files) in more than one split",
         "cmyk" not in out and "CMYK 1",
         "next:",
     ):

@@ -72,7 +72,7 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
         raise FileNotFoundError(f"no {name}\non the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", absent)
-    with pytest.raises(fb.InputError, match="hf:nobody/none cannot be had: no nobody/none$"):
+    with pytest.raises(fb.InputError, match="hf:nobody/none cannot be loaded: no nobody/none$"):
         CLASSIFICATION.open("hf:nobody/none", quiet=True)
 
 

@@ -152,8 +152,8 @@ def test_what_cannot_be_fetched_is_said(
 ) -> None:
     write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
     for address, said in (
-        (f"{server.url}/none.tar", "none.tar cannot be had: 404"),
-        ("http://127.0.0.1:9/a.tar", "cannot be had: Cannot connect"),
+        (f"{server.url}/none.tar", "none.tar cannot be reached: 404"),
+        ("http://127.0.0.1:9/a.tar", "cannot be reached: Cannot connect"),
         (f"{server.url}/", "cannot be listed over http"),
         ("gopher://a/b.tar", "cannot be opened: Protocol not known: gopher"),
     ):
@@ -191,7 +191,7 @@ def test_a_storage_that_can_be_listed(colours: Path, own_cache: Path, tmp_path: 
         storage.rm("/bucket", recursive=True)
 
 
-def test_a_run_on_remote_shards_is_learnt_from_and_measured(
+def test_a_run_on_remote_shards_is_learned_from_and_measured(
     server: Server, colours: Path, own_cache: Path, tmp_path: Path
 ) -> None:
     write_shards(colours, tmp_path / "served", "s-{:03d}.tar")

@@ -37,7 +37,7 @@ def test_local_shards_are_the_folder_they_were_made_of(colours: Path, finished: 
         replace(member, offset=10**9).read()
 
 
-def test_a_run_on_shards_is_learnt_from_and_measured(colours: Path, tmp_path: Path) -> None:
+def test_a_run_on_shards_is_learned_from_and_measured(colours: Path, tmp_path: Path) -> None:
     write_shards(colours, tmp_path / "shards")
     pattern = str(tmp_path / "shards" / "shard-{000000..000003}.tar")
     run = fb.train(pattern, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True)

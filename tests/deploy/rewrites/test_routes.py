@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.families import slow_but
 from helpers.reference import MegviiShuffleNetV1, MegviiShuffleNetV2
 from helpers.rewrites import (
     Calls,
@@ -45,7 +46,11 @@ SHUFFLES = (
 
 
 @pytest.mark.parametrize(
-    "name", ["shufflenet_v2_x0_5", "shufflenet_v2_x0_5.tv", "shufflenet_v2_x0_5.pcv", "cspshufflenet_v2_x1_0"]
+    "name",
+    slow_but(
+        ("shufflenet_v2_x0_5", "shufflenet_v2_x0_5.tv", "shufflenet_v2_x0_5.pcv", "cspshufflenet_v2_x1_0"),
+        ("shufflenet_v2_x0_5",),
+    ),
 )
 def test_our_shufflenet_v2_is_never_shuffled(name: str) -> None:
     graph, count = proven(fb.create_model(name, num_classes=5), route_channels, images(32))
@@ -75,7 +80,7 @@ def test_the_authors_shufflenet_v2_is_never_shuffled() -> None:
     assert not calls(graph, *SHUFFLES)
 
 
-@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("groups", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_authors_shufflenet_v1_made_dense_is_never_shuffled(groups: int) -> None:
     model, x = shaken(MegviiShuffleNetV1(groups, 12, (120, 240, 480))), images(32)
     dense, _ = dense_groups(graph_of(model, x))
@@ -85,7 +90,12 @@ def test_the_authors_shufflenet_v1_made_dense_is_never_shuffled(groups: int) -> 
     assert not calls(graph, *SHUFFLES)
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v1_g3_x0_5", "shufflenet_v1_g8_x0_25", "shufflenet_v1_g3_x1_0.pcv"])
+@pytest.mark.parametrize(
+    "name",
+    slow_but(
+        ("shufflenet_v1_g3_x0_5", "shufflenet_v1_g8_x0_25", "shufflenet_v1_g3_x1_0.pcv"), ("shufflenet_v1_g3_x0_5",)
+    ),
+)
 def test_shufflenet_v1_made_dense_is_never_shuffled(name: str) -> None:
     model, x = shaken(fb.create_model(name, num_classes=5)), images(32)
     plain, _ = route_channels(graph_of(model, x))

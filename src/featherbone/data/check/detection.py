@@ -23,7 +23,7 @@ _PER_IMAGE = (0, 1, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True, eq=False)
 class ImageIssue:
-    """Something wrong with a box, and the picture that it is on."""
+    """Something wrong with a box, and the image that it is on."""
 
     image: ImageRef
     issue: BoxIssue
@@ -40,7 +40,7 @@ class ImageIssue:
 
 
 class Outline(NamedTuple):
-    """A box as a page draws it: ``role`` is "shown" for what the picture is there for, "wrong", or "other"."""
+    """A box as a page draws it: ``role`` is "shown" for what the image is there for, "wrong", or "other"."""
 
     corners: tuple[float, float, float, float]
     name: str
@@ -51,17 +51,17 @@ class Outline(NamedTuple):
 class DetectionCheck(Check):
     """What a look at every image of a detection data set, and at every box, has found.
 
-    Pictures have what is on them as their label, such as "12 RBC, 1 WBC"; samples have the class that they show.
+    The label of an image is what is on it, such as "12 RBC, 1 WBC"; that of a sample is the class that it shows.
 
     Attributes:
         format: how it is written.
-        annotated: of every picture that can be read, and of every sample, what was seen and the boxes that are kept.
+        annotated: of every image that can be read, and of every sample, what was seen and the boxes that are kept.
         issues: what is wrong with single boxes.
         unknown: how many boxes have each name or number that is no class.
         missing: images that are annotated and are not there.
         unlisted: image files beside the others for which nothing is annotated.
-        resized: pictures of another size than was annotated.
-        turned_boxes: pictures whose boxes were annotated before the EXIF tag turned them.
+        resized: images of another size than was annotated.
+        turned_boxes: how many images had their boxes annotated before the EXIF tag turned them.
     """
 
     thing: ClassVar[str] = "thing"
@@ -98,7 +98,7 @@ class DetectionCheck(Check):
 
     @cached_property
     def per_image(self) -> np.ndarray:
-        """How many boxes each picture has, ``(images,)``."""
+        """How many boxes each image has, ``(images,)``."""
         return np.array([len(_single(target)) for _, target in self._seen_targets], np.int64)
 
     @cached_property
@@ -129,7 +129,7 @@ class DetectionCheck(Check):
             ("format", self.format),
             ("boxes", f"{self.boxes:,}{crowds}"),
             ("boxes per image", f"{low:.0f} to {high:.0f}, median {middle:g}"),
-            ("box sizes", f"{sizes} (COCO's: 32 and 96 pixels square part them)"),
+            ("box sizes", f"{sizes} (by COCO's limits, 32 x 32 and 96 x 96 pixels)"),
             ("box, share of its image", f"{shares[0]} to {shares[2]}, median {shares[1]}"),
         ]
 
@@ -156,7 +156,7 @@ class DetectionCheck(Check):
         return groups
 
     def outlines(self, image: ImageRef, issues: Sequence[ImageIssue] = ()) -> list[Outline]:
-        """Return the boxes of a picture or sample: those of its class, or what is wrong, stand out."""
+        """Return the boxes of an image or sample: those of its class, or what is wrong, stand out."""
         _, target = self.annotated[image]
         names = [self.classes[label] for label in target.labels]
         whole = [
@@ -269,7 +269,14 @@ class DetectionCheck(Check):
                 *("image file", "beside the others without annotation", self.unlisted),
             ),
             ("background", "warning", empty, "image", "without a box: learned as showing nothing", ()),
-            ("turned-boxes", "warning", self.turned_boxes, "image", "annotated lying, and turned with the boxes", ()),
+            (
+                "turned-boxes",
+                "warning",
+                self.turned_boxes,
+                "image",
+                "turned upright, and its boxes with it",
+                (),
+            ),
         )
         for kind, severity, count, noun, text, names in rows:
             if count:

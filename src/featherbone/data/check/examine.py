@@ -21,7 +21,7 @@ from featherbone.data.dataset import BoxListing, ImageInfo, Item, Listing, RawAn
 from featherbone.data.image import UnreadableImageError, decoded, strips
 from featherbone.data.names import ALL, TRAIN, in_order
 from featherbone.data.scan import scan_images, shown
-from featherbone.data.sources.paths import PICTURES, files_in
+from featherbone.data.sources.paths import IMAGE_SUFFIXES, files_in
 
 _SAME = 0.99  # intersection over union of boxes that are one
 _COMPARED = 4096  # boxes of an image, all with all: those after them are taken to be different
@@ -66,7 +66,7 @@ def examine(listing: Listing[str], *, quiet: bool) -> ClassificationCheck:
 
 
 def look_over(images: Sequence[ImageRef], *, quiet: bool) -> tuple[Good, list[Skipped]]:
-    """Return what is seen of every picture that can be read, and why the others cannot."""
+    """Return what is seen of every image that can be read, and why the others cannot."""
     verdicts = scan_images([p.source for p in images], _look_closely, doing="checking images", quiet=quiet)
     both = list(zip(images, verdicts, strict=True))
     good = [(image, verdict) for image, verdict in both if isinstance(verdict, ImageDigests)]
@@ -99,7 +99,7 @@ def _content(source: Source, pixels: bytes) -> bytes:
 
 
 def equal_ones(good: Good) -> tuple[Duplicates, ...]:
-    """Return the pictures that are there more than once, those that harm most first."""
+    """Return the groups of equal images, those that do most harm first."""
     equal: dict[bytes, Good] = defaultdict(list)
     for image, digests in good:
         equal[digests.pixels].append((image, digests))
@@ -122,7 +122,7 @@ def _unmixed(images: Sequence[ImageRef]) -> int:
 
 
 def sampled(images: Sequence[ImageRef], classes: Sequence[str], most: int = _MOST_SAMPLES) -> tuple[ImageRef, ...]:
-    """Return some pictures of each class, spread over those to learn from (where there are none, over all)."""
+    """Return some images of each class, spread over those to learn from (where there are none, over all)."""
     wanted = min(_OF_ONE_CLASS, max(1, most // max(1, len(classes))))
     of_class: dict[str, list[ImageRef]] = {name: [] for name in classes[:most]}
     learned: set[str] = set()
@@ -152,7 +152,7 @@ def examine_boxes(listing: BoxListing, *, quiet: bool) -> DetectionCheck:
     }
     readable, broken = look_over(list(items), quiet=quiet)
     fitted = [fit(items[image], digests.info) for image, digests in readable]
-    # from here on, what is on a picture is its label
+    # from here on, what is on an image is its label
     good = [
         (replace(image, label=contents(one.annotations, listing.classes)), digests)
         for (image, digests), one in zip(readable, fitted, strict=True)
@@ -205,5 +205,8 @@ def _unlisted(items: Iterable[Item[RawAnnotations]], root: str) -> list[str]:
     known = {Path(str(item.source)): item.target.annotated for item in items}
     folders = sorted({source.parent for source in known})
     return [
-        shown(file, root) for folder in folders for file in files_in(folder, PICTURES) if not known.get(file, False)
+        shown(file, root)
+        for folder in folders
+        for file in files_in(folder, IMAGE_SUFFIXES)
+        if not known.get(file, False)
     ]

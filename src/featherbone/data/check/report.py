@@ -38,7 +38,7 @@ class ImageRef:
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Pictures with equal pixels, once upright and in 8 bits; with ``same_bytes``, all of them the same file."""
+    """Images with equal pixels, once upright and in 8 bits; with ``same_bytes``, all of them the same file."""
 
     images: tuple[ImageRef, ...]
     same_bytes: bool
@@ -99,14 +99,14 @@ class Check(ABC):
         name: the data set.
         classes: names, in label order.
         splits: "train", "val" and "test", those that there are, or "all" if it is not split.
-        seen: the pictures that can be read, and what was seen of each, upright.
+        seen: the images that can be read, and what was seen of each, upright.
         broken: files that are left out, and why.
-        duplicates: pictures that are there more than once.
-        samples: a few pictures of each class, which they have as their label.
+        duplicates: images that are there more than once.
+        samples: a few images of each class, which they have as their label.
     """
 
     thing: ClassVar[str] = "file"  # what may be left out
-    sample_side: ClassVar[int] = 96  # pixels of a picture in a page, at most
+    sample_side: ClassVar[int] = 96  # pixels of an image in a page, at most
 
     name: str
     classes: tuple[str, ...]
@@ -216,7 +216,7 @@ class Check(ABC):
         return next((split for split in (TRAIN, ALL) if split in self.splits), None)
 
     def nothing_to_learn(self) -> Finding:
-        """Return what to say where there is no split to learn from."""
+        """Return the finding that there is no split to learn from."""
         text = f"nothing to learn from: only the split {', '.join(self.splits)}"
         return Finding("nothing-to-learn", self.images, severity="error", text=text)
 
@@ -229,7 +229,7 @@ class Check(ABC):
             ("width, smallest to largest", f"{width[0]} to {width[2]}, median {width[1]} pixels"),
             ("height", f"{height[0]} to {height[2]}, median {height[1]} pixels"),
             ("stored as", ", ".join(f"{mode} {count:,}" for mode, count in self.modes.items())),
-            ("equal pictures", f"{len(self.duplicates):,} groups"),
+            ("equal images", f"{len(self.duplicates):,} groups"),
         ]
 
     def _about_duplicates(self) -> Iterator[Finding]:
@@ -265,7 +265,7 @@ class Check(ABC):
 
 def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, severity: Severity) -> Finding:
     files = sum(len(group.images) for group in groups)
-    return Finding(kind, files, severity=severity, text=f"{counted(len(groups), 'picture')} ({files} files) {text}")
+    return Finding(kind, files, severity=severity, text=f"{counted(len(groups), 'image')} ({files} files) {text}")
 
 
 def spread_of(values: np.ndarray) -> tuple[float, float, float]:

@@ -143,13 +143,13 @@ def state_of(url: str) -> RemoteFile:
     """Return a remote file as it is now.
 
     Raises:
-        InputError: if it cannot be had, or its size is not known.
+        InputError: if it cannot be reached, or its size is not known.
     """
     storage, path = file_system(url)
     try:
         info = storage.info(path)
     except Exception as error:  # every storage has errors of its own
-        raise InputError(f"{url} cannot be had: {_said(error)}") from error
+        raise InputError(f"{url} cannot be reached: {_said(error)}") from error
     if info.get("size") is None:
         raise InputError(f"{url} is of no use: its server does not say how large it is")
     version = next((str(info[key]) for key in _VERSIONS if info.get(key)), "")
@@ -169,7 +169,7 @@ def content_of(url: str) -> bytes | None:
     except Exception as error:
         if isinstance(error, (FileNotFoundError, PermissionError)) or _refused(error):
             return None
-        raise InputError(f"{url} cannot be had: {_said(error)}") from error
+        raise InputError(f"{url} cannot be reached: {_said(error)}") from error
 
 
 def _refused(error: Exception) -> bool:

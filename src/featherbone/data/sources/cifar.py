@@ -55,7 +55,7 @@ class _Bounded(gzip.GzipFile):
 
 
 def find_cifar(path: Path) -> Listing[str] | None:
-    """Return the images of CIFAR's files, of a folder with these, or of the published archive; nothing of other paths.
+    """Return the images of a folder with CIFAR's files, or of the published archive; ``None`` for other paths.
 
     Raises:
         InputError: if it is the python version, which is pickled, or a file is missing or damaged.

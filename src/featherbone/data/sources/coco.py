@@ -28,7 +28,7 @@ _TRIED = 50  # names of images by which their folder is found
 
 
 def find_coco(path: Path) -> Callable[[], BoxListing] | None:
-    """Return what reads a ``.json`` file, or those of a folder, if they hold boxes; nothing of other paths.
+    """Return a function that reads a ``.json`` file, or those of a folder, if they hold boxes; else ``None``.
 
     Raises:
         InputError: when called, if a file is damaged, names no class, or there are several for one split.
@@ -74,7 +74,7 @@ def _by_split(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
 
 @dataclass
 class _Reading:
-    """What the files of a data set have said so far."""
+    """What was read from the files of a data set so far."""
 
     root: Path
     classes: dict[str, int] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def list_named(source: str, *, quiet: bool) -> Listing[str]:
     """Return the images of the data set ``hf:NAME`` of the hub, downloaded unless it was before.
 
     Raises:
-        InputError: if it cannot be had, or has no image or no label.
+        InputError: if it cannot be loaded, or has no image or no label.
     """
     with needs("datasets", "a Hugging Face data set"):
         import datasets
@@ -64,12 +64,12 @@ def list_named(source: str, *, quiet: bool) -> Listing[str]:
     try:
         loaded = datasets.load_dataset(source.removeprefix(_PREFIX))
     except Exception as error:  # whatever hub, net and files may raise
-        raise InputError(f"{source} cannot be had: {first_line(error)}") from error
+        raise InputError(f"{source} cannot be loaded: {first_line(error)}") from error
     return _listing(source, loaded)
 
 
 def find_saved(path: Path) -> Listing[str] | None:
-    """Return the images of a folder that ``save_to_disk`` wrote; nothing of other paths.
+    """Return the images of a folder that ``save_to_disk`` wrote; ``None`` for other paths.
 
     Raises:
         InputError: if it cannot be read, or has no image or no label.
@@ -81,7 +81,7 @@ def find_saved(path: Path) -> Listing[str] | None:
         import datasets
     try:
         loaded = datasets.load_from_disk(str(path))
-    except Exception as error:  # Arrow and its fellows have errors of many kinds
+    except Exception as error:  # Arrow and the packages round it have errors of many kinds
         raise InputError(f"{path} cannot be read as a Hugging Face data set: {first_line(error)}") from error
     return _listing(str(path), loaded)
 

@@ -23,7 +23,7 @@ _NAMES = "classes.txt"
 
 
 def find_idx(path: Path) -> Listing[str] | None:
-    """Return the images of a folder with ``train-images-idx3-ubyte`` and its fellows (``.gz`` or not), or nothing.
+    """Return the images of a folder with ``train-images-idx3-ubyte`` and the like (``.gz`` or not), or ``None``.
 
     Raises:
         InputError: if a file is missing or damaged.

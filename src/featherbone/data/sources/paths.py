@@ -1,4 +1,4 @@
-"""Where the files of a detection data set lie: pictures, folders of splits, and paths that strangers wrote."""
+"""Where the files of a detection data set lie: image files, folders of splits, and paths that others wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from featherbone.data.names import split_in
 from featherbone.errors import InputError
 
-PICTURES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .jp2 .j2k .avif .heic .heif .ppm .pgm .pnm".split()
 )
 
@@ -30,7 +30,7 @@ def inside(written: object) -> PurePosixPath | None:
 
 
 def number(value: object) -> float:
-    """Return a number that somebody wrote, as one or (in XML and plain text) as text; NaN for anything else.
+    """Return a number that is written as one or (in XML and plain text) as text; NaN for anything else.
 
     >>> number(3), number("3.5"), number("x"), number(None), number(10**400)
     (3.0, 3.5, nan, nan, nan)
@@ -44,7 +44,7 @@ def number(value: object) -> float:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """Return what a file of the size that such files have holds.
+    """Return the content of a file that has at most ``most`` bytes.
 
     Raises:
         InputError: if it is larger, no regular file, or cannot be read.

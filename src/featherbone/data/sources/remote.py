@@ -1,4 +1,4 @@
-"""Shards at URLs, of which a few lie here at a time: data that does not fit the disk."""
+"""Shards at URLs, of which a few are on disk at a time: for data that does not fit the disk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def list_remote(address: str, *, quiet: bool) -> Listing[str]:
         quiet: show no progress bar.
 
     Raises:
-        InputError: if a shard cannot be had, or there is no labelled image in them.
+        InputError: if a shard cannot be fetched, or there is no labelled image in them.
     """
     cache = Cache.usual()
     urls = _urls(address)

@@ -62,7 +62,7 @@ class Shard:
 
 
 def find_shards(path: Path) -> Listing[str] | None:
-    """Return the images of a tar file, or of a folder of tar files (or of its ``train``, ``val`` ...); or nothing.
+    """Return the images of a tar file, or of a folder of tar files (or of its ``train``, ``val`` ...), or ``None``.
 
     Raises:
         InputError: if there is no labelled image in them, or they are packed.
@@ -76,7 +76,7 @@ def find_shards(path: Path) -> Listing[str] | None:
 
 
 def list_pattern(pattern: str) -> Listing[str] | None:
-    """Return the images of the local shards that a pattern such as ``train-{000..099}.tar`` names, or nothing.
+    """Return the images of the local shards that a pattern such as ``train-{000..099}.tar`` names, or ``None``.
 
     Raises:
         InputError: if one of them is not there, or there is no labelled image in them.

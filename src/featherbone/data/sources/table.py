@@ -24,7 +24,7 @@ _Row = Mapping[str, Any]
 
 
 def find_table(path: Path) -> Listing[str] | None:
-    """Return what a ``.csv``, ``.tsv`` or ``.parquet`` file lists; nothing of any other file.
+    """Return what a ``.csv``, ``.tsv`` or ``.parquet`` file lists; ``None`` for any other file.
 
     Raises:
         InputError: if it cannot be read, or has no column of paths or of labels.

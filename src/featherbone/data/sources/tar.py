@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass
 class _Parts:
-    """What has been met of one key."""
+    """The files of one key."""
 
     image: tarfile.TarInfo | None = None
     labels: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class _Parts:
 
 
 class _Guarded(io.RawIOBase):
-    """A file of which nobody reads much at once: the length of a header is what a stranger wrote."""
+    """A file that refuses long reads: a damaged or hostile header may claim any length."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -61,7 +61,7 @@ class _Guarded(io.RawIOBase):
 def samples_of(file: BinaryIO) -> tuple[list[Sample], list[Skipped]]:
     """Return the labelled images of a tar file in their order, and what cannot be used, and why.
 
-    What can be read of a damaged file counts.
+    Of a damaged file, what can be read is used.
     """
     found: dict[str, _Parts] = {}
     odd: list[Skipped] = []

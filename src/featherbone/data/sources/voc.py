@@ -18,7 +18,7 @@ from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotatio
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     files_in,
     folders_in,
     inside,
@@ -36,7 +36,7 @@ _ROOT = re.compile(rb"<annotation[\s>]")
 
 
 def find_voc(path: Path) -> Callable[[], BoxListing] | None:
-    """Return what reads a folder with annotations in XML; nothing of other paths.
+    """Return a function that reads a folder with annotations in XML; ``None`` for other paths.
 
     They lie in its ``Annotations``, the images in ``JPEGImages`` or ``images``; or both lie in one folder, be it this
     one or that of each split. A folder of years, as the challenge's ``VOCdevkit``, is one set.
@@ -53,18 +53,18 @@ def find_voc(path: Path) -> Callable[[], BoxListing] | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where annotations and pictures lie, of which split, and the folder in which lists may say more."""
+    """Where the annotations and images of a split lie, and the folder whose lists may split them further."""
 
     split: str
     root: Path
     annotations: Path
-    pictures: Path
+    images: Path
 
 
 def _places(path: Path) -> list[_Place]:
     if (apart := named(path, "annotations")) and _has_annotations(apart):
-        pictures = named(path, "jpegimages", "images", "imgs", "img") or apart
-        return [_Place(ALL, path, apart, pictures)]
+        images = named(path, "jpegimages", "images", "imgs", "img") or apart
+        return [_Place(ALL, path, apart, images)]
     if _has_annotations(path):
         return [_Place(ALL, path, path, path)]
     return [_Place(split, path, here, here) for split, here in split_folders(path).items() if _has_annotations(here)]
@@ -95,11 +95,11 @@ def _read(path: Path, places: Sequence[_Place]) -> BoxListing:
     skipped: list[Skipped] = []
     found: dict[str, list[_Annotated]] = {}
     for place in places:
-        pictures = _by_stem(place.pictures)
+        by_stem = _by_stem(place.images)
         known: dict[str, _Annotated] = {}
         for file in files_in(place.annotations, [".xml"]):
             try:
-                known[file.stem] = _annotated(file, place.pictures, pictures)
+                known[file.stem] = _annotated(file, place.images, by_stem)
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(file, path))), str(error)))
         splits, missing = _listed(place.root, path, known) if place.split == ALL else ({place.split: known}, [])
@@ -128,10 +128,12 @@ def _read(path: Path, places: Sequence[_Place]) -> BoxListing:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by their paths in it, without suffixes."""
+    """Return the images of a folder by their paths in it, without suffixes."""
     files, _ = walked(folder)
     return {
-        file.relative_to(folder).with_suffix("").as_posix(): file for file in files if file.suffix.lower() in PICTURES
+        file.relative_to(folder).with_suffix("").as_posix(): file
+        for file in files
+        if file.suffix.lower() in IMAGE_SUFFIXES
     }
 
 
@@ -161,8 +163,8 @@ def _names(file: Path, known: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(line if line in known else re.sub(r"\s+-?[01]$", "", line) for line in lines if line))
 
 
-def _annotated(file: Path, folder: Path, pictures: Mapping[str, Path]) -> _Annotated:
-    """Read an annotation; its image is named like it, or as it says.
+def _annotated(file: Path, folder: Path, images: Mapping[str, Path]) -> _Annotated:
+    """Read an annotation; its image is the one named like it, else the one that it names.
 
     Raises:
         InputError: if it is damaged or hostile, or there is no such image; without the path.
@@ -170,7 +172,7 @@ def _annotated(file: Path, folder: Path, pictures: Mapping[str, Path]) -> _Annot
     tree = _parsed(read_bounded(file, _MOST_BYTES))
     if tree.tag != "annotation":
         raise InputError("no annotation of Pascal VOC")
-    source = pictures.get(file.stem) or _said(tree, folder)
+    source = images.get(file.stem) or _said(tree, folder)
     width, height = (number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
     stated = 0 < width < np.inf and 0 < height < np.inf  # zero is how some programs say that they did not look
     objects = tuple(_object(one) for one in tree.findall("object"))

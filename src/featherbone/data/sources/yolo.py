@@ -15,7 +15,7 @@ from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotatio
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     files_in,
     inside,
     named,
@@ -38,7 +38,7 @@ _NO_LABELS = {"classes.txt", "readme.txt"}
 
 
 def find_yolo(path: Path) -> Callable[[], BoxListing] | None:
-    """Return what reads a description (``data.yaml``), its folder, or a folder with ``images`` and ``labels``.
+    """Return a function that reads ``data.yaml``, its folder, or one with ``images`` and ``labels``; else ``None``.
 
     Raises:
         InputError: when called, if the description is damaged, names no class, or names folders that are not there.
@@ -100,9 +100,9 @@ def _classes(path: Path, names: object) -> dict[int, str]:
 
 
 def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the images of a split, given as a folder, a list of images in a text file, or several of these.
+    """Return the images of a split, and the lines of lists that lead out of the data set.
 
-    And the lines of lists that lead out of the data set.
+    A split is given as a folder, a text file that lists images, or several of these.
 
     Raises:
         InputError: if one of them is not there; without the name of the split.
@@ -117,7 +117,7 @@ def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]
             shown = printable(one)[:100] if isinstance(one, str) else type(one).__name__
             raise InputError(f"is {shown}, which must be a folder of images, or a list of them, inside {bases[-1]}")
         if place.is_dir():
-            found += _pictures(place)
+            found += _images(place)
             continue
         for line in read_bounded(place, 64 * _MOST_LABELS).decode(errors="replace").splitlines():
             if image := inside(line.strip()):
@@ -128,8 +128,8 @@ def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]
     return found, refused
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [file for file in walked(folder)[0] if file.suffix.lower() in PICTURES]
+def _images(folder: Path) -> list[Path]:
+    return [file for file in walked(folder)[0] if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _places(root: Path) -> dict[str, list[Path]]:
@@ -144,11 +144,11 @@ def _places(root: Path) -> dict[str, list[Path]]:
 def _layouts(root: Path) -> Iterator[dict[str, list[Path]]]:
     """Yield the images of each split, for every way in which they may lie."""
     if (images := named(root, "images")) and named(root, "labels"):
-        yield {split: _pictures(folder) for split, folder in split_folders(images).items()} or {ALL: _pictures(images)}
+        yield {split: _images(folder) for split, folder in split_folders(images).items()} or {ALL: _images(images)}
     inner = {split: named(folder, "images") for split, folder in split_folders(root).items()}
-    yield {split: _pictures(folder) for split, folder in inner.items() if folder}
+    yield {split: _images(folder) for split, folder in inner.items() if folder}
     if (root / "classes.txt").is_file():
-        yield {ALL: list(files_in(root, PICTURES))}
+        yield {ALL: list(files_in(root, IMAGE_SUFFIXES))}
 
 
 def _named_classes(root: Path) -> dict[int, str] | None:
@@ -170,7 +170,7 @@ def _labels_of(image: Path, root: Path) -> Path:
 
 @dataclass
 class _Reading:
-    """What the lines of a data set have said so far."""
+    """What was read from the lines of a data set so far."""
 
     numbers: Mapping[int, int]
     unknown: Counter[str] = field(default_factory=Counter)

@@ -30,7 +30,7 @@ def placed(graph: Any, precision: str) -> Any:
 
 
 def start(model: Any, images: Tensor, precision: str, threads: int) -> Runner:
-    """Run a copy in the precision."""
+    """Return a function that runs a copy in the precision."""
     return with_threads(placed(model, precision), precision, threads)
 
 

@@ -115,7 +115,7 @@ function curve(host, { title, lines, along, best, format, ...limits }) {
   }
   hovers.push(point);
 
-  const say = (event, i) => {
+  const tellOf = (event, i) => {
     for (const other of hovers) other(i);
     tell(event, `${along.name} ${along.show(rows[i])}${i === best ? ", the best" : ""}`,
       ...lines.map((l) => make("span", {}, make("bdi", {}, l.name), `: ${format(l.values[i])}`)));
@@ -123,7 +123,7 @@ function curve(host, { title, lines, along, best, format, ...limits }) {
   const leave = () => { hush(); for (const other of hovers) other(-1); };
   picture.addEventListener("pointermove", (event) => {
     const here = event.clientX - picture.getBoundingClientRect().left;
-    say(event, rows.reduce((near, _, i) => (Math.abs(x(i) - here) < Math.abs(x(near) - here) ? i : near), 0));
+    tellOf(event, rows.reduce((near, _, i) => (Math.abs(x(i) - here) < Math.abs(x(near) - here) ? i : near), 0));
   });
   picture.addEventListener("pointerleave", leave);
   picture.addEventListener("blur", leave);
@@ -133,7 +133,7 @@ function curve(host, { title, lines, along, best, format, ...limits }) {
     event.preventDefault();
     const i = row < 0 ? (best ?? rows.length - 1) : Math.min(Math.max(row + step, 0), rows.length - 1);
     const { left, top: above } = picture.getBoundingClientRect();
-    say({ clientX: left + x(i), clientY: above + edge.top }, i);
+    tellOf({ clientX: left + x(i), clientY: above + edge.top }, i);
   });
 }
 

@@ -14,7 +14,7 @@ from featherbone.report.pages.data_boxes import box_cell, box_tables, issue_grou
 _HERE = Path(__file__).parent
 DUPLICATES = 60  # groups that are shown
 OF_ONE_GROUP = 6
-ISSUES = 12  # pictures with each kind of issue
+ISSUES = 12  # images with each kind of issue
 _ROWS = 1000  # of files that are left out
 _TINY = 48  # pixels: up to here every one of them is to be seen
 
@@ -35,8 +35,8 @@ def data_html(
         check: plain values. Every name in them may be hostile: all of them are escaped.
         samples: images, each with split, label, path and what ``thumbnail`` gives (``picture``, ``size``); those with
             boxes also as ``outlined`` takes them.
-        duplicates: groups of equal pictures of the same form (``images``), and how many there are (``count``).
-        issues: groups of pictures with boxes that are wrong, and ``title``, ``severity`` and ``total`` of each.
+        duplicates: groups of equal images of the same form (``images``), and how many there are (``count``).
+        issues: groups of images with boxes that are wrong, and ``title``, ``severity`` and ``total`` of each.
         caption: a line below the title.
     """
     page = Template((_HERE / "data.html").read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def _summary(check: _Values) -> str:
 
 def _findings(findings: Sequence[_Values]) -> str:
     if not findings:
-        return '<li class="fine">Nothing is wrong: every file can be read, and no picture is there twice.</li>'
+        return '<li class="fine">Nothing is wrong: every file can be read, and no image is there twice.</li>'
     return "".join(f'<li class="{finding["severity"]}">{_safe(finding["text"])}</li>' for finding in findings)
 
 

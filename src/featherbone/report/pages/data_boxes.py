@@ -85,14 +85,14 @@ def _within(corners: Sequence[float], limits: Sequence[float]) -> list[float]:
     return [min(max(value, limits[place % 2]), limits[2 + place % 2]) for place, value in enumerate(corners)]
 
 
-def _bins(rows: Sequence[_Values], of: int, say: Callable[[float], str], *, whole: bool = False) -> list[list[str]]:
-    """Return a line for each range: what it reaches from and to, how many there are, and their share."""
+def _bins(rows: Sequence[_Values], of: int, text: Callable[[float], str], *, whole: bool = False) -> list[list[str]]:
+    """Return a line for each range: its limits in words, how many there are in it, and their share."""
     tops = [row["up_to"] for row in rows]
-    names = [f"up to {say(tops[0])}" if not whole else say(tops[0])]
+    names = [f"up to {text(tops[0])}" if not whole else text(tops[0])]
     for low, high in pairwise(tops):
         first = low + 1 if whole else low
         names.append(
-            f"above {say(low)}" if high is None else say(high) if first == high else f"{say(first)} to {say(high)}"
+            f"above {text(low)}" if high is None else text(high) if first == high else f"{text(first)} to {text(high)}"
         )
     return [[name, *_share(row["count"], of)] for name, row in zip(names, rows, strict=True)]
 

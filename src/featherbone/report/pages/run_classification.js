@@ -1,6 +1,6 @@
 // What a classifier got right and wrong on the held-out images.
-function shot(answer, second = false) {
-  const { image, true: true_, said: [said, or], shares: [p, q], picture, unreadable } = answer;
+function shot(prediction, second = false) {
+  const { image, true: true_, said: [said, or], shares: [p, q], picture, unreadable } = prediction;
   const frame = make("div", { class: "frame" }, unreadable ? `no picture: ${unreadable}` : "");
   if (picture) {
     const shown = make("img", { src: picture, alt: image });
@@ -8,7 +8,7 @@ function shot(answer, second = false) {
     frame.append(shown);
   }
   const right = true_ === said;
-  return make("figure", { class: "shot", title: `${image}\nloss ${plain(answer.loss)}, the true class got ${percent(answer.of_true, 1)}` }, frame,
+  return make("figure", { class: "shot", title: `${image}\nloss ${plain(prediction.loss)}, the true class got ${percent(prediction.of_true, 1)}` }, frame,
     make("div", {}, "true ", make("b", {}, named(true_))),
     make("div", { class: right ? "yes" : "no" }, percent(p, 0) + " ", make("b", {}, named(said))),
     ...(second ? [make("div", {}, percent(q, 0) + " ", named(or))] : []),
@@ -16,28 +16,28 @@ function shot(answer, second = false) {
 }
 
 function mistakes() {
-  const wrong = data.mistakes.filter((answer) => answer.picture || answer.unreadable);
+  const wrong = data.mistakes.filter((prediction) => prediction.picture || prediction.unreadable);
   pick("#mistakes p").textContent = data.mistaken === 0 ? "None: every held-out image got its true class."
     : `${several(data.mistaken, "held-out image")} of ${data.images.toLocaleString("en")} ${data.mistaken === 1 ? "is" : "are"} wrong` +
       `${wrong.length < data.mistaken ? `; the ${wrong.length} with the highest loss` : ", highest loss first"}. A label may be wrong, too.`;
-  pick("#mistakes .shots").append(...wrong.map((answer) => shot(answer)));
+  pick("#mistakes .shots").append(...wrong.map((prediction) => shot(prediction)));
 }
 
 function unsure() {
   pick("#unsure p").textContent = "The first two classes are nearly as probable; right or wrong, more images like these would teach most.";
-  pick("#unsure .shots").append(...data.unsure.map((answer) => shot(answer, true)));
+  pick("#unsure .shots").append(...data.unsure.map((prediction) => shot(prediction, true)));
   pick("#unsure").hidden = data.unsure.length === 0;
 }
 
 function choose(cell) {
   const [true_, said, count] = cell;
-  const these = data.mistakes.filter((answer) => answer.true === true_ && answer.said[0] === said);
-  const pictured = these.filter((answer) => answer.picture), others = these.filter((answer) => !answer.picture).slice(0, 60);
+  const these = data.mistakes.filter((prediction) => prediction.true === true_ && prediction.said[0] === said);
+  const pictured = these.filter((prediction) => prediction.picture), others = these.filter((prediction) => !prediction.picture).slice(0, 60);
   const untold = true_ === said ? 0 : count - pictured.length - others.length;
   tellCell(cell, {
     words: [`${several(count, "image")} of `, make("b", {}, named(true_)), true_ === said ? " found, " : " taken for ",
       ...(true_ === said ? [] : [make("b", {}, named(said)), ", "]), percent(ofTrue(cell), 1) + " of the class."],
-    shots: pictured.map((answer) => shot(answer)),
+    shots: pictured.map((prediction) => shot(prediction)),
     names: others.map(({ image }) => image),
     untold: untold ? `${pictured.length + others.length ? "and " : ""}${several(untold, "image")} with a lower loss than those that this page names.` : "",
   });

@@ -30,10 +30,10 @@ function pictured({ image, picture, size: [width, height], boxes }, wanted) {
   return svg;
 }
 
-function shot(answer, wanted = () => true) {
-  const { image, unreadable, missed, imagined, right } = answer;
+function shot(outcome, wanted = () => true) {
+  const { image, unreadable, missed, imagined, right } = outcome;
   const frame = make("div", { class: "frame" }, unreadable ? `no picture: ${unreadable}` : "");
-  if (answer.picture) frame.append(pictured(answer, wanted));
+  if (outcome.picture) frame.append(pictured(outcome, wanted));
   return make("figure", { class: "shot boxed", title: image }, frame,
     make("div", {}, make("b", {}, `${missed} missed, ${imagined} false`), `, ${right} found`), make("small", {}, make("bdi", {}, image)));
 }
@@ -49,13 +49,13 @@ function legend() {
 }
 
 function worst() {
-  const shown = data.worst.filter((answer) => answer.picture || answer.unreadable);
+  const shown = data.worst.filter((outcome) => outcome.picture || outcome.unreadable);
   pick("#worst p").textContent = data.faulty === 0 ? `None: where a score of ${trusted} is trusted, every box is found, and nothing else.`
     : `In ${data.faulty.toLocaleString("en")} of ${several(data.images, "held-out image")} something is missed or false, where a score of ${trusted} or more ` +
       `is trusted; ${shown.length < data.faulty ? `the ${shown.length} with the most of it` : "those with the most of it first"}. The true boxes may be wrong, too. Point at a box for its class.`;
   pick("#worst .legend").hidden = data.faulty === 0;
   legend();
-  pick("#worst .shots").append(...shown.map((answer) => shot(answer)));
+  pick("#worst .shots").append(...shown.map((outcome) => shot(outcome)));
 }
 
 function choose(cell) {
@@ -63,13 +63,13 @@ function choose(cell) {
   const wanted = ({ kind, label }) => (true_ === said ? kind === "right" && label === said
     : (kind === "missed" && label === true_) || (kind === "false" && label === said));
   const these = data.worst.filter(({ cells }) => cells.some(([a, b]) => a === true_ && b === said));
-  const seen = these.filter((answer) => answer.picture).slice(0, 4), others = these.filter((answer) => !seen.includes(answer)).slice(0, 12);
+  const seen = these.filter((outcome) => outcome.picture).slice(0, 4), others = these.filter((outcome) => !seen.includes(outcome)).slice(0, 12);
   const name = (label) => make("b", {}, named(label));
   const words = true_ === said ? [" of ", name(true_), " found"] : said === NOTHING ? [" of ", name(true_), " not found"]
     : true_ === NOTHING ? [" of ", name(said), " where nothing of it is"] : [" of ", name(true_), " taken for ", name(said)];
   tellCell(cell, {
     words: [several(count, ...counted), ...words, `, ${percent(ofTrue(cell), 1)} of ${true_ === NOTHING ? "what is false" : "the class"}.`],
-    shots: seen.map((answer) => shot(answer, wanted)),
+    shots: seen.map((outcome) => shot(outcome, wanted)),
     names: others.map(({ image }) => image),
     untold: true_ !== said && these.length > seen.length + others.length ? `and ${several(these.length - seen.length - others.length, "further image")}.` : "",
   });

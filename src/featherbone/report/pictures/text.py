@@ -1,4 +1,4 @@
-"""Names of strangers in matplotlib's pictures."""
+"""Names that others chose, such as those of classes, in matplotlib's pictures."""
 
 from __future__ import annotations
 

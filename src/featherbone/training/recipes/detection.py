@@ -2,7 +2,7 @@
 
 Command:  ``featherbone train DATA --weights BACKBONE``
 Hardware: one thread of an EPYC with AVX-512, beside other work; BCCD's 205 blood cell images at 416 pixels, ShuffleNet
-V2 1.0 of NanoDet-m, 60 epochs, seed 0, 31 minutes: AP50 0.888, AP 0.568 on its test part.
+V2 1.0 of NanoDet-m, 60 epochs, seed 0, 31 minutes: AP50 0.888, AP 0.568 on its test split.
 """
 
 from featherbone.training.recipe import Recipe

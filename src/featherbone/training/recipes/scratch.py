@@ -1,12 +1,12 @@
 """For boxes, without trained weights: the recipe "detection" with three times the learning rate and more mosaics.
 
 DSOD (arXiv 1708.01241) showed that a detector can learn from nothing, if it proposes nothing, predicts densely at all
-scales, and every layer is near the loss: so do ours. What a backbone would have brought along takes larger steps
-than what it has. The numbers are ours.
+scales, and every layer is near the loss: so do ours. To learn what a trained
+backbone would bring along takes larger steps. The numbers are ours.
 
 Command:  ``featherbone train DATA``
 Hardware: one thread of an EPYC with AVX-512, beside other work; BCCD's 205 blood cell images at 416 pixels, ShuffleNet
-V2 1.0, 60 epochs, seed 0, 33 minutes: AP50 0.877, AP 0.552 on its test part.
+V2 1.0, 60 epochs, seed 0, 33 minutes: AP50 0.877, AP 0.552 on its test split.
 """
 
 from dataclasses import replace

@@ -146,11 +146,11 @@ def _decided(row: Spec, match: Match) -> Spec:
 def _load(model: Backbone, given: Mapping[str, Tensor], match: Match, what: str) -> Imported:
     try:
         state, notes = translated(model, match)
-        faults = misfits(model, state)
+        problems = misfits(model, state)
     except InputError as error:
-        faults = [str(error)]
-    if faults:
-        raise InputError(f"{what} does not fit the network: {some(faults, 3)}{_suggestion(given)}")
+        problems = [str(error)]
+    if problems:
+        raise InputError(f"{what} does not fit the network: {some(problems, 3)}{_suggestion(given)}")
     wanted = model.state_dict()
     with torch.no_grad():
         for name, tensor in state.items():

@@ -1,9 +1,9 @@
 """Shuffles, splits and concatenations go into the weights; what nobody reads is not computed.
 
 A 1x1 convolution sums over its input channels, so their order is free, and so is the order of its outputs. Every
-channel is followed from the layer that makes it to the layers that read it (:mod:`lanes`, :mod:`reading`). Then a
-layer's outputs are put in the order in which they will be read (:mod:`planning`), so that what is read together lies
-together, its readers' weights follow, and the moving itself is left out (:mod:`writing`): nothing is ever shuffled, and
+channel is followed from the layer that makes it to the layers that read it (:mod:`lanes`, :mod:`reader`). Then a
+layer's outputs are put in the order in which they will be read (:mod:`plan`), so that what is read together lies
+together, its readers' weights follow, and the moving itself is left out (:mod:`writer`): nothing is ever shuffled, and
 only what one layer reads from several is concatenated. ShuffleNet V2's kept half becomes a list of slices that waits
 for its reader.
 

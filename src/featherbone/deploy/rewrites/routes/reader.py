@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from featherbone.deploy.program import BATCH, Convolution, constant, convolution
 from featherbone.deploy.rewrites.elementwise import ELEMENTWISE
 from featherbone.deploy.rewrites.routes.lanes import Lanes, Numbers, moved
 
+UseKind = Literal["all", "groups", "each", "in order", "gather", "as is"]
 _aten = torch.ops.aten
 
 # each output channel comes from one input channel; the places of the arguments that hold one number a channel
@@ -81,7 +82,7 @@ class Use:
     node: Node
     read: Node
     lanes: Lanes
-    kind: str
+    kind: UseKind
     source: ChannelSource | None
     groups: int = 1
     order: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
@@ -91,7 +92,7 @@ def _once(numbers: Numbers) -> bool:
     return len(np.unique(numbers)) == len(numbers)
 
 
-def _layer_kind(layer: Convolution, numbers: Numbers) -> tuple[str, int]:
+def _layer_kind(layer: Convolution, numbers: Numbers) -> tuple[UseKind, int]:
     if layer.groups == 1:
         return "all", 1
     if layer.depthwise and _once(numbers):
@@ -198,7 +199,7 @@ class _Reader:
         self.values[node] = Lanes(numbers, shape[2:])
         return source
 
-    def _kind(self, node: Node, read: list[Node]) -> tuple[str, int]:
+    def _kind(self, node: Node, read: list[Node]) -> tuple[UseKind, int]:
         """Return how an operation reads, and its groups."""
         lanes = self.values[read[0]]
         if not self._follows(node, read, lanes):

@@ -62,7 +62,7 @@ _PYTORCHCV = _Names(
 
 
 def _layers(names: _Names, spec: Spec) -> Iterator[Layer]:
-    assert isinstance(spec, VoVNetSpec)
+    assert isinstance(spec, VoVNetSpec | VoVNetV2Spec)
     v2 = spec if isinstance(spec, VoVNetV2Spec) else None
     spatial = names.separable if v2 and v2.depthwise else names.plain
     for i in range(3):
