@@ -136,7 +136,8 @@ def test_words_are_spelled_in_one_way() -> None:
     """As PyTorch spells: -ize, analyze; and learned, not learnt."""
     stems = "quantis|initialis|normalis|optimis|recognis|organis|summaris|minimis|maximis|serialis|generalis|specialis"
     other = re.compile(
-        rf"\b\w*({stems}|randomis|parallelis|synchronis|analys)(e|ed|es|er|ing|ation)\b|\blearnt\b", re.IGNORECASE
+        rf"\b\w*({stems}|randomis|parallelis|synchronis|analys)(e|ed|es|er|ing|ation)\b|(\b|_)learnt(\b|_)",
+        re.IGNORECASE,
     )
     for path in (*SOURCE.rglob("*.py"), *(p for folder in OTHERS for p in folder.rglob("*.py"))):
         if path != Path(__file__):
