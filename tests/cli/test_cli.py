@@ -26,8 +26,10 @@ def test_list(cli: Cli) -> None:
     assert code == 0
     assert "vovnet27_slim" in out
     assert "3,525,736" in out
-    code, out, _ = cli("list", "--json")
-    assert [m["name"] for m in json.loads(out)["models"]] == fb.list_models()
+    code, out, _ = cli("list", "csp*", "--json")
+    assert [m["name"] for m in json.loads(out)["models"]] == [
+        name for name in fb.list_models() if name.startswith("csp")
+    ]
 
 
 def test_show(cli: Cli) -> None:

@@ -175,6 +175,7 @@ def peak_memory(status: Path) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
+@pytest.mark.slow
 def test_a_check_names_them_all(hostile: tuple[Path, set[str]], tmp_path: Path) -> None:
     root, bad = hostile
     page = tmp_path / "page.html"

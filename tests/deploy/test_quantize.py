@@ -280,6 +280,7 @@ def test_a_missing_package_is_named(
         quantized(rewritten(plain_net, train[0]), train[0][:8])
 
 
+@pytest.mark.slow
 def test_int8_is_one_of_the_ways_to_optimize(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

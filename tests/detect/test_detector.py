@@ -326,6 +326,7 @@ def rectangles() -> tuple[Tensor, Targets]:
     return images, Targets(flat[:, :4].float(), flat[:, 4], places)
 
 
+@pytest.mark.slow
 @EACH
 def test_it_overfits_four_images(row: DetectorSpec) -> None:
     torch.manual_seed(0)

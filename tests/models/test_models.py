@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import SMALL
+from helpers.families import SMALL, slow_but
 from helpers.paths import ROOT
 from torch import nn
 
@@ -33,7 +33,7 @@ def test_every_published_row_is_of_a_network_we_have() -> None:
     assert all(row["params_source"] for row in PUBLISHED.values() if row["params"])
 
 
-@pytest.mark.parametrize("name", fb.list_models())
+@pytest.mark.parametrize("name", slow_but(fb.list_models(), SMALL))
 def test_parameters_and_operations_are_the_published_ones_and_those_of_the_page(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from helpers.paths import FIXTURES
 from safetensors.torch import load_file
 
 import featherbone as fb
+from featherbone.evaluation.classification import ClassificationEvaluation
 
 OLDER = FIXTURES / "2026-11"
 
@@ -24,7 +25,7 @@ def test_an_older_run_is_measured_as_it_was(run: Path) -> None:
     recorded = json.loads((run / "result.json").read_text())
     with pytest.warns(UserWarning, match="'averaging' is 'ema_decay' now"):
         evaluation = fb.evaluate(run, quiet=True)
-    assert isinstance(evaluation, fb.ClassificationEvaluation)
+    assert isinstance(evaluation, ClassificationEvaluation)
     assert evaluation.top1 == pytest.approx(recorded["top1"], abs=0.003)  # of one image in 360
     header = fb.read_header(run)
     assert header.task == ""

@@ -107,6 +107,7 @@ def kill_one() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @two_processes
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in Linux's /proc")
 def test_two_processes_of_which_one_dies_give_what_one_gives(

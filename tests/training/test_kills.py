@@ -85,6 +85,7 @@ def test_kills_change_nothing(processes: int, kills: int, longest: float, undist
     assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     """A process and a signal, as in a terminal: to the loader processes too."""
     out, errors = tmp_path / "run", tmp_path / "errors.txt"
@@ -104,7 +105,7 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     assert len((out / "history.csv").read_text().splitlines()) == 13
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_every_checkpoint_leads_to_the_same_end(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["featherbone.training.checkpoints"], "_KEPT", 1000)
     data = draw_classes(tmp_path / "colours", count=8)

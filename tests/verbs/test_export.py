@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import thin, tiny
+from helpers.families import slow_but, thin, tiny
 from helpers.paths import ROOT
 from helpers.reference import randomize
 from torch import nn
@@ -32,7 +32,7 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["densenet121", "vovnet27_slim", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", slow_but(("densenet121", "vovnet27_slim", "shufflenet_v2_x0_5"), ("densenet121",)))
 @pytest.mark.parametrize("suffix", ["onnx", "xml"])
 def test_files_give_the_networks_answers_at_any_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -54,7 +54,7 @@ def undisturbed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> fb.Ru
     return fb.train(shapes, BOXES_MODEL, out=out, changes=VARIED, quiet=True)
 
 
-@pytest.mark.parametrize("moment", ["after an epoch", "in the middle of one"])
+@pytest.mark.parametrize("moment", [pytest.param("after an epoch", marks=pytest.mark.slow), "in the middle of one"])
 def test_a_run_that_is_interrupted_ends_as_the_undisturbed_one(
     undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -1,6 +1,6 @@
 """Channel routes folded into weights: what moves channels is gone, and the answers are the same to 1e-10."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -146,24 +146,30 @@ def test_moves_between_two_layers(move: Callable[[Tensor], Tensor], second: nn.M
     assert not calls(graph, *SHUFFLES, aten.cat.default, aten.split.Tensor, aten.chunk.default, aten.slice.Tensor)
 
 
-@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
+SECOND: Sequence[nn.Module] = (
+    chain(depthwise(6), nn.BatchNorm2d(6), nn.ReLU(), point(6, 5)),
+    point(6, 4, groups=2),
+    chain(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)),
+    Calls(lambda x, a: a(x.mean((2, 3))), nn.Linear(6, 4)),
+    Calls(lambda x, a: a(x.mean((-1, -2), keepdim=True).flatten(1)), nn.Linear(6, 4)),
+    Calls(lambda x, a: a(x.amax((2, 3))), nn.Linear(6, 4)),
+    chain(nn.Flatten(), nn.Linear(6 * 64, 4)),
+    Calls(lambda x, a: x * a(x).sigmoid(), chain(nn.AdaptiveAvgPool2d(1), point(6, 6))),
+    nn.Softmax(1),
+    nn.GroupNorm(3, 6),
+    nn.PReLU(6),
+    nn.Identity(),
+)
+_SECOND_NAMES = "depthwise grouped head mean kept_mean max flat gate softmax groupnorm prelu nothing".split()
+
+
 @pytest.mark.parametrize(
-    "second",
+    ("move", "second"),
     [
-        chain(depthwise(6), nn.BatchNorm2d(6), nn.ReLU(), point(6, 5)),
-        point(6, 4, groups=2),
-        chain(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)),
-        Calls(lambda x, a: a(x.mean((2, 3))), nn.Linear(6, 4)),
-        Calls(lambda x, a: a(x.mean((-1, -2), keepdim=True).flatten(1)), nn.Linear(6, 4)),
-        Calls(lambda x, a: a(x.amax((2, 3))), nn.Linear(6, 4)),
-        chain(nn.Flatten(), nn.Linear(6 * 64, 4)),
-        Calls(lambda x, a: x * a(x).sigmoid(), chain(nn.AdaptiveAvgPool2d(1), point(6, 6))),
-        nn.Softmax(1),
-        nn.GroupNorm(3, 6),
-        nn.PReLU(6),
-        nn.Identity(),
+        pytest.param(move, second, id=f"{name}-{other}", marks=[pytest.mark.slow] * ((i + j) % 3 > 0))
+        for i, (name, move) in enumerate(MOVES.items())
+        for j, (other, second) in enumerate(zip(_SECOND_NAMES, SECOND, strict=True))
     ],
-    ids="depthwise grouped head mean kept_mean max flat gate softmax groupnorm prelu nothing".split(),
 )
 def test_moves_before_anything(move: Callable[[Tensor], Tensor], second: nn.Module) -> None:
     proven(Calls(lambda x, a, b: b(move(a(x))), point(3, 6), second), route_channels)
