@@ -11,6 +11,10 @@ check:
 test:
     uv run pytest
 
+# The tests that take long: whole sweeps over all families, and long runs.
+slow:
+    uv run pytest -m slow
+
 # Apply what the linter can mend.
 fix:
     uv run ruff check --fix .

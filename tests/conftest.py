@@ -12,6 +12,7 @@ from helpers.browser import opened  # noqa: F401 - a fixture
 from helpers.cli import cli  # noqa: F401 - a fixture
 from helpers.images import draw_classes, draw_hostile
 from helpers.training import QUICK
+from hypothesis import settings
 from torch import Tensor
 
 import featherbone as fb
@@ -20,6 +21,10 @@ from featherbone.cost.measurement.latency import timing
 from featherbone.deploy import search
 from featherbone.deploy.engines import Runner
 from featherbone.runs.run import open_run
+
+# how long an example takes is the machine's affair
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

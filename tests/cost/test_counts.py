@@ -36,7 +36,11 @@ def test_macs_equal_pytorchs_own_counter(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["densenet121", "peleenet", "cspresnext50", "vovnet_v2_19_slim", "shufflenet_v1_g3_x0_5", "rdnet_tiny"]
+    "name",
+    slow_but(
+        ("densenet121", "peleenet", "cspresnext50", "vovnet_v2_19_slim", "shufflenet_v1_g3_x0_5", "rdnet_tiny"),
+        ("cspresnext50", "vovnet_v2_19_slim", "rdnet_tiny"),
+    ),
 )
 def test_three_counters_are_reconciled(name: str) -> None:
     rows = {row.op: row for row in fb.reconcile(fb.create_model(name), 64)}
@@ -278,4 +282,4 @@ def test_equal_widths_have_the_least_memory_access(c_in: int, c_out: int, size: 
     assert row.memory_access == area * (c_in + c_out) + kernel**2 * c_in * c_out
     assert row.memory_access_bound == pytest.approx(2 * math.sqrt(area * macs / kernel**2) + macs / area)
     assert row.memory_access >= row.memory_access_bound * (1 - 1e-9)
-    assert (row.memory_access == pytest.approx(row.memory_access_bound)) == (c_in == c_out)
+    assert (row.memory_access == pytest.approx(row.memory_access_bound, rel=1e-12)) == (c_in == c_out)

@@ -71,6 +71,7 @@ def test_so_is_that_of_a_dense_network_recomputed_or_not(recomputed: bool) -> No
     assert live == pytest.approx(measured, rel=0.01)
 
 
+@pytest.mark.slow
 def test_training_memory_grows_with_the_square_of_depth_and_linearly_when_recomputed() -> None:
     def peak(layers: int, *, recomputed: bool) -> int:
         row = replace(fb.spec("densenet40_k12_cifar"), layers=(layers,))  # type: ignore[call-arg]

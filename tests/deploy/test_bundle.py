@@ -82,7 +82,7 @@ def saved(path: Path, preprocess: fb.Preprocess) -> Path:
     [
         ("onnx", fb.Preprocess.usual(64, 3, crop=0.875)),
         ("openvino", fb.Preprocess(size=48, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3), bgr=True)),
-        ("onnx", fb.Preprocess.usual(33, 1, crop=0.9)),
+        pytest.param("onnx", fb.Preprocess.usual(33, 1, crop=0.9), marks=pytest.mark.slow),
         pytest.param("torch", fb.Preprocess.usual(64, 3), marks=pytest.mark.slow),
         ("executorch", fb.Preprocess.usual(64, 3)),
     ],
@@ -172,6 +172,7 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "plain.safetensors"}
 
 
+@pytest.mark.slow
 def test_the_command_line_says_where_the_folder_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -351,6 +351,7 @@ def test_rewrites_are_exact_for_detectors(name: str) -> None:
     assert ((given - wanted).abs() / box_scale(wanted)).max() <= 1e-6  # cells and anchors are stored in float32
 
 
+@pytest.mark.slow
 def test_nothing_is_written_if_the_boxes_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = FORMATS["openvino"].load
 
@@ -467,7 +468,7 @@ def pictures(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("form", "name", "preprocess"),
     [
-        ("onnx", "free", fb.Preprocess.usual(SIDE, 3, fit="letterbox")),
+        pytest.param("onnx", "free", fb.Preprocess.usual(SIDE, 3, fit="letterbox"), marks=pytest.mark.slow),
         pytest.param(
             "openvino",
             "anchors",
@@ -521,6 +522,7 @@ def test_costs_of_a_detector() -> None:
     assert any(name.startswith("head") for name in by_stage)
 
 
+@pytest.mark.slow
 def test_detectors_are_compared(tmp_path: Path) -> None:
     files = [str(saved(tmp_path / f"{name}.safetensors", name)) for name in ROWS]
     group = fb.compare(files, size=64, rounds=2, threads=1).groups[0]

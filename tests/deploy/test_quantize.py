@@ -85,6 +85,7 @@ def plain_net(train: tuple[Tensor, Tensor]) -> nn.Sequential:
     return model
 
 
+@pytest.mark.slow
 def test_int8_is_close_to_float_on_real_digits(
     train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], capfd: pytest.CaptureFixture[str]
 ) -> None:

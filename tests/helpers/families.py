@@ -37,12 +37,10 @@ FAMILIES = (
 # one of each wiring: where whole programs are made of networks, which takes seconds for each
 BRIEF = (
     "densenet_bc100_k12_cifar",
-    "peleenet",
-    "cspdarknet_nano.yolox",
+    "csppeleenet_last",
     "vovnet_v2_19_slim_dw",
     "shufflenet_v1_g3_x0_5",
     "shufflenet_v2_x0_5",
-    "rdnet_tiny",
 )
 
 

@@ -282,6 +282,7 @@ if child:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_on_the_gradients_of_one(tmp_path: Path) -> None:
     name = "densenet_bc100_k12_cifar"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -300,7 +301,10 @@ def test_two_processes_agree_on_the_gradients_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("densenet_bc100_k12_cifar", {}), ("peleenet", {"layers": (2, 1), "bottleneck": (1, 2)})],
+    [
+        pytest.param("densenet_bc100_k12_cifar", {}, marks=pytest.mark.slow),
+        ("peleenet", {"layers": (2, 1), "bottleneck": (1, 2)}),
+    ],
 )
 def test_recomputation_compiles_for_training(name: str, columns: dict[str, Any]) -> None:
     torch.compiler.reset()

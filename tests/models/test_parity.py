@@ -18,7 +18,7 @@ import featherbone as fb
 LONG = {
     *("densenet161", "densenet169", "densenet201", "densenet100_k24_cifar", "densenet_bc190_k40_cifar"),
     *("densenet_bc250_k24_cifar", "darknet53", "vovnet57", "vovnet_v2_99.timm", "rdnet_small", "rdnet_base"),
-    "rdnet_large",
+    *("rdnet_large", "vovnet39", "densenet100_k12_cifar", "vovnet_v2_57.timm"),
 }
 
 

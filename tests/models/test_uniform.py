@@ -21,7 +21,7 @@ class Ones(nn.Module):
         return torch.ones_like(means)
 
 
-@pytest.mark.parametrize(("in_chans", "output_stride"), [(1, 8), (4, 16), (1, 32)])
+@pytest.mark.parametrize(("in_chans", "output_stride"), [(1, 8), (4, 32)])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: int, output_stride: int) -> None:
     with torch.device("meta"):
@@ -186,7 +186,7 @@ def test_networks_and_rows_can_be_copied_and_pickled(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "fusion"),
-    [(0.25, "both"), (0.75, "both"), (0.33, "first"), (0.5, "first"), (0.33, "last"), (0.5, "last")],
+    [(0.25, "both"), (0.5, "first"), (0.33, "last")],
 )
 @pytest.mark.parametrize(
     "name",

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.boxes import QUICK_BOXES, draw_boxes, found, invented, many_outputs, outputs_of, page_of, truth
 from helpers.browser import Opens
+from helpers.families import slow_but
 from helpers.images import HOSTILE, HOSTILE_FILE
 from helpers.runs import seen
 from hypothesis import given, settings
@@ -64,7 +65,7 @@ def kinds(shot: Locator) -> dict[str, int]:
     return {kind: shot.locator(f"g.{kind}").count() for kind in KINDS}
 
 
-@pytest.mark.parametrize("look", ["wide", "narrow", "dark"])
+@pytest.mark.parametrize("look", slow_but(("wide", "narrow", "dark"), ("narrow",)))
 def test_the_page_of_a_detector_with_hostile_names(hasty: fb.Run, opened: Opens, look: str) -> None:
     written = hasty.folder / "run.html"  # training left it there
     assert written.stat().st_size < 200_000

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.browser import Opens
+from helpers.families import slow_but
 from helpers.images import HOSTILE_FILE
 from helpers.runs import invented, page_of, seen
 from helpers.training import evaluated
@@ -21,7 +22,7 @@ def cells(page: Page, table: str, column: int) -> list[str]:
     return page.locator(f"{table} tbody tr td:nth-child({column})").all_inner_texts()
 
 
-@pytest.mark.parametrize("look", ["wide", "narrow", "dark"])
+@pytest.mark.parametrize("look", slow_but(("wide", "narrow", "dark"), ("narrow",)))
 def test_the_page_of_a_run_with_hostile_names(short: fb.Run, opened: Opens, tmp_path: Path, look: str) -> None:
     written = fb.run_page(short.folder, tmp_path / "page.html", quiet=True)
     assert written.stat().st_size < 400_000

@@ -105,7 +105,8 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     assert len((out / "history.csv").read_text().splitlines()) == 13
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
 def test_every_checkpoint_leads_to_the_same_end(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["featherbone.training.checkpoints"], "_KEPT", 1000)
     data = draw_classes(tmp_path / "colours", count=8)

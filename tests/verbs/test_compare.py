@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.browser import Opens
+from helpers.families import slow_but
 from playwright.sync_api import Page
 from torch import nn
 from typer.testing import CliRunner
@@ -125,6 +126,7 @@ def test_a_compared_network_keeps_its_precision_and_is_counted_in_the_one_it_ran
     assert moved[2] > moved[1]
 
 
+@pytest.mark.slow
 def test_compare_on_the_command_line(tmp_path: Path) -> None:
     command = ["compare", *NAMES[:2], "--size", "32", "--rounds", "2", "--threads", "1"]
     done = CliRunner().invoke(
@@ -155,7 +157,7 @@ def shown(compared: fb.Comparison) -> fb.Comparison:
     return replace(compared, groups=(timed(first, 1), without_peaks(timed(second, 1.7))))
 
 
-@pytest.fixture(params=["wide", "narrow", "dark"])
+@pytest.fixture(params=slow_but(("wide", "narrow", "dark"), ("narrow",)))
 def page(request: pytest.FixtureRequest, shown: fb.Comparison, tmp_path: Path, opened: Opens) -> Iterator[Page]:
     fb.comparison_page(shown, tmp_path / "page.html", caption="featherbone compare </script>")
     width = 390 if request.param == "narrow" else 1300

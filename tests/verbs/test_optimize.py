@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.families import slow_but
 from torch import Tensor, nn
 
 import featherbone as fb
@@ -35,7 +36,7 @@ def samples(count: int = 3, side: int = 64) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("engine", QUICK)
+@pytest.mark.parametrize("engine", slow_but(QUICK, ("eager", "onnxruntime")))
 def test_every_engine_gives_the_networks_answers(engine: str, network: nn.Module) -> None:
     fast = optimize_network(network, samples(), batch=2, engines=(engine,), precisions=("f32",), threads=1)
     images = samples(5)  # not a multiple of the batch
@@ -89,6 +90,7 @@ def broken(engine: Engine, run: Callable[[Tensor], Tensor]) -> Engine:
     return Engine(engine.name, lambda: ("f32",), engine.translate, lambda *_: run)
 
 
+@pytest.mark.slow
 def test_a_way_with_other_outputs_is_never_chosen(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = broken(ENGINES["openvino"], lambda images: torch.zeros(len(images), 7))
     nan = broken(ENGINES["onnxruntime"], lambda images: torch.full((len(images), 7), torch.nan))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.families import slow_but
 from helpers.training import QUICK, history, same_weights
 from safetensors.torch import load_file
 
@@ -53,7 +54,9 @@ def test_the_saved_recipe_is_the_whole_run(finished: fb.Run, tmp_path: Path) -> 
     assert same_weights(finished.folder, again.folder)
 
 
-@pytest.mark.parametrize("moment", ["after the epoch", "in the middle of the next"])
+@pytest.mark.parametrize(
+    "moment", slow_but(("after the epoch", "in the middle of the next"), ("in the middle of the next",))
+)
 def test_ctrl_c_and_resume_give_the_undisturbed_run_to_the_bit(
     finished: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -81,6 +84,7 @@ def test_ctrl_c_and_resume_give_the_undisturbed_run_to_the_bit(
     assert resumed.test_top1 == finished.test_top1
 
 
+@pytest.mark.slow
 def test_interrupted_before_the_first_epoch_ends(
     finished: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import thin
+from helpers.families import slow_but, thin
 from helpers.rewrites import Calls, aten, calls, chain, equal, graph_of, images, point, proven, shaken
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu, silu
@@ -69,7 +69,7 @@ def test_convolutions_that_read_different_things_stay() -> None:
     assert proven(chain(point(3, 4), point(4, 4)), merge_parallel)[1] == 0
 
 
-@pytest.mark.parametrize("name", ["cspresnet50", "peleenet", "cspdarknet53"])
+@pytest.mark.parametrize("name", slow_but(("cspresnet50", "peleenet", "cspdarknet53"), ("peleenet",)))
 def test_families_with_layers_side_by_side(name: str) -> None:
     model, x = shaken(fb.create_model(thin(name), num_classes=5)), images(32)
     folded, _ = rewrite(graph_of(model, x))
@@ -172,7 +172,7 @@ def test_concatenations_that_stay(model: nn.Module) -> None:
     assert proven(model, concat_free)[1] == 0
 
 
-@pytest.mark.parametrize("name", ["vovnet27_slim", "cspvovnet39", "squeezenet"])
+@pytest.mark.parametrize("name", slow_but(("vovnet27_slim", "cspvovnet39", "squeezenet"), ("vovnet27_slim",)))
 def test_concat_free_families(name: str) -> None:
     import torchvision
 

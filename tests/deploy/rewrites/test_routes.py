@@ -369,6 +369,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(steps, st.integers(1, 2), st.booleans())
 def test_random_networks(steps: list[tuple[str, int, int, int]], outputs: int, dense: bool) -> None:

@@ -45,6 +45,7 @@ def test_real_weights_give_the_authors_outputs(file: str, name: str, source: str
     assert bool(report.left_over) == ("coco" in file)  # the detectors' heads
 
 
+@pytest.mark.slow
 @with_shared
 def test_real_weights_know_cifar10() -> None:
     """The whole test set gives 90.74 %: benchmarks/cifar10_weights.py."""
