@@ -25,8 +25,7 @@ def walk(work: Callable[[], object]) -> list[str]:
 
     def called(frame: FrameType, event: str, _: object) -> None:
         name = frame.f_code.co_filename
-        # a module's body runs once, when it is imported: that is no step of the way
-        if event == "call" and name.startswith(str(ROOT)) and frame.f_code.co_name != "<module>":
+        if event == "call" and name.startswith(str(ROOT)) and not imported(frame):
             found.setdefault(str(Path(name).relative_to(ROOT)))
 
     sys.setprofile(called)
@@ -35,6 +34,15 @@ def walk(work: Callable[[], object]) -> list[str]:
     finally:
         sys.setprofile(None)
     return list(found)
+
+
+def imported(frame: FrameType | None) -> bool:
+    """Return whether a module of featherbone is just being imported: what its body calls is no step of the way."""
+    while frame:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(str(ROOT)):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def main() -> None:
