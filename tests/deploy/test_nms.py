@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.families import tiny
+from helpers.families import slow_but, tiny
 from helpers.reference import randomize
 from PIL import Image
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ def saved(path: Path, name: str, preprocess: fb.Preprocess | None = None) -> Pat
 
 
 # the other two are shipped as folders, below
-@pytest.fixture(scope="module", params=["free openvino", "anchors onnx"])
+@pytest.fixture(scope="module", params=slow_but(("free openvino", "anchors onnx"), ("anchors onnx",)))
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[fb.Detector, Exported]:
     """A detector and what was written of it; at most 12 boxes."""
     name, form = request.param.split()
@@ -338,7 +338,7 @@ def test_a_file_says_what_it_answers_with(shipped: tuple[fb.Detector, Exported])
     assert "at most 12 boxes, score 0.3 or more" in result.proof["postprocessing"]
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", slow_but(ROWS, ("free",)))
 def test_rewrites_are_exact_for_detectors(name: str) -> None:
     model = planted(name).double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
@@ -397,6 +397,7 @@ def test_what_detectors_and_others_refuse(tmp_path: Path) -> None:
 # the fastest form
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache", "no_waiting")
 def test_the_fastest_form_of_a_detector_gives_its_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "further", lambda form, graph: iter(()))
@@ -412,6 +413,7 @@ def test_the_fastest_form_of_a_detector_gives_its_boxes(monkeypatch: pytest.Monk
     assert fast.report.applied["batch norm folded into a convolution"] > 30
 
 
+@pytest.mark.slow
 def test_a_way_whose_probabilities_are_wrong_is_not_taken() -> None:
     """Among edges of hundreds of pixels, they would be far below a share of the largest output."""
     model = planted("free")

@@ -36,7 +36,6 @@ FAMILIES = (
 
 # one of each wiring: where whole programs are made of networks, which takes seconds for each
 BRIEF = (
-    "densenet_bc100_k12_cifar",
     "csppeleenet_last",
     "vovnet_v2_19_slim_dw",
     "shufflenet_v1_g3_x0_5",

@@ -299,10 +299,11 @@ def test_two_processes_agree_on_the_gradients_of_one(tmp_path: Path) -> None:
         assert_close({key: found[key] for key in wanted}, wanted, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        pytest.param("densenet_bc100_k12_cifar", {}, marks=pytest.mark.slow),
+        ("densenet_bc100_k12_cifar", {}),
         ("peleenet", {"layers": (2, 1), "bottleneck": (1, 2)}),
     ],
 )

@@ -256,6 +256,7 @@ def test_a_third_task_needs_one_value_and_touches_no_verb(
         page.locator("#command").wait_for()
 
 
+@pytest.mark.slow
 def test_a_third_task_on_the_command_line(brightness: Path, cli: Cli, tmp_path: Path) -> None:
     options = ("--epochs", 1, "--batch-size", 8, "--precision", "f32", "--workers", 0)
     code, out, err = cli("train", brightness, "--out", tmp_path / "run", *options)

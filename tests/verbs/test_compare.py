@@ -115,6 +115,7 @@ def test_strangers_are_compared_too() -> None:
     assert {entry.name for entry in result.groups[0].entries} == {"grey", "ours"}
 
 
+@pytest.mark.slow
 def test_a_compared_network_keeps_its_precision_and_is_counted_in_the_one_it_ran_in() -> None:
     model = fb.create_model("shufflenet_v2_x0_5")
     full = fb.compare({"m": model}, size=32, rounds=1, threads=1)

@@ -125,6 +125,7 @@ def test_engines_that_are_not_installed_are_left_out(network: nn.Module, monkeyp
         optimize_network(network, samples(), engines=("openvino",), threads=1)
 
 
+@pytest.mark.slow
 def test_grouped_convolutions_are_tried_dense() -> None:
     torch.manual_seed(0)
     model = fb.create_model("shufflenet_v1_g3_x0_5", num_classes=5).eval()

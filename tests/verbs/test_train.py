@@ -45,6 +45,7 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
     json.dumps(finished.to_dict())
 
 
+@pytest.mark.slow
 def test_the_saved_recipe_is_the_whole_run(finished: fb.Run, tmp_path: Path) -> None:
     stored = json.loads((finished.folder / "recipe.json").read_text())
     recipe = fb.Recipe.from_dict(stored)

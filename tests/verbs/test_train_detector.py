@@ -54,7 +54,8 @@ def undisturbed(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> fb.Ru
     return fb.train(shapes, BOXES_MODEL, out=out, changes=VARIED, quiet=True)
 
 
-@pytest.mark.parametrize("moment", [pytest.param("after an epoch", marks=pytest.mark.slow), "in the middle of one"])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["after an epoch", "in the middle of one"])
 def test_a_run_that_is_interrupted_ends_as_the_undisturbed_one(
     undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_run_that_is_interrupted_ends_as_the_undisturbed_one(
     assert resumed.scores == undisturbed.scores
 
 
+@pytest.mark.slow
 def test_workers_and_seeds(undisturbed: fb.Run, tmp_path: Path) -> None:
     alone = fb.train(undisturbed.recipe.data, recipe=undisturbed.recipe, model=BOXES_MODEL,
                      out=tmp_path / "alone", changes={"workers": 0}, quiet=True)  # fmt: skip

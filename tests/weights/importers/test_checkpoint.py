@@ -85,6 +85,7 @@ def test_megviis_first_shufflenet_is_put_in_the_papers_order(
     assert differs(plain, theirs) < 1e-5
 
 
+@pytest.mark.slow
 def test_where_no_order_helps_the_form_is_named_and_taken(tmp_path: Path) -> None:
     """Six channels of a group go to eight groups: the two shuffles hear of different ones."""
     torch.manual_seed(0)
