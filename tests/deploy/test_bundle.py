@@ -127,6 +127,7 @@ def test_the_script_resizes_and_crops_to_the_same_pixels(tmp_path: Path) -> None
         assert np.abs(given - wanted.numpy()).max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path / "m.safetensors", fb.Preprocess.usual(64, 3))
 

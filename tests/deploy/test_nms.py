@@ -338,7 +338,8 @@ def test_a_file_says_what_it_answers_with(shipped: tuple[fb.Detector, Exported])
     assert "at most 12 boxes, score 0.3 or more" in result.proof["postprocessing"]
 
 
-@pytest.mark.parametrize("name", slow_but(ROWS, ("free",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
 def test_rewrites_are_exact_for_detectors(name: str) -> None:
     model = planted(name).double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)

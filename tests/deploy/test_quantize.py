@@ -209,6 +209,7 @@ def test_the_worst_layer_stays_in_float(
     assert all_int8 < result.report.float_score - 0.3
 
 
+@pytest.mark.slow
 def test_a_score_that_never_holds_is_refused(plain_net: nn.Sequential, train: tuple[Tensor, Tensor]) -> None:
     scores = iter([0.9, *[0.4] * 9])
 

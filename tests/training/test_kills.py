@@ -142,6 +142,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, undisturbed: fb.Run, t
         newest_whole(run)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
     undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
     assert same(undisturbed.folder, fb.resume(run, quiet=True).folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_step(undisturbed: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = prepared(tmp_path / "run", undisturbed)
     write_json(run / "recipe.json", {**undisturbed.recipe.to_dict(), "checkpoint_seconds": 1e9})

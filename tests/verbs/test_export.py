@@ -33,7 +33,7 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", slow_but(("densenet121", "vovnet27_slim", "shufflenet_v2_x0_5"), ("densenet121",)))
-@pytest.mark.parametrize("suffix", ["onnx", "xml"])
+@pytest.mark.parametrize("suffix", slow_but(("onnx", "xml"), ("onnx",)))
 def test_files_give_the_networks_answers_at_any_batch_size(name: str, suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = randomize(thin(name, num_classes=5, in_chans=1).build())

@@ -209,6 +209,7 @@ def test_the_pickled_version_is_refused_unopened(tmp_path: Path) -> None:
             CLASSIFICATION.open(path, quiet=True)
 
 
+@pytest.mark.slow
 def test_an_archive_that_unpacks_to_gigabytes_is_given_up(tmp_path: Path) -> None:
     size = 1 << 40
     with tarfile.open(tmp_path / "whole.tar", "w") as archive:

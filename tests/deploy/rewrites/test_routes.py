@@ -67,6 +67,7 @@ def test_torchvisions_shufflenet_v2_is_never_shuffled() -> None:
     assert not calls(graph, *SHUFFLES)
 
 
+@pytest.mark.slow
 def test_pytorchcvs_shufflenet_v2_is_never_shuffled() -> None:
     from pytorchcv.model_provider import get_model
 
@@ -184,6 +185,7 @@ def test_an_output_in_the_middle_of_a_shuffle() -> None:
     proven(Calls(forward, point(3, 6), point(6, 6), point(6, 6)), route_channels)
 
 
+@pytest.mark.slow
 def test_features_of_a_shufflenet() -> None:
     proven(fb.create_model("shufflenet_v2_x0_5", features_only=True), route_channels, images(32))
 
