@@ -1,20 +1,32 @@
-"""Write files so that a reader sees the old content or the new, never a half; know beforehand whether one can."""
+"""Read what people and programs wrote; write files so that a reader sees the old content or the new, never a half."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from featherbone.errors import InputError
+from featherbone.errors import InputError, needs
 
 AnyPath = str | os.PathLike[str]
 
+_T = TypeVar("_T")
+_MOST_BYTES = 1 << 30
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -76,16 +88,97 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
+    """Return what a file holds. Opening a pipe would wait for ever: only files are opened.
+
+    Args:
+        path: the file.
+        most: bytes; more than that is refused unread.
+
+    Raises:
+        InputError: if it is no file, too large, or cannot be read.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise InputError(f"{path} cannot be read: it is {kind}, not a file")
+        if status.st_size > most:
+            raise InputError(f"{path} cannot be read: it is too large ({status.st_size:,} bytes, at most {most:,})")
+        with path.open("rb") as stream:
+            return stream.read(most)
+    except (OSError, ValueError) as error:  # a null byte in a name is a ValueError
+        if isinstance(error, InputError):
+            raise
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"{path} cannot be read: {why}") from error
+
+
+def decode(content: bytes, path: object) -> str:
+    r"""Return the text in bytes that people or programs wrote: UTF-8, or UTF-16 with its mark; every line ends in \n.
+
+    Args:
+        content: the bytes; a byte order mark is no part of the text.
+        path: what the sentence of an error names.
+
+    Raises:
+        InputError: if it is no text.
+    """
+    marked = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(marked)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read: it is no text in UTF-8 (byte {error.start:,})") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path, most: int = _MOST_BYTES) -> str:
+    """Return the text in a file, however a person's editor wrote it.
+
+    Raises:
+        InputError: if it is no file, too large, no text, or cannot be read.
+    """
+    return decode(read_bytes(path, most), path)
+
+
+def parse_json(content: bytes | str, path: object) -> Any:
+    """Return the value in JSON. NaN and Infinity are refused, as the standard has it; so is what is too deep.
+
+    Raises:
+        InputError: if it is no JSON.
+    """
+    text = decode(content, path) if isinstance(content, bytes) else content
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
         InputError: if it cannot be read.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    values = parse_json(read_bytes(path), path)
     if not isinstance(values, dict):
         raise InputError(f"{path} cannot be read: it holds no JSON object")
     return values
+
+
+def typed(values: Any, kind: type[_T], path: object) -> _T:
+    """Return values read from JSON as a dataclass (or any type of hints), each of the type that it states.
+
+    Raises:
+        InputError: if one is of another type or missing; the sentence says where. Or if msgspec is missing.
+    """
+    with needs("train", "reading runs"):
+        import msgspec
+    try:
+        return msgspec.convert(values, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InputError(f"{path} is not as it should be: {error}") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
