@@ -1,5 +1,6 @@
 """Reading text and JSON as people's editors and programs write them."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from featherbone.errors import InputError
-from featherbone.files import parse_json, read_json, read_text, typed
+from featherbone.files import digest, parse_json, read_json, read_text, typed
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -22,9 +23,19 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
     for path, word in ((tmp_path / "pipe", "a pipe"), (tmp_path, "a folder"), (Path("/dev/zero"), "a device")):
         with pytest.raises(InputError, match=f"{word}, not a file"):
             read_text(path)
+        with pytest.raises(InputError, match=f"{word}, not a file"):
+            digest(path)
     for path in (tmp_path / ("x" * 5000), tmp_path / "nul\0", tmp_path / "missing"):
         with pytest.raises(InputError, match="cannot be read"):
             read_text(path)
+
+
+def test_files_with_the_same_bytes_have_the_same_digest(tmp_path: Path) -> None:
+    for name, content in (("a", b"x" * 100_000), ("b", b"x" * 100_000), ("c", b"x" * 99_999 + b"y")):
+        (tmp_path / name).write_bytes(content)
+    one, same, other = (digest(tmp_path / name) for name in "abc")
+    assert one == same != other
+    assert one == hashlib.blake2b(b"x" * 100_000).hexdigest()[:32]
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, "{", '{"a": NaN}', '{"a": Infinity}', "\ud800"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,20 +100,21 @@ def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
     Raises:
         InputError: if it is no file, too large, or cannot be read.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-            raise InputError(f"{path} cannot be read: it is {kind}, not a file")
-        if status.st_size > most:
-            raise InputError(f"{path} cannot be read: it is too large ({status.st_size:,} bytes, at most {most:,})")
-        with path.open("rb") as stream:
-            return stream.read(most)
-    except (OSError, ValueError) as error:  # a null byte in a name is a ValueError
-        if isinstance(error, InputError):
-            raise
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path} cannot be read: {why}") from error
+    with _opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise InputError(f"{path} cannot be read: it is too large ({size:,} bytes, at most {most:,})")
+        return stream.read(most)
+
+
+def digest(path: Path) -> str:
+    """Return a digest (the first 32 hexadecimal digits of BLAKE2b) of what a file holds: equal files have the same.
+
+    Raises:
+        InputError: if it is no file, or cannot be read.
+    """
+    with _opened(path) as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
 
 
 def decode(content: bytes, path: object) -> str:
@@ -178,6 +181,23 @@ def typed(values: Any, kind: type[_T], path: object) -> _T:
         return msgspec.convert(values, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InputError(f"{path} is not as it should be: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a file to read: whatever else the name stands for, and whatever goes wrong, is a sentence."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise InputError(f"{path} cannot be read: it is {kind}, not a file")
+        with path.open("rb") as stream:
+            yield stream
+    except (OSError, ValueError) as error:  # a null byte in a name is a ValueError
+        if isinstance(error, InputError):
+            raise
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"{path} cannot be read: {why}") from error
 
 
 def _no_number(name: str) -> float:
