@@ -1,88 +1,135 @@
-"""Kill a training again and again: ``python benchmarks/kills.py --kills 20 --devices 2``.
+"""Kill trainings at random moments, let two race for one folder: ``python benchmarks/kills.py --kills 30 --races 20``.
 
-A short run on colours is trained undisturbed; the same run is then started, killed (SIGKILL: the launcher and all its
-processes at random moments) and resumed until it has been killed that often, and finished. Printed is whether both
-ended with the same weights to the bit.
+Of every variant (early stopping, a teacher, a detector, loader processes, two processes) a short run is trained
+undisturbed. The same run is then begun, killed (SIGKILL, at moments drawn evenly over its life: while it prepares,
+learns, saves, writes its result or its page) and begun or resumed once more, until it has been killed so often and has
+finished. Printed is how often it ended as the undisturbed one: the same weights to the bit, the same history, a page.
+
+A race is two commands ``train`` into one folder, started together or a little apart. Printed is in how many of them one
+ended with 0, the other with 2 and a sentence that names the first one's process, and the weights are the recipe's.
 """
 
 import argparse
-import os
+import json
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from random import Random
+from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-from safetensors.torch import load_file
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import featherbone as fb
+from helpers.boxes import BOXES_MODEL, QUICK_BOXES, draw_boxes
+from helpers.images import draw_classes
+from helpers.processes import begun, ended, killed, typed
+from helpers.training import QUICK, history, same_weights
 
-
-def draw(root: Path) -> Path:
-    """Write three classes of noisy images, each with its own colour."""
-    generator = np.random.default_rng(0)
-    for label, name in enumerate(("blue", "green", "red")):
-        (root / name).mkdir(parents=True)
-        for i in range(60):
-            pixels = generator.integers(0, 90, (32, 32, 3), dtype=np.uint8)
-            pixels[..., 2 - label] += 60
-            Image.fromarray(pixels).save(root / name / f"{i:02}.png")
-    return root
+SHORT = {**QUICK, "epochs": 4, "ema_decay": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
+PATIENT = 600.0  # seconds
 
 
-def resumed(run: Path, devices: int) -> subprocess.Popen[bytes]:
-    """Go on with a run in a process group of its own."""
-    program = f"import featherbone as fb; fb.resume({str(run)!r}, devices={devices}, quiet=True)"
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], start_new_session=True)
+def variants(place: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Return how many processes train each variant, and what they are asked for."""
+    colours = draw_classes(place / "colours", 12)
+    taught = {"data": colours, "changes": SHORT}
+    teacher = place / "teacher"
+    assert ended(begun(teacher, data=colours, changes={**SHORT, "epochs": 1, "seed": 5}), PATIENT)
+    boxes = {"data": draw_boxes(place / "boxes"), "model": BOXES_MODEL, "head": "free"}
+    stopped = {**SHORT, "epochs": 12, "patience": 1, "lr": 0.3, "mixup": 0.0, "ema_decay": 0.0, "seed": 2}
+    return {
+        "early stopping": (1, {**taught, "changes": stopped}),
+        "teacher": (1, {**taught, "teacher": teacher}),
+        "detector": (1, {**boxes, "changes": {**QUICK_BOXES, "epochs": 2, "checkpoint_seconds": 0.0}}),
+        "loader processes": (1, {**taught, "changes": {**SHORT, "workers": 2}}),
+        "two processes": (2, taught),
+    }
+
+
+def as_undisturbed(whole: Path, run: Path) -> bool:
+    """Return whether a run ended as another one, and left nothing unfinished behind."""
+    halves = [path for place in (run, run / "checkpoints") for path in place.glob(".*") if path.name != ".lock"]
+    return same_weights(whole, run) and history(whole) == history(run) and (run / "run.html").exists() and not halves
+
+
+def kills(whole: Path, run: Path, count: int, team: int, wanted: Mapping[str, Any], seconds: float) -> tuple[int, int]:
+    """Kill a run so many times; return how often it finished, and how often as the undisturbed one."""
+    moments, hit, finished, same = Random(0), 0, 0, 0  # noqa: S311
+    while hit < count or not finished:
+        processes = begun(run, team, **wanted)
+        if hit < count and not ended(processes, moments.uniform(0.05, 1.1 * seconds)):
+            hit += killed(processes, moments)
+            continue
+        if not ended(processes, PATIENT):
+            raise SystemExit(f"a run did not end: {[process.exitcode for process in processes]}")
+        if not (run / "run.html").exists():
+            continue
+        finished += 1
+        same += as_undisturbed(whole, run)
+        shutil.rmtree(run)
+    return finished, same
+
+
+def races(place: Path, count: int) -> tuple[int, list[str]]:
+    """Let pairs of commands race; return how many ended as they should, and what the others said."""
+    colours, moments = draw_classes(place / "raced", 8), Random(0)  # noqa: S311
+    changes = {**QUICK, "epochs": 1}
+    for seed in (0, 1):
+        assert ended(begun(place / f"alone-{seed}", data=colours, changes={**changes, "seed": seed}), PATIENT)
+    options = ("--epochs", 1, "--batch-size", 8, "--lr", 0.02, "--precision", "f32", "--workers", 0, "--quiet")
+    columns = ("--set", "flip=0", "--set", "channels_last=true")
+    good, odd = 0, []
+    for number in range(count):
+        run, said, pair = place / f"race-{number}", [], []
+        for seed in (0, 1):
+            said.append(place / f"said-{number}-{seed}.txt")
+            pair.append(typed("train", colours, "--out", run, "--seed", seed, *options, *columns, errors=said[-1]))
+            time.sleep(moments.choice((0.0, moments.uniform(0.0, 1.0))))
+        for process in pair:
+            process.join(PATIENT)
+        codes = [process.exitcode for process in pair]
+        if sorted(codes, key=str) != [0, 2]:
+            odd.append(f"exit codes {codes}: {[path.read_text() for path in said]}")
+            continue
+        first, sentence = pair[codes.index(0)], said[codes.index(2)].read_text().strip()
+        own = json.loads((run / "recipe.json").read_text())["seed"]
+        right = own == codes.index(0) and same_weights(run, place / f"alone-{own}")
+        named = re.search(rf"process {first.pid} on \S+, since ", sentence) and len(sentence.splitlines()) == 1
+        good += bool(right and named)
+        if not (right and named):
+            odd.append(f"recipe of seed {own}, weights of it: {right}; {sentence}")
+    return good, odd
 
 
 def main() -> int:
-    """Print the verdict; 1 if the weights differ."""
+    """Print the table; 1 if a run ended otherwise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=30, help="of every variant")
+    parser.add_argument("--races", type=int, default=20)
+    parser.add_argument("--variant", help="only this one")
     arguments = parser.parse_args()
-    moments = np.random.default_rng(arguments.seed)
-    with tempfile.TemporaryDirectory() as place:
-        changes = {"epochs": arguments.epochs, "batch_size": 16, "precision": "f32", "checkpoint_seconds": 0.0}
-        changes |= {"workers": 1, "ema_decay": 0.99}
-        devices = arguments.devices
-        data = draw(Path(place) / "colours")
-        first = fb.train(data, out=Path(place) / "first", changes=changes, devices=devices, quiet=True)
-        second = Path(place) / "second"
-        second.mkdir()
-        for name in ("recipe.json", "data.json"):
-            shutil.copy(first.folder / name, second)
-        kills = 0
-        while kills < arguments.kills:
-            running = resumed(second, devices)
-            begun = time.monotonic()
-            wait = moments.uniform(2, 16 if devices == 1 else 24)
-            while time.monotonic() - begun < wait and running.poll() is None:
-                time.sleep(0.01)
-            if running.poll() is not None:
-                print("the run ended before it was killed often enough: give more epochs")
-                return 1
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
-            kills += 1
-            saved = sorted(path.stem for path in (second / "checkpoints").glob("[0-9]*"))
-            print(
-                f"kill {kills} after {time.monotonic() - begun:.1f} s, at step {int(saved[-1]) if saved else 0}",
-                flush=True,
-            )
-        resumed(second, devices).wait()
-        a, b = (load_file(run / "model.safetensors") for run in (first.folder, second))
-        same = all(torch.equal(a[name], b[name]) for name in a)
-        print(f"{kills} kills, {devices} processes: the weights are {'the same to the bit' if same else 'DIFFERENT'}")
-        return int(not same)
+    right = True
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        if arguments.kills:
+            print(f"{'variant':<18}{'kills':>6}{'finished':>10}{'same bits and history':>23}", flush=True)
+            for number, (name, (team, wanted)) in enumerate(variants(place).items()):
+                if arguments.variant not in (None, name):
+                    continue
+                whole, start = place / f"whole-{number}", time.monotonic()
+                assert ended(begun(whole, team, **wanted), PATIENT)
+                seconds = time.monotonic() - start
+                finished, same = kills(whole, place / f"run-{number}", arguments.kills, team, wanted, seconds)
+                print(f"{name:<18}{arguments.kills:>6}{finished:>10}{same:>23}", flush=True)
+                right = right and finished == same
+        if arguments.races:
+            good, odd = races(place, arguments.races)
+            print(f"races of two: {arguments.races}; one won, the other was told by whom, in {good}", *odd, sep="\n")
+            right = right and good == arguments.races
+    return int(not right)
 
 
 if __name__ == "__main__":

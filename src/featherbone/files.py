@@ -57,6 +57,27 @@ def check_output(name: str, path: str | os.PathLike[str], suffixes: Sequence[str
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
+def check_outside(name: str, path: AnyPath, data: AnyPath) -> None:
+    """Check that what is to be written does not lie inside a folder that is read: it would become a part of the data.
+
+    Args:
+        name: what the caller calls the path.
+        path: what is to be written.
+        data: what is read; if it is no folder on this disk, anything is allowed.
+
+    Raises:
+        InputError: if it does.
+    """
+    if not os.path.isdir(data):  # noqa: PTH112 - never raises
+        return
+    root, target = Path(os.path.realpath(data)), Path(os.path.realpath(path))
+    if target.is_relative_to(root):
+        raise InputError(
+            f"{name}={path} is not allowed: it lies inside the data ({root}), and would become a part of it; choose a "
+            f"folder outside, such as {root.with_name(f'{root.name}-results')}"
+        )
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on any error it is removed.

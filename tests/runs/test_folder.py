@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import featherbone as fb
-from featherbone.runs.prepare import new_folder
+from featherbone.runs.prepare import usual_folders
 from featherbone.runs.start import ModelRequest
 from featherbone.runs.tasks import CLASSIFICATION
 
@@ -35,12 +35,13 @@ from featherbone.runs.tasks import CLASSIFICATION
     ],
 )
 def test_names(data: str, name: str) -> None:
-    assert new_folder(None, data, ModelRequest("peleenet"), CLASSIFICATION) == Path("runs") / f"{name}-peleenet-1"
+    first = next(usual_folders(data, ModelRequest("peleenet"), CLASSIFICATION))
+    assert first == Path("runs") / f"{name}-peleenet-1"
 
 
 @given(st.text(min_size=1), st.sampled_from(["", "https://host/", "hf:", "/a/"]))
 def test_any_name_is_short_and_plain(data: str, before: str) -> None:
-    folder = new_folder(None, before + data, ModelRequest(), CLASSIFICATION)
+    folder = next(usual_folders(before + data, ModelRequest(), CLASSIFICATION))
     assert folder.parent == Path("runs")
     assert re.fullmatch(r"\w[\w.-]*", folder.name)
     assert len(folder.name.encode()) <= 255
@@ -48,6 +49,7 @@ def test_any_name_is_short_and_plain(data: str, before: str) -> None:
 
 def test_names_are_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert new_folder(None, "digits", ModelRequest(fb.spec("peleenet")), CLASSIFICATION).name == "digits-peleenet-1"
-    (tmp_path / "runs" / "digits-peleenet-1").mkdir(parents=True)
-    assert new_folder(None, "digits", ModelRequest(fb.spec("peleenet")), CLASSIFICATION).name == "digits-peleenet-2"
+    names = usual_folders("digits", ModelRequest(fb.spec("peleenet")), CLASSIFICATION)
+    assert next(names).name == "digits-peleenet-1"
+    (tmp_path / "runs" / "digits-peleenet-2").mkdir(parents=True)
+    assert next(names).name == "digits-peleenet-3"

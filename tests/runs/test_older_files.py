@@ -40,7 +40,8 @@ def test_an_older_run_goes_on_where_it_was_stopped(run: Path) -> None:
     history = (run / "history.csv").read_text().splitlines(keepends=True)
     (run / "history.csv").write_text("".join(history[:-1]))
     said = "'averaging' is 'ema_decay' now, 'head_first' is 'freeze_epochs' now"
-    with pytest.warns(UserWarning, match=said):
+    unknown = "did not record the content of its files, nor its versions and threads"
+    with pytest.warns(UserWarning, match=said), pytest.warns(UserWarning, match=unknown):
         again = fb.resume(run, quiet=True)
     assert (again.recipe.ema_decay, again.recipe.freeze_epochs, again.recipe.random_erasing) == (0.9, 1, 0.1)
     assert again.test_top1 == pytest.approx(recorded["top1"], abs=0.02)  # other processors round otherwise

@@ -7,34 +7,26 @@ import shutil
 import signal
 import sys
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-import torch
 from helpers.images import draw_classes
-from helpers.processes import resumed, typed
-from helpers.training import QUICK
-from safetensors.torch import load_file
+from helpers.processes import ended, killed, resumed, typed
+from helpers.training import QUICK, same_weights
 
 import featherbone as fb
-from featherbone.files import write_json
-from featherbone.training.checkpoints import AtomicIO, newest_whole, written
+from featherbone.files import read_json, write_json
+from featherbone.training.checkpoints import AtomicIO, Owner, candidates, written
 
 SMALL = {**QUICK, "epochs": 6, "ema_decay": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
-
-
-def same(first: Path, second: Path) -> bool:
-    a, b = (load_file(run / "model.safetensors") for run in (first, second))
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def prepared(folder: Path, undisturbed: fb.Run) -> Path:
     """Return a run that has not begun."""
     folder.mkdir()
-    for name in ("recipe.json", "data.json"):
+    for name in ("recipe.json", "data.json", "files.csv"):
         shutil.copy(undisturbed.folder / name, folder)
     return folder
 
@@ -43,14 +35,6 @@ def prepared(folder: Path, undisturbed: fb.Run) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> fb.Run:
     place = tmp_path_factory.mktemp("undisturbed")
     return fb.train(draw_classes(place / "colours"), out=place / "run", changes=SMALL, quiet=True)
-
-
-def ended(processes: list[BaseProcess], seconds: float) -> bool:
-    """Wait for processes to finish, and return whether they have, within so many seconds."""
-    deadline = time.monotonic() + seconds
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-    return all(process.exitcode == 0 for process in processes)
 
 
 @pytest.mark.slow
@@ -65,23 +49,15 @@ def test_kills_change_nothing(processes: int, kills: int, longest: float, undist
     run, hit = prepared(tmp_path / "run", undisturbed), 0
     while hit < kills:
         if (run / "result.json").exists():  # a fast machine: once more from the start
-            assert same(whole, run)
+            assert same_weights(whole, run)
             shutil.rmtree(run)
             prepared(run, undisturbed)
         team = resumed(run, processes)
         if ended(team, random.uniform(0.1, longest)):
             continue
-        random.shuffle(team)
-        team[0].kill()
-        ended(team[:1], 20)
-        for other in team[1:]:
-            other.terminate()
-        ended(team, 20)
-        assert team[0].exitcode in (0, -signal.SIGKILL)
-        assert None not in {other.exitcode for other in team}
-        hit += team[0].exitcode != 0  # or it had just finished when the signal came
+        hit += killed(team, random)  # or it had just finished when the signal came
     assert (run / "result.json").exists() or ended(resumed(run, processes), 100)
-    assert same(whole, run)
+    assert same_weights(whole, run)
     assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
 
 
@@ -119,7 +95,7 @@ def test_every_checkpoint_leads_to_the_same_end(workers: int, tmp_path: Path, mo
         (run / "checkpoints").mkdir()
         shutil.copy(checkpoint, run / "checkpoints")
         fb.resume(run, quiet=True)
-        assert same(whole.folder, run), checkpoint.name
+        assert same_weights(whole.folder, run), checkpoint.name
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one byte", "empty", "a pickle"])
@@ -132,14 +108,13 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, undisturbed: fb.Run, t
         content[len(content) // 2] ^= 0xFF
     damaged = {"cut short": content[:-1000], "one byte": content, "empty": b"", "a pickle": b"\x80\x04N."}
     newest.write_bytes(bytes(damaged[damage]))
-    with pytest.warns(UserWarning, match=f"{newest.name} is damaged .*: the one before is taken"):
-        assert newest_whole(run) == before
-    before.write_bytes(b"")
-    with (
-        pytest.warns(UserWarning, match="is damaged"),
-        pytest.raises(fb.InputError, match="no checkpoint .* can be read"),
+    found = candidates(run, Owner(undisturbed.recipe, read_json(run / "data.json")["fingerprint"]))
+    with pytest.warns(
+        UserWarning, match=rf"{newest.name} is passed over, and the one before is taken: it is (damaged|no)"
     ):
-        newest_whole(run)
+        assert next(found) == before
+    with pytest.raises(fb.InputError, match="no checkpoint .* can be gone on from"):
+        next(found)
 
 
 @pytest.mark.slow
@@ -164,7 +139,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, most)
     assert [path.stem for path in written(run)] == ["000000003", "000000002"]
-    assert same(undisturbed.folder, fb.resume(run, quiet=True).folder)
+    assert same_weights(undisturbed.folder, fb.resume(run, quiet=True).folder)
 
 
 @pytest.mark.slow
@@ -181,7 +156,7 @@ def test_ctrl_c_saves_the_step(undisturbed: fb.Run, tmp_path: Path, monkeypatch:
         patch.setattr(History, "on_train_batch_end", interrupted)
         fb.resume(run, quiet=True)
     assert written(run)[0].stem == "000000007"
-    assert same(undisturbed.folder, fb.resume(run, quiet=True).folder)
+    assert same_weights(undisturbed.folder, fb.resume(run, quiet=True).folder)
 
 
 def test_a_loss_that_is_not_finite_names_the_batch(tmp_path: Path) -> None:

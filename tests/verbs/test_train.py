@@ -26,6 +26,10 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
     assert files == {
         "recipe.json",
         "data.json",
+        "files.csv",
+        "environment.json",
+        "writer.json",
+        ".lock",
         "history.csv",
         "checkpoints",
         "tensorboard",

@@ -56,6 +56,13 @@ def train(
         typer.Option("--set", metavar="COLUMN=VALUE", help="Change any column of the recipe, such as mixup=0.2."),
     ] = None,
     devices: Annotated[int, typer.Option(help="Processes on this machine that share every batch.")] = 1,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: go on although files or versions have changed; the result names what.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     json: Json = False,
     debug: Debug = False,
@@ -78,7 +85,9 @@ def train(
         own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        run = fb.resume(resume, devices=devices, quiet=quiet, log=tell)
+        run = fb.resume(resume, devices=devices, accept_changes=accept_changes, quiet=quiet, log=tell)
+    elif accept_changes:
+        raise fb.InputError("--accept-changes is for a run that goes on: give --resume RUN, too")
     else:
         run = fb.train(
             data or "digits",
@@ -109,6 +118,7 @@ def train(
             f"{run.train_seconds:.1f} s, {used.epochs} epochs at {used.size} pixels, {used.precision} {order}",
         ),
     ]
+    facts += [("changed since it began", change) for change in run.changes]
     show_table(("", ""), facts, left=2)
     show_skipped(run.skipped)
     folder = str(run.folder)

@@ -28,6 +28,22 @@ _DTYPES = ("<f4", "<i8", "?")  # of an image's annotations, so that they have th
 Format = Literal["COCO", "Pascal VOC", "YOLO"]
 
 
+class RemoteState(Protocol):
+    """A file elsewhere in the state in which it was found."""
+
+    @property
+    def url(self) -> str:
+        """Where it lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def version(self) -> str:
+        """Whatever else tells when it changes."""
+
+
 class StoredImage(Protocol):
     """An encoded image that lies somewhere else than in a file of its own: a small frozen value that pickles."""
 
@@ -38,6 +54,10 @@ class StoredImage(Protocol):
     @property
     def group(self) -> str:
         """What has to be fetched as a whole before it can be read; empty if it is read by itself."""
+
+    @property
+    def origins(self) -> tuple[Path | RemoteState, ...]:
+        """The files that hold it."""
 
     def read(self) -> bytes:
         """Return the encoded image.
@@ -331,6 +351,13 @@ def identity(source: Source, root: Path) -> bytes:
 def group_of(source: Source) -> str:
     """Return what has to be fetched as a whole before an image can be read; empty for what lies here."""
     return "" if isinstance(source, (Path, np.ndarray)) else source.group
+
+
+def origins_of(source: Source) -> tuple[Path | RemoteState, ...]:
+    """Return the files that hold an image; none of an array."""
+    if isinstance(source, np.ndarray):
+        return ()
+    return (source,) if isinstance(source, Path) else source.origins
 
 
 def _groups(sources: Sequence[Source]) -> tuple[int, ...]:

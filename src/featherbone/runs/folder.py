@@ -3,7 +3,11 @@
 ```text
 RUN/recipe.json             all that determines the run
     data.json               classes, fingerprint of the images, files left out, a few held-out images
+    files.csv               every file that it reads, with size, times and digest
+    environment.json        where it is computed: versions, device, threads; and changes that were accepted
     start.safetensors       weights that it began with  (if not from scratch)
+    writer.json             who writes to it, or did so last: process, machine, since when; .lock beside it is held
+    examples/               held-out images that lie in no files of their own
     checkpoints/            the last two states that it can be resumed from
     history.csv             one row per epoch
     tensorboard/            the same for TensorBoard
@@ -23,6 +27,8 @@ from featherbone.training import Recipe
 from featherbone.training.recipe import RENAMED
 
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
+FILES, ENVIRONMENT, HISTORY = "files.csv", "environment.json", "history.csv"
+CHECKPOINTS, EXAMPLES, PAGE = "checkpoints", "examples", "run.html"
 
 
 def read_recipe(run: AnyPath) -> Recipe:

@@ -12,14 +12,13 @@ from featherbone.data.dataset import Dataset
 from featherbone.errors import InputError
 from featherbone.files import check_output, read_json, write_text
 from featherbone.report.pages.run import run_html
-from featherbone.runs.folder import DATA, RESULT, read_recipe
+from featherbone.runs.folder import DATA, HISTORY, RESULT, read_recipe
+from featherbone.runs.identity import changed_files
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines
 from featherbone.runs.tasks import Task, task_of
 from featherbone.weights import Network, load_any
 from featherbone.weights.open import describe
-
-PAGE = "run.html"
 
 
 def write_page(folder: Path, page: Path, images: Dataset[Any] | None, *, quiet: bool) -> None:
@@ -59,6 +58,8 @@ def _held_out(folder: Path, task: Task, quiet: bool) -> Dataset[Any]:
     images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet)
     if images.fingerprint != read_json(folder / DATA)["fingerprint"]:
         raise InputError(f"the images in {recipe.data} are not those that the run was trained on")
+    if changes := changed_files(folder, images, recipe, quiet=quiet):
+        raise InputError(f"the files are not those that the run was trained on: {'; '.join(changes)}")
     return images.val
 
 
@@ -70,7 +71,7 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "data": {key: data[key] for key in ("classes", "train_images", "val_images", "skipped")},
         "result": result,
-        "history": _history(folder / "history.csv"),
+        "history": _history(folder / HISTORY),
         "recipe": recipe.to_dict(),
         "command": command(folder, recipe, task),
         "python": python_lines(folder, recipe, task),

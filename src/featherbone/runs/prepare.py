@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -12,16 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import AnyData, ScanResult, Skipped
-from featherbone.errors import InputError, needs
-from featherbone.files import AnyPath, read_json, write_json
-from featherbone.runs.folder import DATA, RECIPE, START
+from featherbone.errors import InputError, needs, some
+from featherbone.files import AnyPath, check_outside, read_json, write_json
+from featherbone.runs.folder import (
+    CHECKPOINTS,
+    DATA,
+    ENVIRONMENT,
+    EXAMPLES,
+    FILES,
+    HISTORY,
+    PAGE,
+    RECIPE,
+    RESULT,
+    START,
+)
 from featherbone.runs.start import ModelRequest, build
 from featherbone.training import Recipe
-from featherbone.weights import read_header, row_to_dict, save
+from featherbone.weights import FILE_NAME, read_header, row_to_dict, save
 
 if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
+_FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
+_LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, RESULT, PAGE)
 _LONGEST = 40  # characters of a name in the name of a run's folder
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
 
@@ -55,6 +70,7 @@ def prepare(
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
     request.check()
     images = open_images(task, data, early, quiet=quiet)
+    _check_outside(folder, images)
     size = early.size or _usual_size(request, images, task)
     trained = request.weights is not None
     resolved = (recipe or task.recipe(images.name, size, trained=trained)).changed(changes)
@@ -62,6 +78,7 @@ def prepare(
     row, start = task.start(request, images, size, resolved.seed)
     resolved = resolved.changed({"model": row_to_dict(row), "data": images.name, "size": size})
     with needs("train", "training"):
+        from featherbone.runs.identity import write_files
         from featherbone.training.autotune import resolve
         from featherbone.training.batch_norm import measured, sample_inputs
         from featherbone.training.optimizer import parameter_groups
@@ -75,6 +92,7 @@ def prepare(
         inputs = sample_inputs(images.train, preprocess or usual_preprocess(task, resolved, row.in_chans))
         save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
     log(", ".join(f"{name} {value}" for name, value in resolved.to_dict().items() if name != "model"))
+    write_files(folder, images, resolved, quiet=quiet)
     write_json(folder / DATA, _facts(folder, images, task))
     write_json(folder / RECIPE, resolved.to_dict())
     return images
@@ -107,21 +125,111 @@ def _usual_size(request: ModelRequest, images: AnyData, task: Task) -> int:
     return known.size if known else images.size
 
 
-def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: Task) -> Path:
-    """Return the folder of a new run: as given, or one that is named after data and network and is not there yet.
+@contextmanager
+def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: Task) -> Iterator[Path]:
+    """Be the one writer, inside the block, of the folder of a new run; if nothing comes of it, it is gone afterwards.
+
+    Args:
+        out: the folder; ``None`` for one that is named after data and network and was not there.
+        data: the data set.
+        request: the network that was asked for.
+        task: what the run learns.
 
     Raises:
-        InputError: if it is a file, or holds a run.
+        InputError: if it is a file, lies inside the data, has a run or other files that a run would replace, or if
+            another process is its writer.
     """
-    if out is None:
-        name = f"{_plain(data)}-{_words(_network_name(request, task))}"
-        return next(folder for i in count(1) if not (folder := Path("runs") / f"{name}-{i}").exists())
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
+    with needs("train", "training"):
+        from featherbone.runs.writer import forget, writing
+    wanted = usual_folders(data, request, task) if out is None else iter([Path(out)])
+    for folder in wanted:
+        _check_free(folder)
+        check_outside("out", folder, data)
+        made = _made(folder)
+        if folder in made or out is not None:  # or another process was quicker with this name
+            break
+    try:
+        with writing(folder):
+            _check_free(folder)
+            _clear(folder)
+            try:
+                yield folder
+            finally:
+                if not (folder / RECIPE).exists():
+                    _clear(folder)
+                    forget(folder)
+    finally:
+        for place in made:
+            with suppress(OSError):  # it holds a run
+                place.rmdir()
+
+
+def usual_folders(data: AnyPath, request: ModelRequest, task: Task) -> Iterator[Path]:
+    """Yield the folders that a run may have that nobody has named, as far as they are not there yet."""
+    name = f"{_plain(data)}-{_words(_network_name(request, task))}"
+    numbered = (Path("runs") / f"{name}-{i}" for i in count(1))
+    return (folder for folder in numbered if not os.path.lexists(folder))
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder in which a run would replace something.
+
+    Raises:
+        InputError: if it is one.
+    """
+    from featherbone.runs.writer import WRITER, last_writer
+
+    if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"out={folder} is a file: choose a folder")
-    if (folder / RECIPE).exists():
-        raise InputError(f"out={folder} holds a run already: resume it, or choose another folder")
-    return folder
+    if os.path.lexists(folder / RECIPE):
+        raise InputError(
+            f"out={folder} holds a run already, last written to by {last_writer(folder)}: resume it, or choose another "
+            "folder"
+        )
+    taken = [name for name in (*_FIRST, *_LATER) if os.path.lexists(folder / name)]
+    left_by_killed = os.path.lexists(folder / WRITER) and set(taken) <= set(_FIRST)
+    if taken and not left_by_killed:
+        raise InputError(f"out={folder} holds {some(taken)} already, which a run would replace: choose another folder")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is written before a recipe: without one it is of no use, and another run would take it for its."""
+    for path in (folder / name for name in _FIRST):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _made(folder: Path) -> list[Path]:
+    """Make a folder, and those that it lies in, and return those that were not there, the innermost first.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
+    absent = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    made: list[Path] = []
+    for place in reversed(absent):
+        try:
+            place.mkdir()
+        except FileExistsError:  # another process was quicker
+            continue
+        except OSError as error:
+            raise InputError(f"out={folder} cannot be made: {error.strerror or error}") from error
+        made.insert(0, place)
+    return made
+
+
+def _check_outside(folder: Path, images: AnyData) -> None:
+    """Refuse a folder inside one whose images a description lists as a whole.
+
+    Raises:
+        InputError: if it is one.
+    """
+    if images.name.lower().endswith((".yaml", ".yml")):
+        sources = (*images.train.sources, *images.val.sources)
+        for place in {source.parent for source in sources if isinstance(source, Path)}:
+            check_outside("out", folder, place)
 
 
 def _network_name(request: ModelRequest, task: Task) -> str:
@@ -171,7 +279,7 @@ def _examples(folder: Path, images: AnyData) -> list[Path]:
             found.append(source)
             continue
         safe = re.sub(r"[^\w-]", "_", name)[:60]  # a table or shard may call its classes anything
-        found.append(folder / "examples" / (f"{safe}.png" if safe == name else f"{number}-{safe}.png"))
+        found.append(folder / EXAMPLES / (f"{safe}.png" if safe == name else f"{number}-{safe}.png"))
         found[-1].parent.mkdir(parents=True, exist_ok=True)
         read_image(source, image_mode(images.channels)).save(found[-1])
     return found

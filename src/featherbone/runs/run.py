@@ -14,7 +14,8 @@ from featherbone.runs.folder import DATA, RESULT, read_recipe
 from featherbone.training import Recipe, processes
 from featherbone.weights import read_header
 
-_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine")  # what else a result holds
+# what else a result holds
+_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Run:
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
+        changes: what was otherwise when the run went on than when it began, and was accepted.
         first: whether this is the first of the processes that trained it, the one that prints.
     """
 
@@ -42,6 +44,7 @@ class Run:
     train_seconds: float
     skipped: tuple[Skipped, ...]
     examples: tuple[Path, ...]
+    changes: tuple[str, ...] = ()
     first: bool = True
 
     @property
@@ -66,6 +69,7 @@ class Run:
             "classes": list(self.classes),
             "skipped": [asdict(file) for file in self.skipped],
             "examples": [str(path) for path in self.examples],
+            "changes": list(self.changes),
             "recipe": self.recipe.to_dict(),
         }
 
@@ -88,5 +92,6 @@ def open_run(folder: Path) -> Run:
         train_seconds=result["train_seconds"],
         skipped=tuple(Skipped(**file) for file in facts["skipped"]),
         examples=tuple(map(Path, facts["examples"])),
+        changes=tuple(result.get("changes", ())),
         first=processes().first,
     )

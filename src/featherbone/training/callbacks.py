@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -59,6 +60,34 @@ class History(L.Callback):
 
     def _spent(self) -> float:
         return self._before + time.perf_counter() - self._start
+
+
+class Begun(L.Callback):
+    """Whether all that a checkpoint holds has been taken, and training has begun."""
+
+    made = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.made = True
+
+
+class Patience(EarlyStopping):
+    """End the run after so many epochs without a better score; a run that had ended so ends so once more.
+
+    Lightning's trainer does not remember that it was stopped: a run that was killed behind its last checkpoint, before
+    its result was written, would go on.
+    """
+
+    def __init__(self, watched: str, epochs: int) -> None:
+        super().__init__(watched, mode="max", patience=epochs, check_on_train_epoch_end=True, check_finite=False)
+
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint, as older versions have it."""
+        return super().state_key.replace(type(self).__name__, EarlyStopping.__name__, 1)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class Stopping(L.Callback):

@@ -136,7 +136,17 @@ class Learner(L.LightningModule):
             )
 
     def on_train_epoch_end(self) -> None:
+        """Look at the last loss and, as its step may have been the one too large, at what an epoch leaves behind.
+
+        Raises:
+            InputError: if one is not finite.
+        """
         self.check_finite()
+        if not all(bool(t.isfinite().all()) for t in self.result.state_dict().values() if t.is_floating_point()):
+            raise InputError(
+                f"the weights are not finite any more at the end of epoch {self.current_epoch + 1}: train once more "
+                f"with a lower lr (now {self.recipe.lr:g}) or precision f32, in another folder"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = optimizer_for(self.model, self.recipe)

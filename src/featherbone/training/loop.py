@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,16 +12,15 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from safetensors.torch import load_file
 from torch import nn
 
 from featherbone.data.image import without_pillows_warnings
-from featherbone.errors import InputError
-from featherbone.training.callbacks import History, ProgressBar, Stopping
-from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, newest_whole
+from featherbone.errors import InputError, InterruptedRunError, first_line
+from featherbone.training.callbacks import Begun, History, Patience, ProgressBar, Stopping
+from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, Owner, candidates
 from featherbone.training.distributed import Processes, follow_the_launcher, processes
 from featherbone.training.interrupt import StopRequest, stopping
 from featherbone.training.learner import Job, Learner
@@ -42,7 +42,9 @@ class Outcome:
     epochs: int
 
 
-def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool = False) -> Outcome:
+def fit(
+    model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, fingerprint: str = "", quiet: bool = False
+) -> Outcome:
     """Train ``model`` in place, continuing from the folder's newest checkpoint if there is one.
 
     Started by ``torchrun`` or ``srun``, several processes share every batch.
@@ -52,11 +54,12 @@ def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool
         job: the learner and its batches.
         recipe: all choices; precision, memory order and workers must be resolved.
         folder: where checkpoints, ``history.csv`` and TensorBoard's files go.
+        fingerprint: of the images, by which a checkpoint tells whose it is.
         quiet: no progress on the error stream.
 
     Raises:
         InterruptedRunError: on Ctrl-C or SIGTERM, once the present step is done and saved.
-        InputError: if a loss is not finite, or the run cannot be saved.
+        InputError: if a loss or a weight is not finite, or the run cannot be saved or gone on with.
     """
     team = processes()
     follow_the_launcher()
@@ -66,36 +69,54 @@ def fit(model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, quiet: bool
             f"batch_size={recipe.batch_size} of {images} images is too small for {team.world} processes: "
             "two images each, or more"
         )
-    history = History(folder / "history.csv")
+    owner = Owner(recipe, fingerprint)
     with _quiet_lightning(), without_pillows_warnings(), stopping(folder) as request:
-        trainer = L.Trainer(
-            accelerator="auto",
-            devices=team.local,
-            num_nodes=team.world // team.local,
-            strategy=_strategy(team, recipe),
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            max_epochs=recipe.epochs,
-            gradient_clip_val=recipe.clip_grad or None,
-            callbacks=[
-                history,
-                *_callbacks(folder, recipe, request, job.learner),
-                *([] if quiet or team.rank else [ProgressBar()]),
-            ],
-            default_root_dir=folder,
-            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-            plugins=[AtomicIO()],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            sync_batchnorm=team.world > 1 and torch.accelerator.is_available(),
-        )
-        trainer.fit(job.learner, job.train, job.val, ckpt_path=newest_whole(folder), weights_only=True)
+        for checkpoint in candidates(folder, owner):
+            history, begun = History(folder / "history.csv"), Begun()
+            trainer = L.Trainer(
+                accelerator="auto",
+                devices=team.local,
+                num_nodes=team.world // team.local,
+                strategy=_strategy(team, recipe),
+                precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+                max_epochs=recipe.epochs,
+                gradient_clip_val=recipe.clip_grad or None,
+                callbacks=[
+                    begun,
+                    history,
+                    *_callbacks(folder, owner, request, job.learner),
+                    *([] if quiet or team.rank else [ProgressBar()]),
+                ],
+                default_root_dir=folder,
+                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+                plugins=[AtomicIO()],
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                sync_batchnorm=team.world > 1 and torch.accelerator.is_available(),
+            )
+            try:
+                trainer.fit(job.learner, job.train, job.val, ckpt_path=checkpoint, weights_only=True)
+                break
+            except (InputError, InterruptedRunError):
+                raise
+            except Exception as error:
+                if checkpoint is None or begun.made:
+                    raise
+                problem = f"it is none of this run's ({first_line(error)})"
+                warnings.warn(f"{checkpoint} is passed over, and the one before is taken: {problem}", stacklevel=2)
     model.load_state_dict(
         load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(job.learner)
     )
     model.cpu().eval()
     last = max(history.rows, key=lambda row: row[job.learner.watched]) if recipe.patience else history.rows[-1]
+    odd = [name for name in ("val_loss", *job.learner.scores.values()) if not math.isfinite(last[name])]
+    if odd:
+        raise InputError(
+            f"the run has diverged: {odd[0]} is {last[odd[0]]} in epoch {last['epoch']:.0f}, whose weights would be "
+            f"kept; train once more with a lower lr (now {recipe.lr:g}), in another folder"
+        )
     scores = {name: round(last[column], 6) for name, column in job.learner.scores.items()}
     return Outcome(scores, round(sum(row["seconds"] for row in history.rows), 2), len(history.rows))
 
@@ -104,10 +125,9 @@ def _kept(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in learner.result.state_dict().items()}
 
 
-def _callbacks(folder: Path, recipe: Recipe, request: StopRequest, learner: Learner) -> list[L.Callback]:
-    checkpoints = Checkpoints(folder, recipe.checkpoint_seconds)
-    stop_early = EarlyStopping(learner.watched, mode="max", patience=recipe.patience, check_on_train_epoch_end=True)
-    early = [Best(folder), stop_early] if recipe.patience else []
+def _callbacks(folder: Path, owner: Owner, request: StopRequest, learner: Learner) -> list[L.Callback]:
+    checkpoints, patience = Checkpoints(folder, owner), owner.recipe.patience
+    early = [Best(folder), Patience(learner.watched, patience)] if patience else []
     return [*early, Stopping(request, checkpoints), checkpoints]
 
 

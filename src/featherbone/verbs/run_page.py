@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,16 @@ def run_page(
         The file that was written.
 
     Raises:
-        InputError: if there is no finished run, or the file cannot be written.
+        InputError: if there is no finished run, or the file cannot be written, or another process writes to the run.
     """
     folder = Path(run)
     if not folder.is_dir():
         raise InputError(f"run={folder} is not allowed: the folder of a finished run")
     with needs("train", "the page of a run"):
-        from featherbone.runs.page import PAGE, write_page
+        from featherbone.runs.folder import PAGE
+        from featherbone.runs.page import write_page
+        from featherbone.runs.writer import writing
     page = folder / PAGE if out is None else Path(out)
-    write_page(folder, page, images, quiet=quiet)
+    with nullcontext() if page.parent.resolve() != folder.resolve() else writing(folder):
+        write_page(folder, page, images, quiet=quiet)
     return page

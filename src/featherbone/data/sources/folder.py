@@ -10,6 +10,8 @@ from featherbone.data.dataset import Item, Listing, Skipped, relative
 from featherbone.data.names import ALL, SPLIT_WORDS, TRAIN, printable
 from featherbone.errors import InputError, first_line
 
+_OF_A_RUN = ("recipe.json", "data.json")  # a folder that has these holds a run of featherbone's
+_RUN = "a run of featherbone's, no images"
 _VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg".split())
 
 
@@ -23,7 +25,8 @@ def list_folder(root: Path) -> Listing[str]:
     learned = roots.get(TRAIN) or roots.get(ALL)
     classes = _class_names(learned) if learned else ()
     splits: dict[str, list[Item[str]]] = {}
-    skipped: list[Skipped] = []
+    runs = {run for place in {root, *roots.values()} for run in _all_folders(place) if run not in _folders(place)}
+    skipped = [Skipped(printable(str(relative(run, root))), _RUN) for run in sorted(runs)]
     for split, folder in roots.items():
         splits[split] = []
         for class_folder in _folders(folder):
@@ -81,12 +84,29 @@ def walked(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         here = Path(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
         odd += [(here / name, "a link to a folder, not followed") for name in folders if (here / name).is_symlink()]
+        odd += [(here / name, _RUN) for name in folders if is_run(here / name)]
+        folders[:] = [name for name in folders if not is_run(here / name)]
         found += [here / name for name in files if not name.startswith(".")]
     return sorted(found), odd
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run: pictures in it are what came of images, not images."""
+    return all((folder / name).is_file() for name in _OF_A_RUN)
+
+
 def _folders(root: Path) -> list[Path]:
+    """Return the folders in a folder, without what is hidden, and without runs and folders of nothing but runs."""
+    return [folder for folder in _all_folders(root) if not is_run(folder) and not _holds_runs_only(folder)]
+
+
+def _all_folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _holds_runs_only(folder: Path) -> bool:
+    inner = [one for one in os.scandir(folder) if not one.name.startswith(".")]
+    return bool(inner) and all(one.is_dir() and is_run(Path(one.path)) for one in inner)
 
 
 def _splits(root: Path) -> dict[str, Path]:

@@ -34,6 +34,11 @@ class DatasetRow:
         """The split and the row."""
         return f"{self.split}[{self.index}]"
 
+    @property
+    def origins(self) -> tuple[Path, ...]:
+        """The files that hold the rows; none of rows that only memory holds."""
+        return tuple(Path(file["filename"]) for file in self.rows.cache_files)
+
     def read(self) -> bytes:
         """Return the encoded image.
 

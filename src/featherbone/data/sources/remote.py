@@ -40,6 +40,11 @@ class RemoteMember:
         """The shard."""
         return self.shard.url
 
+    @property
+    def origins(self) -> tuple[RemoteFile]:
+        """The shard in the state in which it was found."""
+        return (self.shard,)
+
     def read(self) -> bytes:
         """Return the encoded image.
 

@@ -31,6 +31,11 @@ class Member:
     size: int
     group: str = ""  # read by itself, like a file
 
+    @property
+    def origins(self) -> tuple[Path]:
+        """The tar file."""
+        return (self.archive,)
+
     def read(self) -> bytes:
         """Return the encoded image.
 

@@ -42,6 +42,10 @@ function head(facts, told) {
     ...(more.length ? more : [" "]).map((line) => make("span", {}, line)))));
   if (others.length) pick("#facts").append(make("div", {}, make("span", {}, "where and with what"),
     ...others.map(([name, value]) => make("span", {}, `${name.replaceAll("_", " ")} ${value}`))));
+  if (result.changes?.length) {
+    pick("#changed").hidden = false;
+    pick("#changed").append("This run was interrupted, and did not go on as it began: ", make("bdi", {}, result.changes.join("; ")));
+  }
   if (data.missing) {
     pick("#missing").hidden = false;
     pick("#missing").append("The held-out images cannot be looked at any more, so what is seen on them is left out here: ", make("bdi", {}, data.missing));

@@ -1,0 +1,243 @@
+"""A run is what it read and where it was computed, not what that was called.
+
+``files.csv`` has every file that a run reads: its images (or the archives that hold them), its teacher, the weights
+that it starts from; with size, stamp and digest. A digest is computed once more only where size or stamp differ.
+``environment.json`` has what the bits of the result depend on besides, and the changes that somebody has accepted.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from featherbone.data.dataset import AnyData, Source, origins_of, relative
+from featherbone.data.names import printable
+from featherbone.data.progress import watched
+from featherbone.errors import InputError, counted, some
+from featherbone.files import digest, read_json, replacing, typed, write_json
+from featherbone.runs.folder import ENVIRONMENT, FILES, START
+from featherbone.runs.teacher import GIVEN_TEACHER
+from featherbone.training import Recipe, processes
+from featherbone.weights import FILE_NAME
+
+_COLUMNS = ("name", "size", "stamp", "digest")
+_AT_ONCE = 1024  # files that are handed out together
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells a file's content.
+
+    Attributes:
+        size: bytes.
+        stamp: when it was last changed: its own time, which a person can set, and the system's, which nobody can.
+        digest: of its content; empty if it was not computed.
+    """
+
+    size: int
+    stamp: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the bits of a run depend on besides its recipe and its files.
+
+    Attributes:
+        values: of the process that began the run.
+        changes: what was otherwise later, and was accepted.
+    """
+
+    values: dict[str, str | int | bool]
+    changes: tuple[str, ...] = ()
+
+
+def environment(count: int) -> dict[str, str | int | bool]:
+    """Return what the bits of a run depend on, here and now.
+
+    Args:
+        count: of the processes that train.
+    """
+    return {
+        **{package: version(package) for package in ("featherbone", "torch", "torchvision", "pillow")},
+        "device": _device(),
+        "processor": _processor(),
+        "processes": count,
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def read_environment(folder: Path) -> Environment | None:
+    """Return what was recorded when a run began; ``None`` if it has not, or is an older version's.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    path = folder / ENVIRONMENT
+    return typed(read_json(path), Environment, path) if path.exists() else None
+
+
+def write_environment(folder: Path, changes: Sequence[str] = ()) -> None:
+    """Record where a run is computed from now on, and what has been accepted."""
+    write_json(folder / ENVIRONMENT, asdict(Environment(environment(processes().world), tuple(changes))))
+
+
+@contextmanager
+def threads_of(folder: Path) -> Iterator[None]:
+    """Compute with as many threads as a run began with: sums depend on how they are divided."""
+    known, here = read_environment(folder), torch.get_num_threads()
+    wanted = int(known.values.get("threads", here)) if known else here
+    if wanted == here:
+        yield
+        return
+    said = f"the run in {folder} goes on with {counted(wanted, 'thread')}, as it began, not with {here}"
+    warnings.warn(said, stacklevel=3)
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
+
+
+def write_files(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> None:
+    """Record every file that a run reads."""
+    files = _files(folder, images, recipe)
+    states = _states(files, dict.fromkeys(files), quiet=quiet)
+    with (
+        replacing(folder / FILES) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        writer.writerows((name, state.size, state.stamp, state.digest) for name, state in states.items())
+
+
+def changed_files(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> list[str]:
+    """Return what has changed of the files that a run reads, in words; nothing if it is an older version's run.
+
+    Raises:
+        InputError: if a file, or the record, cannot be read.
+    """
+    known = _read(folder / FILES)
+    if known is None:
+        return []
+    files = _files(folder, images, recipe)
+    states = _states(files, known, quiet=quiet)
+    gone = [name for name in known if name not in states]
+    new = [name for name in states if name not in known]
+    other = [name for name, state in states.items() if name in known and state.digest != known[name].digest]
+    kinds = (("is gone", "are gone", gone), ("is new", "are new", new), ("has changed", "have changed", other))
+    return [
+        f"{counted(len(names), 'file')} {one if len(names) == 1 else more} ({some([*map(printable, names)], _SHOWN)})"
+        for one, more, names in kinds
+        if names
+    ]
+
+
+def changed_environment(folder: Path, count: int) -> list[str]:
+    """Return what differs from where a run began, in words; the number of threads is no matter: see ``threads_of``."""
+    known, here = read_environment(folder), environment(count)
+    if known is None:
+        return []
+    names = [name for name in known.values if name in here and name != "threads"]
+    return [
+        f"{name.replace('_', ' ')} {printable(str(known.values[name]))} -> {here[name]}"
+        for name in names
+        if known.values[name] != here[name]
+    ]
+
+
+def _files(folder: Path, images: AnyData, recipe: Recipe) -> dict[str, Path | FileState]:
+    """Return the files that a run reads by their names; of what lies elsewhere its state."""
+    root = images.root or Path(images.name)
+    sources = (*images.train.sources, *images.val.sources)
+    found: dict[str, Path | FileState] = {name: origin for source in sources for name, origin in _origins(source, root)}
+    if recipe.teacher and recipe.teacher != GIVEN_TEACHER:
+        teacher = Path(recipe.teacher)
+        found[f"teacher {recipe.teacher}"] = teacher / FILE_NAME if teacher.is_dir() else teacher
+    if (folder / START).exists():
+        found[START] = folder / START
+    return found
+
+
+def _origins(source: Source, root: Path) -> Iterator[tuple[str, Path | FileState]]:
+    for origin in origins_of(source):
+        if isinstance(origin, Path):
+            yield relative(origin, root).as_posix(), origin
+        else:
+            # what stands before the host or behind the path may be a secret, and is no part of the file's name
+            address = re.sub(r"//[^/@]*@", "//", origin.url.partition("?")[0])
+            yield address, FileState(origin.size, origin.version, origin.version)
+
+
+def _states(
+    files: Mapping[str, Path | FileState], known: Mapping[str, FileState | None], *, quiet: bool
+) -> dict[str, FileState]:
+    """Return the state of every file; a digest is taken from ``known`` where size and stamp are the same."""
+
+    def state(name: str) -> FileState:
+        path, before = files[name], known.get(name)
+        if isinstance(path, FileState):
+            return path
+        try:
+            status = os.stat(path)  # noqa: PTH116 - of a million files
+        except OSError as error:
+            raise InputError(f"{printable(name)} can no longer be read: {error.strerror or error}") from error
+        stamp = f"{status.st_mtime_ns}/{status.st_ctime_ns}"
+        if before and (before.size, before.stamp) == (status.st_size, stamp):
+            return before
+        return FileState(status.st_size, stamp, digest(path))
+
+    names = iter(files)
+
+    def states(pool: ThreadPoolExecutor) -> Iterator[FileState]:
+        while some_names := list(islice(names, _AT_ONCE)):
+            yield from pool.map(state, some_names)
+
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
+        return dict(zip(files, watched(states(pool), "comparing files", total=len(files), quiet=quiet), strict=True))
+
+
+def _read(path: Path) -> dict[str, FileState] | None:
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        rows = list(csv.reader(stream))
+    try:
+        return {name: FileState(int(size), stamp, known) for name, size, stamp, known in rows[1:]}
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: it is not as it was written ({error})") from error
+
+
+def _device() -> str:
+    if not torch.accelerator.is_available():
+        return "cpu"
+    kind = torch.accelerator.current_accelerator()
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return f"{kind} {name}".strip()
+
+
+def _processor() -> str:
+    """Return the processor's model and the instructions that PyTorch uses: both choose how sums are ordered."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:  # not Linux
+        pass
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
