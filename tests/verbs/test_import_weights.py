@@ -70,6 +70,9 @@ def test_import_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     torch.save(theirs.state_dict(), "theirs.pth")
     Path("names.txt").write_text("cat\n\ndog\n")
     run = CliRunner()
+    shifted = run.invoke(app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--classes", "names.txt"])
+    assert "3 names, but the network has 2 outputs" in str(shifted.exception)  # an empty line has a number, too
+    Path("names.txt").write_text("cat\ndog\n\n")
     done = run.invoke(app, ["import", "theirs.pth", "--as", "shufflenet_v2_x0_5.tv", "--classes", "names.txt"])
     assert done.exit_code == 0, done.output
     assert "torchvision" in done.output

@@ -32,7 +32,7 @@ def import_(
     if out is None and target.exists():
         raise fb.InputError(f"{target} exists: say where to write with --out FILE")
     given = _preprocess(network, size, mean, std, bgr=bgr)
-    model, report = fb.import_file(file, network, target, config=config, classes=_lines(classes), preprocess=given)
+    model, report = fb.import_file(file, network, target, config=config, classes=classes or (), preprocess=given)
     images = given or report.preprocess
     if json:
         preprocess = images.to_dict() if images else None
@@ -91,12 +91,3 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         raise fb.InputError(
             f"{option}={text!r} is not allowed: numbers with commas between, for example 0.5,0.5,0.5"
         ) from error
-
-
-def _lines(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise fb.InputError(f"{path} cannot be read as a list of classes: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
@@ -179,6 +180,8 @@ class LabelAssembler(Assembler[str, int, ClassificationData]):
 
     def classes(self, listing: Listing[str], learned: Sequence[Item[str]]) -> tuple[str, ...]:
         classes = listing.classes or in_order(item.target for item in learned)
+        if twice := [name for name, count in Counter(classes).items() if count > 1]:
+            raise InputError(f"{listing.name} gives several classes one name: {some(twice)}")
         if len(classes) == 1:
             raise InputError(
                 f"{listing.name} has one {listing.kind} only ({classes[0]}): a classifier needs two or more"

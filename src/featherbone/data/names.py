@@ -20,13 +20,31 @@ _UNSHOWN = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 _JOINERS = "\u200c\u200d"
 
 
-def printable(name: str) -> str:
-    r"""Return a name as one line that every terminal, page and file can hold; bytes that are no text as ``\xff``.
+def composed(text: str) -> str:
+    """Return text in Unicode's composed form (NFC), as most programs write it: two that look alike are one."""
+    return unicodedata.normalize("NFC", text)
 
-    >>> print(printable("a\nb\udcff"))
-    a\nb\xff
+
+def printable(name: str) -> str:
+    r"""Return a name as one line that every terminal, page and file can hold, composed; bytes of no text as ``\xff``.
+
+    >>> print(printable("a\nb\udcff"), printable("e\u0301") == "\u00e9")
+    a\nb\xff True
     """
+    name = composed(name)
     return name if name.isprintable() else "".join(map(_shown, name))
+
+
+def class_list(text: str) -> tuple[str, ...]:
+    r"""Return the names in a list of classes, one a line: the number of the line, from 0, is the class's.
+
+    An empty line is a class without a name: it is called by its number, and those after it keep theirs.
+
+    >>> class_list("cat\n\ndog \n")
+    ('cat', '1', 'dog')
+    """
+    lines = text.rstrip().split("\n") if text.strip() else []
+    return tuple(printable(line.strip()) or str(number) for number, line in enumerate(lines))
 
 
 def split_of(name: str) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from featherbone.data import Preprocess
-from featherbone.files import AnyPath
+from featherbone.data.names import class_list
+from featherbone.files import AnyPath, read_text
 from featherbone.spec import Backbone
 from featherbone.weights import Imported, import_weights, save
 
@@ -16,7 +19,7 @@ def import_file(
     out: AnyPath,
     *,
     config: AnyPath | None = None,
-    classes: Sequence[str] = (),
+    classes: AnyPath | Sequence[str] = (),
     preprocess: Preprocess | None = None,
 ) -> tuple[Backbone, Imported]:
     """Turn another project's weights into a file of ours, which describes itself.
@@ -26,7 +29,7 @@ def import_file(
         network: the name of the network.
         out: the safetensors file to write.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
-        classes: names of the outputs.
+        classes: names of the outputs, or a text file that lists them, one a line.
         preprocess: how the weights want their images; default: as the project publishes them, if that is known.
 
     Returns:
@@ -36,5 +39,6 @@ def import_file(
         InputError: if the file cannot be read or does not fit, or ``out`` cannot be written.
     """
     model, report = import_weights(network, source, config=config)
-    save(model, out, classes=classes, preprocess=preprocess or report.preprocess)
+    names = class_list(read_text(Path(classes))) if isinstance(classes, (str, os.PathLike)) else classes
+    save(model, out, classes=names, preprocess=preprocess or report.preprocess)
     return model, report

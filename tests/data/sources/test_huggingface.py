@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from helpers.shards import Sums
@@ -63,6 +64,7 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
         return datasets.DatasetDict({"train": made(colours, embedded=False)})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(colours))
     data = CLASSIFICATION.open("hf:somebody/colours", quiet=True)
     assert asked == ["somebody/colours"]
     assert data.name == "hf:somebody/colours"
@@ -79,12 +81,27 @@ def test_by_name_it_comes_from_the_hub(colours: Path, monkeypatch: pytest.Monkey
 def test_files_that_a_row_names_may_be_gone(colours: Path, tmp_path: Path) -> None:
     from featherbone.data.sources.huggingface import _listing
 
-    listing = _listing("hf:x", made(colours, embedded=False))
+    listing = _listing("hf:x", made(colours, embedded=False), [colours])
     (colours / "blue" / "00.png").unlink()
     sources = [item.source for item in listing.splits["all"]]
     with pytest.raises(fb.InputError, match="No such file"):
         read_image(sources[0])
     assert read_image(sources[1]).size == (16, 16)
+
+
+def test_a_row_reaches_nothing_outside_its_data_set(colours: Path, tmp_path: Path) -> None:
+    from featherbone.data.sources.huggingface import _listing
+
+    (colours / "blue" / "00.png").unlink()
+    (colours / "blue" / "00.png").symlink_to(colours / "red" / "00.png")
+    listing = _listing("hf:x", made(colours, embedded=False), [colours / "blue"])
+    files = sorted(colours.glob("*/*.png"))
+    for item, file in zip(listing.splits["all"], files, strict=True):
+        if file.parent.name == "blue" and file.stem != "00":
+            assert read_image(item.source).size == (16, 16)
+        else:
+            with pytest.raises(fb.InputError, match="outside the folder of the data set"):
+                read_image(item.source)
 
 
 def test_rows_are_read_by_other_processes_too(colours: Path) -> None:

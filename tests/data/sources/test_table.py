@@ -113,7 +113,7 @@ def test_a_table_may_say_the_split_and_what_is_wrong_is_named(colours: Path, fin
         (b"path,b\n1,2\n", "no column of labels"),
         (b"", "it names: none"),
         (b"path,label\n", "lists no image"),
-        (b"path,label\n\xff\xfe,2\n", "cannot be read as a table"),
+        (b"path,label\n\xff\xfe,2\n", "it is no text in UTF-8 .byte 11."),
         (b'path,label\n"a,2\n', "cannot be read as a table"),
         (b"path,label\na.png,x\nb.png,x\n", "has one class only \\(x\\)"),
         (b"path,label\na.png,x\n\x00,y\n", "can be read as an image"),
@@ -123,6 +123,59 @@ def test_tables_that_are_none(tmp_path: Path, content: bytes, said: str) -> None
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(fb.InputError, match=said):
         CLASSIFICATION.open(tmp_path / "t.csv", quiet=True)
+
+
+def test_a_table_reaches_nothing_outside_its_folder(colours: Path, tmp_path: Path) -> None:
+    private = Path(shutil.copytree(colours, tmp_path / "private"))
+    (colours / "above").symlink_to(private / "red", target_is_directory=True)
+    outside = [str(private / "red" / "00.png"), f"../{private.name}/red/01.png", "above/../blue/02.png", "/dev/zero"]
+    inside = [str(colours / "blue" / "03.png"), "./blue/04.png", "green/../green/05.png", "blue/06.png", "green/07.png"]
+    rows = [f"{path},{'ab'[i % 2]}\n" for i, path in enumerate([*outside, *inside])]
+    (colours / "t.csv").write_text("path,label\n" + "".join(rows))
+    data = CLASSIFICATION.open(colours / "t.csv", quiet=True)
+    read = {Path(os.path.realpath(str(source))) for split in (data.train, data.val) for source in split.sources}
+    # ".." is taken as it is written, not to where a link leads
+    assert {path.relative_to(colours).as_posix() for path in read} == {
+        *(f"blue/{i:02}.png" for i in (2, 3, 4, 6)),
+        *(f"green/{i:02}.png" for i in (5, 7)),
+    }
+    said = "outside the folder of the table, which is not left"
+    assert [(one.path, one.reason) for one in data.skipped] == [(outside[i], said) for i in (0, 1, 3)]
+    (colours / "t.csv").write_text(f"path,label\n{outside[0]},a\n{outside[1]},b\n")
+    with pytest.raises(fb.InputError, match="lists no image .*red/00.png: outside the folder"):
+        CLASSIFICATION.open(colours / "t.csv", quiet=True)
+
+
+@pytest.mark.parametrize(
+    "columns", ["path,label,xmin,ymin,xmax,ymax", "ImageID,LabelName,XMin,XMax,YMin,YMax", "image,class,x1,y1,x2,y2"]
+)
+def test_a_table_of_boxes_is_no_table_of_classes(columns: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"{columns}\na.png,cat,0,0,9,9\n")
+    with pytest.raises(fb.InputError, match=r"has boxes \(columns .*a detector learns from boxes as COCO"):
+        CLASSIFICATION.open(tmp_path / "t.csv", quiet=True)
+
+
+def test_a_small_parquet_of_millions_of_rows_costs_what_it_says(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    count = 2_000_000
+    files = sorted(colours.glob("*/*.png"))[:8]
+    rows = np.arange(count) * 8 // count  # runs of equal rows, which take no room
+    paths = pa.array([os.path.relpath(file, colours) for file in files]).take(pa.array(rows))
+    labels = pa.array(["a", "b", "a", "b", None, "b", "a", ""]).take(pa.array(rows))
+    parquet.write_table(pa.table({"label": labels, "path": paths}), colours / "t.parquet", compression="zstd")
+    assert (colours / "t.parquet").stat().st_size < 50_000
+    data = CLASSIFICATION.open(colours / "t.parquet", quiet=True)
+    assert sorted(map(str, [*data.train.sources, *data.val.sources])) == [str(files[i]) for i in (0, 1, 2, 3, 5, 6)]
+    assert [one.reason for one in data.skipped] == [
+        "no label in row 1000001",
+        "no label in row 1750001",
+        "1,999,992 rows that repeat another one, counted once",
+    ]
+    for name, most in (("_MOST_ROWS", 1000), ("_MOST_BYTES", 100)):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"featherbone.data.sources.table.{name}", most)
+            with pytest.raises(fb.InputError, match="is too large: 2,000,000 rows of"):
+                CLASSIFICATION.open(colours / "t.parquet", quiet=True)
 
 
 def test_a_run_on_a_table_is_trained_resumed_and_evaluated_by_its_name(colours: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import NoReturn
 import numpy as np
 
 from featherbone.data.dataset import Item, Listing
-from featherbone.data.names import TEST, TRAIN, printable
+from featherbone.data.names import TEST, TRAIN, class_list
 from featherbone.errors import InputError, first_line
+from featherbone.files import decode, read_bytes
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -75,7 +76,11 @@ def _from_folder(path: Path) -> Listing[str] | None:
     if any(name in files for name in _PICKLES):
         _refuse(path)
     edition = _edition(files)
-    return _listing(path, edition, {n: _read(files[n]) for n in _wanted(edition) if n in files}) if edition else None
+    return (
+        _listing(path, edition, {n: read_bytes(files[n], _MOST_BYTES) for n in _wanted(edition) if n in files})
+        if edition
+        else None
+    )
 
 
 def _from_archive(path: Path) -> Listing[str] | None:
@@ -110,21 +115,11 @@ def _refuse(path: Path) -> NoReturn:
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path} is not a file that was published")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _listing(path: Path, edition: _Edition, contents: Mapping[str, bytes]) -> Listing[str]:
     missing = [name for name in _wanted(edition) if name not in contents]
     if missing:
         raise InputError(f"{path} is not whole: {', '.join(missing)} is missing")
-    lines = contents[edition.names].decode("utf-8", "replace").splitlines()
-    classes = tuple(printable(line.strip()) for line in lines if line.strip())
+    classes = class_list(decode(contents[edition.names], edition.names))
     splits = {
         TRAIN: [item for name in edition.train for item in _items(path, name, contents[name], edition.labels, classes)],
         TEST: _items(path, edition.test, contents[edition.test], edition.labels, classes),

@@ -18,7 +18,7 @@ from typing import Any
 from featherbone.data.boxes import NOWHERE, as_annotated
 from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
 from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in
-from featherbone.data.sources.paths import files_in, folders_in, inside, named, number, split_folders
+from featherbone.data.sources.paths import files_in, folders_in, inside, located, named, number, split_folders
 from featherbone.errors import InputError, counted, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
@@ -126,7 +126,7 @@ def _read_file(path: Path, split: str, reading: _Reading) -> list[Item[RawAnnota
     _complain(path, odd, len(images) - len(odd) - len(known), strays, reading)
     where = _folder_of([name for name, _ in known.values()], path, split, reading.root)
     return [
-        Item(where / name, RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
+        Item(located(where, name), RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
         for key, (name, image) in known.items()
     ]
 
@@ -157,7 +157,7 @@ def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -
         if not _is_key(category.get("id")) or not isinstance(category.get("name"), str):
             raise InputError(f"{path}: category {place} must have an id and a name")
     ordered = sorted(categories, key=lambda one: (isinstance(one["id"], str), one["id"]))
-    return {one["id"]: classes.setdefault(printable(one["name"]), len(classes)) for one in ordered}
+    return {one["id"]: classes.setdefault(printable(one["name"].strip()), len(classes)) for one in ordered}
 
 
 def _annotations(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Annotations:
@@ -215,4 +215,4 @@ def _folder_of(names: Sequence[str], path: Path, split: str, root: Path) -> Path
     word = split_in(path.stem) if split == ALL else split
     bases += [folder for base in bases for folder in folders_in(base) if word and split_in(folder.name) == word]
     tried = names[:: max(1, len(names) // _TRIED)]
-    return max(bases, key=lambda base: sum(os.path.isfile(base / name) for name in tried))  # noqa: PTH113 - never raises
+    return max(bases, key=lambda base: sum(os.path.isfile(located(base, name)) for name in tried))  # noqa: PTH113 - never raises

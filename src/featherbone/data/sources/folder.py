@@ -31,7 +31,7 @@ def list_folder(root: Path) -> Listing[str]:
         splits[split] = []
         for class_folder in _folders(folder):
             files, odd = walked(class_folder)
-            splits[split] += [Item(path, printable(class_folder.name)) for path in files]
+            splits[split] += [Item(path, printable(class_folder.name.strip())) for path in files]
             skipped += [Skipped(printable(str(relative(path, root))), reason) for path, reason in odd]
     return Listing(name=str(root), splits=splits, classes=classes, skipped=tuple(skipped), kind="class folder")
 
@@ -121,7 +121,7 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    names = sorted({printable(folder.name) for folder in _folders(root)})
+    names = sorted({printable(folder.name.strip()) for folder in _folders(root)})
     if not names:
         raise InputError(
             f"{root} has no class folders: put the images of each class in a folder of its own, {root}/CLASS/"

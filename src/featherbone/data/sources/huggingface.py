@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ class DatasetRow:
     column: str
     index: int
     split: str
+    roots: tuple[Path, ...]  # where files may lie that a row names
     group: str = ""
 
     @property
@@ -51,8 +53,13 @@ class DatasetRow:
         if stored["bytes"] is not None:
             return bytes(stored["bytes"])
         try:
-            return check_file(Path(stored["path"])).read_bytes()
+            path = Path(os.path.realpath(stored["path"]))
+            if not any(path.is_relative_to(root) for root in self.roots):
+                raise UnreadableImageError("its file lies outside the folder of the data set, which is not left")
+            return check_file(path).read_bytes()
         except (OSError, ValueError, TypeError) as error:
+            if isinstance(error, UnreadableImageError):
+                raise
             raise UnreadableImageError(first_line(error)) from error
 
 
@@ -64,13 +71,16 @@ def list_named(source: str, *, quiet: bool) -> Listing[str]:
     """
     with needs("datasets", "a Hugging Face data set"):
         import datasets
+        import huggingface_hub
     if quiet:
         datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(source.removeprefix(_PREFIX))
     except Exception as error:  # whatever hub, net and files may raise
         raise InputError(f"{source} cannot be loaded: {first_line(error)}") from error
-    return _listing(source, loaded)
+    config, hub = datasets.config, huggingface_hub.constants.HF_HUB_CACHE
+    fetched = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH, hub)
+    return _listing(source, loaded, fetched)
 
 
 def find_saved(path: Path) -> Listing[str] | None:
@@ -88,12 +98,15 @@ def find_saved(path: Path) -> Listing[str] | None:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # Arrow and the packages round it have errors of many kinds
         raise InputError(f"{path} cannot be read as a Hugging Face data set: {first_line(error)}") from error
-    return _listing(str(path), loaded)
+    return _listing(str(path), loaded, [path])
 
 
-def _listing(name: str, loaded: Dataset | Mapping[str, Dataset]) -> Listing[str]:
+def _listing(
+    name: str, loaded: Dataset | Mapping[str, Dataset], folders: Iterable[str | os.PathLike[str]]
+) -> Listing[str]:
     from datasets import ClassLabel
 
+    roots = tuple(Path(os.path.realpath(folder)) for folder in folders)
     loaded_splits = _splits(name, loaded) if isinstance(loaded, Mapping) else {ALL: loaded}
     classes: tuple[str, ...] = ()
     splits: dict[str, list[Item[str]]] = {}
@@ -103,7 +116,7 @@ def _listing(name: str, loaded: Dataset | Mapping[str, Dataset]) -> Listing[str]
         feature = rows.features[label]
         names = tuple(map(printable, feature.names or ())) if isinstance(feature, ClassLabel) else ()
         classes = classes or names
-        pairs = list(zip(_rows(rows, image, split), _labels(rows, label, names), strict=True))
+        pairs = list(zip(_rows(rows, image, split, roots), _labels(rows, label, names), strict=True))
         items = [Item(row, text) for row, text in pairs if text]
         if items:
             splits[split] = items
@@ -136,11 +149,11 @@ def _columns(name: str, rows: Dataset) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _rows(rows: Dataset, column: str, split: str) -> list[DatasetRow]:
+def _rows(rows: Dataset, column: str, split: str, roots: tuple[Path, ...]) -> list[DatasetRow]:
     from datasets import Image
 
     encoded = rows.select_columns([column]).cast_column(column, Image(decode=False))
-    return [DatasetRow(encoded, column, index, split) for index in range(len(rows))]
+    return [DatasetRow(encoded, column, index, split, roots) for index in range(len(rows))]
 
 
 def _labels(rows: Dataset, column: str, names: tuple[str, ...]) -> list[str]:

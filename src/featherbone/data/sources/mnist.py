@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from featherbone.data.dataset import Item, Listing
-from featherbone.data.names import TEST, TRAIN, printable
+from featherbone.data.names import TEST, TRAIN, class_list
 from featherbone.errors import InputError, first_line
+from featherbone.files import read_text
 
 _SPLITS = {TRAIN: "train", TEST: "t10k"}
 _BYTES = 8  # the format's code for unsigned bytes
@@ -50,8 +51,7 @@ def find_idx(path: Path) -> Listing[str] | None:
 
 def _classes(folder: Path, labels: np.ndarray) -> tuple[str, ...]:
     if (folder / _NAMES).is_file():
-        lines = (folder / _NAMES).read_text(encoding="utf-8", errors="replace").splitlines()
-        return tuple(printable(line.strip()) for line in lines if line.strip())
+        return class_list(read_text(folder / _NAMES))
     if tuple(labels[:10]) == _FIRST_OF_FASHION:
         return _FASHION
     return tuple(str(number) for number in range(int(labels.max(initial=0)) + 1))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from featherbone.data.names import split_in
-from featherbone.errors import InputError
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .jp2 .j2k .avif .heic .heif .ppm .pgm .pnm".split()
@@ -29,6 +29,19 @@ def inside(written: object) -> PurePosixPath | None:
     return None if leaves else path
 
 
+def located(folder: Path, written: PurePosixPath | str) -> Path:
+    """Return the path of a file that a list names, in the Unicode form in which the disk has it.
+
+    Some systems write composed letters, some decomposed ones (NFC, NFD), and a list may come from the other kind.
+    """
+    text = str(written)
+    if not text.isascii():
+        for form in (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))):
+            if os.path.exists(folder / form):  # noqa: PTH110 - never raises
+                return folder / form
+    return folder / text
+
+
 def number(value: object) -> float:
     """Return a number that is written as one or (in XML and plain text) as text; NaN for anything else.
 
@@ -41,22 +54,6 @@ def number(value: object) -> float:
         return float(value)
     except (ValueError, OverflowError):
         return math.nan
-
-
-def read_bounded(path: Path, most: int) -> bytes:
-    """Return the content of a file that has at most ``most`` bytes.
-
-    Raises:
-        InputError: if it is larger, no regular file, or cannot be read.
-    """
-    try:
-        if not path.is_file():
-            raise InputError(f"{path} is no file")
-        if path.stat().st_size > most:
-            raise InputError(f"{path} is too large: more than {most / 1e6:.0f} MB")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

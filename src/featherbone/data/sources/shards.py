@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,10 +11,11 @@ from pathlib import Path
 
 from featherbone.data.dataset import Item, Listing, Skipped
 from featherbone.data.image import UnreadableImageError
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_in, split_of
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, class_list, printable, split_in, split_of
 from featherbone.data.scan import shown
 from featherbone.data.sources.tar import Sample, samples_of
 from featherbone.errors import InputError, some
+from featherbone.files import decode, parse_json, read_bytes
 
 CLASS_FILES = ("classes.txt", "classes.json")
 _MOST_SHARDS = 1_000_000
@@ -152,15 +152,15 @@ def class_names(file: str, content: bytes) -> tuple[str, ...]:
     Raises:
         InputError: if it is not of that form.
     """
-    try:
-        if not file.endswith(".json"):
-            lines = content.decode("utf-8-sig").splitlines()
-            return tuple(printable(line.strip()) for line in lines if line.strip())
-        found = json.loads(content)
-        names = [found[str(number)] for number in range(len(found))] if isinstance(found, dict) else found
-        return tuple(printable(str(name)) for name in names)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read as names of classes, in the order of their numbers") from error
+    if not file.endswith(".json"):
+        return class_list(decode(content, file))
+    found = parse_json(content, file)
+    if isinstance(found, list):
+        found = {str(number): name for number, name in enumerate(found)}
+    names = [found.get(str(number)) for number in range(len(found))] if isinstance(found, dict) else [None]
+    if not all(isinstance(name, (str, int, float)) for name in names):
+        raise InputError(f"{file} cannot be read as names of classes, in the order of their numbers")
+    return tuple(printable(str(name).strip()) for name in names)
 
 
 def exactly(content: bytes, size: int) -> bytes:
@@ -177,7 +177,7 @@ def exactly(content: bytes, size: int) -> bytes:
 def _listed(name: str, root: Path, tars: Sequence[Path]) -> Listing[str]:
     folders = dict.fromkeys([root, *(tar.parent for tar in tars)])
     files = [file for folder in folders for known in CLASS_FILES if (file := folder / known).is_file()]
-    classes = class_names(files[0].name, files[0].read_bytes()) if files else ()
+    classes = class_names(files[0].name, read_bytes(files[0])) if files else ()
     return listing_of(name, [_local(tar, printable(tar.relative_to(root).as_posix())) for tar in tars], classes)
 
 

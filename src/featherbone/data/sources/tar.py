@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from typing import BinaryIO
 
 from featherbone.data.dataset import Skipped
 from featherbone.data.names import printable
+from featherbone.errors import InputError
+from featherbone.files import decode, parse_json
 
 _IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif"}
 _LABELS = ("cls", "json")
@@ -134,8 +135,8 @@ def _take(member: tarfile.TarInfo, file: BinaryIO, found: dict[str, _Parts]) -> 
 def _label(kind: str, content: bytes) -> str:
     """Return a label, numbers in their shortest form; empty if there is none."""
     try:
-        value = json.loads(content) if kind == "json" else content.decode()
-    except (ValueError, RecursionError):
+        value = parse_json(content, kind) if kind == "json" else decode(content, kind)
+    except InputError:
         return ""
     if isinstance(value, dict):
         value = next((value[key] for key in _KEYS if key in value), None)

@@ -15,19 +15,20 @@ import numpy as np
 
 from featherbone.data.boxes import NOWHERE, as_annotated
 from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, composed, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
     IMAGE_SUFFIXES,
     files_in,
     folders_in,
     inside,
+    located,
     named,
     number,
-    read_bounded,
     split_folders,
 )
 from featherbone.errors import InputError, counted, first_line, some
+from featherbone.files import read_bytes, read_text
 
 _MOST_BYTES = 1 << 24  # of one file
 _FIRST = 4096  # bytes in which the outermost element begins
@@ -99,7 +100,7 @@ def _read(path: Path, places: Sequence[_Place]) -> BoxListing:
         known: dict[str, _Annotated] = {}
         for file in files_in(place.annotations, [".xml"]):
             try:
-                known[file.stem] = _annotated(file, place.images, by_stem)
+                known[composed(file.stem)] = _annotated(file, place.images, by_stem)
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(file, path))), str(error)))
         splits, missing = _listed(place.root, path, known) if place.split == ALL else ({place.split: known}, [])
@@ -131,7 +132,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     """Return the images of a folder by their paths in it, without suffixes."""
     files, _ = walked(folder)
     return {
-        file.relative_to(folder).with_suffix("").as_posix(): file
+        composed(file.relative_to(folder).with_suffix("").as_posix()): file
         for file in files
         if file.suffix.lower() in IMAGE_SUFFIXES
     }
@@ -159,7 +160,7 @@ def _listed(
 
 def _names(file: Path, known: Iterable[str]) -> list[str]:
     """Return the names in a list; those of one class have 1 or -1 behind each."""
-    lines = [line.strip() for line in read_bounded(file, _MOST_BYTES).decode(errors="replace").splitlines()]
+    lines = [composed(line.strip()) for line in read_text(file, _MOST_BYTES).split("\n")]
     return list(dict.fromkeys(line if line in known else re.sub(r"\s+-?[01]$", "", line) for line in lines if line))
 
 
@@ -169,10 +170,10 @@ def _annotated(file: Path, folder: Path, images: Mapping[str, Path]) -> _Annotat
     Raises:
         InputError: if it is damaged or hostile, or there is no such image; without the path.
     """
-    tree = _parsed(read_bounded(file, _MOST_BYTES))
+    tree = _parsed(read_bytes(file, _MOST_BYTES))
     if tree.tag != "annotation":
         raise InputError("no annotation of Pascal VOC")
-    source = images.get(file.stem) or _said(tree, folder)
+    source = images.get(composed(file.stem)) or _said(tree, folder)
     width, height = (number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
     stated = 0 < width < np.inf and 0 < height < np.inf  # zero is how some programs say that they did not look
     objects = tuple(_object(one) for one in tree.findall("object"))
@@ -186,7 +187,7 @@ def _said(tree: Element, folder: Path) -> Path:
         raise InputError(
             f"no image of this name, and {printable(written or 'nothing')[:80]} is not inside the data set"
         )
-    return folder / name
+    return located(folder, name)
 
 
 def _object(element: Element) -> _Object:

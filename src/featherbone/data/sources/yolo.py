@@ -8,22 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from featherbone.data.boxes import NOWHERE, as_annotated
 from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable
+from featherbone.data.names import ALL, TEST, TRAIN, VAL, class_list, printable
 from featherbone.data.sources.folder import walked
 from featherbone.data.sources.paths import (
     IMAGE_SUFFIXES,
     files_in,
     inside,
+    located,
     named,
     number,
-    read_bounded,
     split_folders,
 )
 from featherbone.errors import InputError, first_line, some
+from featherbone.files import read_bytes, read_text
 
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 1 << 18  # of a description; one of a thousand classes has a tenth
@@ -62,7 +63,7 @@ def _describes(path: Path) -> bool:
 def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
     import yaml
 
-    written = read_bounded(described, _MOST_BYTES)
+    written = read_bytes(described, _MOST_BYTES)
     if written.count(b"[") + written.count(b"{") > _MOST_BRACKETS:
         raise InputError(f"{described} has more than {_MOST_BRACKETS} brackets: a description needs few")
     try:
@@ -96,7 +97,7 @@ def _classes(path: Path, names: object) -> dict[int, str]:
     pairs = list(numbered.items()) if isinstance(numbered, dict) else []
     if not pairs or not all(isinstance(name, str) and number(key).is_integer() for key, name in pairs):
         raise InputError(f"{path}: names must be a list of class names, or numbers with names")
-    return {int(number(key)): printable(name) for key, name in sorted(pairs, key=lambda pair: number(pair[0]))}
+    return {int(number(key)): printable(name.strip()) for key, name in sorted(pairs, key=lambda pair: number(pair[0]))}
 
 
 def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -119,10 +120,10 @@ def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]
         if place.is_dir():
             found += _images(place)
             continue
-        for line in read_bounded(place, 64 * _MOST_LABELS).decode(errors="replace").splitlines():
+        for line in read_text(place, 64 * _MOST_LABELS).split("\n"):
             if image := inside(line.strip()):
-                near = (base / image for base in (place.parent, *bases))
-                found.append(next((path for path in near if path.exists()), place.parent / image))
+                near = [located(base, image) for base in (place.parent, *bases)]
+                found.append(next((path for path in near if path.exists()), near[0]))
             elif line.strip():
                 refused.append(line.strip())
     return found, refused
@@ -154,8 +155,7 @@ def _layouts(root: Path) -> Iterator[dict[str, list[Path]]]:
 def _named_classes(root: Path) -> dict[int, str] | None:
     for place in (root, named(root, "labels"), *(split_folders(root).values())):
         if place and (place / "classes.txt").is_file():
-            lines = read_bounded(place / "classes.txt", _MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
-            return dict(enumerate(printable(line.strip()) for line in lines if line.strip()))
+            return dict(enumerate(class_list(read_text(place / "classes.txt", _MOST_BYTES))))
     return None
 
 
@@ -165,7 +165,7 @@ def _labels_of(image: Path, root: Path) -> Path:
     places = [place for place, name in enumerate(parts[:-1]) if name in _LABELS]
     if places:
         parts[places[-1]] = _LABELS[parts[places[-1]]]
-    return root.joinpath(*parts)
+    return located(root, PurePosixPath(*parts))
 
 
 @dataclass
@@ -224,11 +224,11 @@ def _item(image: Path, root: Path, reading: _Reading) -> Item[RawAnnotations]:
     labels = _labels_of(image, root)
     if not labels.exists():
         return Item(image, RawAnnotations(as_annotated([], []), shares=True, annotated=False))
-    return Item(image, RawAnnotations(_annotations(read_bounded(labels, _MOST_LABELS), reading), shares=True))
+    return Item(image, RawAnnotations(_annotations(read_text(labels, _MOST_LABELS), reading), shares=True))
 
 
-def _annotations(content: bytes, reading: _Reading) -> Annotations:
-    lines = [line.split() for line in content.decode("utf-8-sig", "replace").splitlines() if line.strip()]
+def _annotations(content: str, reading: _Reading) -> Annotations:
+    lines = [line.split() for line in content.split("\n") if line.strip()]
     return as_annotated([_corners(line[1:]) for line in lines], [reading.label(line[0]) for line in lines])
 
 

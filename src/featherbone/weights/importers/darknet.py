@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from featherbone.errors import InputError
+from featherbone.files import read_text
 
 _WITHOUT_WEIGHTS = ("maxpool", "shortcut", "avgpool", "softmax", "cost", "dropout", "upsample", "yolo")
 
@@ -82,7 +83,7 @@ class _Section:
 def _sections(config: Path) -> list[_Section]:
     """Return the sections in order. Darknet repeats their names, so this is no INI file to a parser of those."""
     found: list[_Section] = []
-    for line in _read(config).decode(errors="replace").splitlines():
+    for line in read_text(config).split("\n"):
         text = re.split("[#;]", line)[0].strip()
         key, equals, value = text.partition("=")
         if text.startswith("[") and text.endswith("]"):
