@@ -14,7 +14,7 @@ import featherbone as fb
 from featherbone.data.dataset import Dataset
 from featherbone.data.sampler import EpochBatches
 from featherbone.training import classification_recipe
-from featherbone.training.classification import ClassificationLearner, class_weights
+from featherbone.training.classification import ClassificationLearner
 from featherbone.training.learner import averaged
 from featherbone.training.optimizer import optimizer_for, parameter_groups, sections, share_of_lr
 from featherbone.training.recipes import RECIPES, recipe_named
@@ -78,15 +78,6 @@ def test_groups_of_weights() -> None:
         parameter_groups(model, recipe.changed({"freeze": ["stage.0"]}))
     with pytest.raises(fb.InputError, match="leaves nothing to learn"):
         parameter_groups(model, recipe.changed({"freeze": ["stem", "stages", "head"]}))
-
-
-def test_classes_weigh_the_same_however_many_images_they_have() -> None:
-    images = Dataset((Path("a"),) * 10, (0,) * 8 + (1,) * 2)
-    weights = class_weights(images, 2, "balanced")
-    assert weights is not None
-    assert weights.tolist() == pytest.approx([10 / 16, 10 / 4])
-    assert sum(float(weights[label]) for label in images.targets) == pytest.approx(10)
-    assert class_weights(images, 2, "none") is None
 
 
 def test_the_average_follows_weights_and_statistics() -> None:

@@ -74,17 +74,16 @@ class ClassificationLearner(Learner):
         images, labels = self.mixed(*batch) if self.mixed else batch
         images = images.to(memory_format=self.order)
         logits = self._beside.fast(images)
-        losses = F.cross_entropy(
-            logits, labels, self.weights, reduction="none", label_smoothing=self.recipe.label_smoothing
-        )
-        return self._taught(images, logits, losses)
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
+        losses = self._taught(images, logits, losses)
+        return losses if self.weights is None else losses * image_weights(labels, self.weights)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, labels = batch
         logits = self.result(images.to(memory_format=self.order)).float()
         self.top1(logits, labels)
         self.top5(logits, labels)
-        self.val_loss(F.cross_entropy(logits, labels), len(labels))
+        self.val_loss(F.cross_entropy(logits, labels, reduction="none"))
         watched: dict[str, Any] = {"val_loss": self.val_loss, "val_top1": self.top1, "val_top5": self.top5}
         self.log_dict(watched, on_step=False, on_epoch=True)
 
@@ -139,5 +138,25 @@ def class_weights(images: Dataset[int], classes: int, kind: str) -> Tensor | Non
     """Return a weight for each class, 1 on average over the images; ``None`` if all images weigh the same."""
     if kind == "none":
         return None
-    counts = torch.bincount(torch.tensor(images.targets), minlength=classes).clamp(min=1)
-    return len(images) / (classes * counts.float())
+    counts = torch.bincount(torch.tensor(images.targets), minlength=classes).float()
+    return len(images) / (counts.count_nonzero() * counts.clamp(min=1))
+
+
+def image_weights(labels: Tensor, weights: Tensor) -> Tensor:
+    """Return how much each image counts: as its own class does, and of a mixed image as its classes in their shares.
+
+    The whole loss of an image is weighed, its smoothed share and the teacher's, too: ``F.cross_entropy`` weighs what
+    smoothing gives to *other* classes by their weights, so that a common class is told to be the rare one. And the
+    weights are not divided by their sum in the batch: that would cancel them in batches of one class. Sums over
+    batches of any size, of one process or several, are then the sum over all images.
+
+    Args:
+        labels: ``(B,)`` numbers of classes or ``(B, classes)`` shares, before smoothing.
+        weights: ``(classes,)``.
+
+    Returns:
+        ``(B,)``.
+    """
+    if labels.ndim == 1:
+        return weights[labels]
+    return (labels * weights).sum(1)  # not a product of matrices, which autocast would round

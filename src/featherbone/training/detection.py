@@ -73,8 +73,7 @@ class DetectionLearner(Learner):
         result = self.result
         assert isinstance(result, Detector)
         raw = result.raw(images.to(memory_format=self.order))
-        losses = self._losses(raw, images, targets)
-        self.val_loss(losses.mean(), len(losses))
+        self.val_loss(self._losses(raw, images, targets))
         output = result.head.predict(raw, (images.shape[-2], images.shape[-1]))
         self.watch.update(found_in(output, targets, images.shape[-1]), targets.places)
         self.log("val_loss", self.val_loss, on_step=False, on_epoch=True, batch_size=len(images))

@@ -77,6 +77,7 @@ class Learner(L.LightningModule):
         self.order = memory_format(bool(recipe.channels_last))
         self.model = model.to(memory_format=self.order)
         self.average = averaged(model, recipe.ema_decay) if recipe.ema_decay else None
+        # given one loss an image: a metric that does not look for NaN passes over weights (torchmetrics 1.9)
         self.train_loss, self.val_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.train_loss.persistent(True)  # noqa: FBT003 - torchmetrics' own signature
         self._last: tuple[Tensor, int] | None = None
@@ -103,10 +104,12 @@ class Learner(L.LightningModule):
         self._freeze()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        losses = self.losses(batch, batch_idx)
+        # here and not in the trainer: held-out images are always measured in float32, as every later answer is
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            losses = self.losses(batch, batch_idx)
         self.check_finite()
         self._last = (losses.detach(), batch_idx)
-        self.train_loss(losses.detach().mean(), len(losses))
+        self.train_loss(losses.detach())
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True, batch_size=len(losses))
         # processes average their gradients: so every image of the whole batch weighs the same
         return losses.sum() * (self.trainer.world_size / self.batches.size(batch_idx))

@@ -78,7 +78,6 @@ def fit(
                 devices=team.local,
                 num_nodes=team.world // team.local,
                 strategy=_strategy(team, recipe),
-                precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
                 max_epochs=recipe.epochs,
                 gradient_clip_val=recipe.clip_grad or None,
                 callbacks=[

@@ -15,8 +15,7 @@ from featherbone.training.recipe import Recipe
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimizer over all weights of a network that are not frozen for good."""
     groups = parameter_groups(model, recipe)
-    # one kernel for all weights: faster, but Lightning does not clip with it in bfloat16, and no weight may begin late
-    fused = not recipe.clip_grad and not recipe.freeze_epochs
+    fused = not recipe.freeze_epochs  # one kernel for all weights: faster, but no weight may begin late
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
