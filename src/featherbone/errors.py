@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+# in an address: user and password, and what a query calls a secret
+_ADDRESS = re.compile(r"\w+://\S+")
+_USER = re.compile(r"://(?:([^/?#\s:@]*):)?[^/?#\s]*@")
+_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:token|key|sig|secret|pass|pwd|auth|cred|access|session|jwt)[^=&\s]*=)[^&#\s]*", re.IGNORECASE
+)
+
 
 class InputError(ValueError):
     """Bad input. The message is one sentence a user can act on: the argument, what was given, what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class InterruptedRunError(Exception):
@@ -18,6 +29,20 @@ class InterruptedRunError(Exception):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"stopped; the run is in {folder}")
         self.folder = folder
+
+
+def masked(text: str) -> str:
+    """Return a text without the passwords and tokens of the addresses in it, as it may be printed and kept.
+
+    >>> masked("https://me:secret@host/a.tar?id=3&token=abc")
+    'https://me:***@host/a.tar?id=3&token=***'
+    """
+
+    def mask(address: re.Match[str]) -> str:
+        without_user = _USER.sub(lambda user: f"://{user[1]}:***@" if user[1] else "://***@", address[0])
+        return _QUERY.sub(r"\1***", without_user)
+
+    return _ADDRESS.sub(mask, text)
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

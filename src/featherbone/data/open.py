@@ -34,7 +34,7 @@ from featherbone.data.sources.shards import find_shards, list_pattern
 from featherbone.data.sources.table import find_table
 from featherbone.data.sources.voc import find_voc
 from featherbone.data.sources.yolo import find_yolo
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, masked, needs
 from featherbone.files import AnyPath
 
 # asked in turn; each looks at a path and returns a listing, or nothing
@@ -112,7 +112,7 @@ class Opener(Generic[R, T, D]):
 
 def same_source(given: AnyPath, name: str) -> bool:
     """Return whether ``given`` opens the data set of this name."""
-    return os.fspath(given) == name or os.path.realpath(given) == name
+    return masked(os.fspath(given)) == name or os.path.realpath(given) == name
 
 
 def is_detection(source: AnyPath) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import AnyData, ScanResult, Skipped
-from featherbone.errors import InputError, needs, some
+from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath, check_outside, read_json, write_json
 from featherbone.runs.folder import (
     CHECKPOINTS,
@@ -243,7 +243,7 @@ def _network_name(request: ModelRequest, task: Task) -> str:
 
 def _plain(data: AnyPath) -> str:
     """Return a short name for a data set, for any disk and shell: no query of a URL, no numbers of a pattern."""
-    given = os.fspath(data)
+    given = masked(os.fspath(data))
     path = given.partition("?")[0] if "://" in given else os.path.abspath(given)  # noqa: PTH100 - never fails
     parts = re.split(r"[/\\]", re.sub(r"\{\d+\.\.\d+\}", "", path).removesuffix(".tar"))
     return next((words for part in reversed(parts) if (words := _words(part))), "data")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.errors import InputError, InterruptedRunError, needs
+from featherbone.errors import InputError, InterruptedRunError, masked, needs
 from featherbone.files import AnyPath, read_json, write_json
 from featherbone.runs.folder import DATA, FILES, PAGE, RECIPE, RESULT, read_recipe
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
@@ -82,8 +83,9 @@ def train(
         InterruptedRunError: on Ctrl-C; ``resume`` continues.
     """
     team = processes()
+    remember(os.fspath(data))
     if team.first:
-        log(f"preparing to train {model or weights or 'a network'} on {data} ...")
+        log(f"preparing to train {model or weights or 'a network'} on {masked(os.fspath(data))} ...")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:

@@ -1,10 +1,12 @@
 """Shards at URLs come into a bounded folder, as wholes, and leave no half behind."""
 
+import base64
 import functools
 import http.server
 import io
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -25,6 +27,8 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
         self.breaks = 0
+        self.secret = ""  # that every request must have, in its query or as its user and password
+        self.sends: Callable[[str, io.RawIOBase, bytes], bool] = lambda *_: False  # in another way than usual
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
 
     @property
@@ -37,7 +41,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        super().do_GET()
+        if self.allowed():
+            super().do_GET()
+
+    def do_HEAD(self) -> None:
+        if self.allowed():
+            super().do_HEAD()
+
+    def allowed(self) -> bool:
+        given = self.path + base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        if self.server.secret not in given:
+            self.send_error(401)
+        return self.server.secret in given
 
     def copyfile(self, source: io.BufferedIOBase, outputfile: io.BufferedIOBase) -> None:  # type: ignore[override]
         if self.path.endswith(".tar") and self.server.breaks:
@@ -45,6 +60,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             outputfile.write(source.read(5000))
             self.close_connection = True
             return
+        if self.server.sends(self.path, outputfile, source.read()):
+            return
+        source.seek(0)
         outputfile.write(source.read())
 
     def log_message(self, *_: object) -> None:
@@ -207,3 +225,116 @@ def test_shards_of_one_class_each_are_found(server: Server, colours: Path, own_c
     (finding,) = fb.check_data(f"{server.url}/s-{{000..002}}.tar", quiet=True).findings
     assert (finding.kind, finding.severity == "error") == ("unmixed", True)
     assert finding.text.startswith("3 shards of one class only")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 5000])
+def test_what_comes_in_pieces_is_read_to_its_end(
+    piece: int, server: Server, colours: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
+    names = ["blue", "green", "red", *(f"class {i:04}" for i in range(1000 if piece > 1 else 20))]
+    (tmp_path / "served" / "classes.txt").write_text("\n".join(names))
+
+    def in_pieces(path: str, out: io.RawIOBase, content: bytes) -> bool:
+        if path.endswith(".txt"):
+            for start in range(0, len(content), piece):
+                out.write(content[start : start + piece])
+                time.sleep(0.001 if piece < 5000 else 0.1)
+        return path.endswith(".txt")
+
+    server.sends = in_pieces
+    assert fb.check_data(f"{server.url}/s-000.tar", quiet=True).classes == tuple(names)
+
+
+def cut(path: str, out: io.RawIOBase, content: bytes) -> bool:
+    if path.endswith(".txt"):
+        out.write(content[:-3])
+        raise ConnectionError
+    return False
+
+
+def drip(path: str, out: io.RawIOBase, content: bytes) -> bool:
+    for byte in content[:60]:
+        out.write(bytes([byte]))
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("sends", "said"), [(cut, "classes.txt cannot be read: "), (drip, "server is too slow: it must give 30,000 bytes")]
+)
+def test_a_server_that_does_not_come_to_the_end_is_named(
+    sends: Callable[[str, io.RawIOBase, bytes], bool],
+    said: str,
+    server: Server,
+    colours: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
+    monkeypatch.setattr("featherbone.data.sources.cache._ANSWER_S", 0.5)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # it would print
+    server.sends = sends
+    with pytest.raises(fb.InputError, match=said):
+        CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True)
+    assert not list((own_cache / "featherbone" / "shards").glob("*.part"))
+
+
+def test_a_list_of_classes_without_end_is_not_taken(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=100)
+    monkeypatch.setattr("featherbone.data.sources.cache._MOST_BYTES", 10)
+    with pytest.raises(fb.InputError, match=r"classes.txt cannot be read: it is too large \(more than 10 bytes\)"):
+        CLASSIFICATION.open(f"{server.url}/s-000.tar", quiet=True)
+
+
+@pytest.mark.parametrize("form", ["user", "query"])
+def test_a_secret_in_an_address_is_used_and_neither_kept_nor_printed(
+    form: str, server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATHERBONE_DATA", "")
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar")
+    server.secret = "geheim7"  # noqa: S105 - of this test
+    place = f"127.0.0.1:{server.server_port}/s-{{000..003}}.tar"
+    address, shown = {
+        "user": (f"http://me:geheim7@{place}", f"http://me:***@{place}"),
+        "query": (f"http://{place}?id=3&access_token=geheim7", f"http://{place}?id=3&access_token=***"),
+    }[form]
+    found = fb.check_data(address, quiet=True)
+    assert (found.name, found.classes) == (shown, ("blue", "green", "red"))
+    fb.data_page(found, tmp_path / "page.html", quiet=True)
+    told = [repr(found.to_dict())]
+    for wrong in (address.replace("s-{000..003}", "none"), address.replace("http", "gopher")):
+        with pytest.raises(fb.InputError, match=r"\*\*\*") as refused:
+            fb.check_data(wrong, quiet=True)
+        told.append(str(refused.value))
+    assert "geheim7" not in " ".join(told)
+    assert kept("geheim7", tmp_path, own_cache) == []
+    monkeypatch.setenv("FEATHERBONE_DATA", "")
+    with pytest.raises(fb.InputError, match=r"what is \*\*\* was not kept; give the whole address again"):
+        CLASSIFICATION.open(shown, quiet=True)
+    monkeypatch.setenv("FEATHERBONE_DATA", address)
+    data = CLASSIFICATION.open(shown, quiet=True)
+    assert (data.name, len(data.train) + len(data.val)) == (shown, 48)
+
+
+def test_a_run_keeps_no_secret_of_its_address(
+    server: Server, colours: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATHERBONE_DATA", "")
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar")
+    address = f"{server.url}/s-{{000..003}}.tar?access_token=geheim7"
+    told: list[str] = []
+    run = fb.train(address, out=tmp_path / "run", changes={**QUICK, "epochs": 1}, quiet=True, log=told.append)
+    assert run.recipe.data == address.replace("geheim7", "***")
+    assert "geheim7" not in " ".join(told)
+    assert kept("geheim7", tmp_path / "run", own_cache) == []
+    assert evaluated(run.folder, address).confusion.sum() == run.test_images == 9
+
+
+def kept(secret: str, *folders: Path) -> list[Path]:
+    """Return the files that have a secret in their name or content."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if secret in str(path) or secret.encode() in path.read_bytes()]

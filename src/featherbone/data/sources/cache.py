@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from filelock import FileLock, Timeout
-from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+from fsspec.asyn import AbstractAsyncStreamedFile
+from fsspec.exceptions import FSTimeoutError
+from fsspec.spec import AbstractFileSystem
 
-from featherbone.errors import InputError, first_line
+from featherbone.errors import InputError, first_line, masked
+
+T = TypeVar("T")
 
 ROOM = "FEATHERBONE_CACHE_GB"
 _USUAL_GB = 20.0
@@ -22,7 +28,9 @@ _CHUNK = 1 << 20
 _TRIES = 3
 _EVICTIONS = 20  # between fetching and opening, by other processes, before we give up
 _PATIENCE_S = 0.05
-_SILENCE_S = 60.0
+_ANSWER_S = 30.0  # in which a server must answer, and then give this many bytes again and again, or all the rest
+_LEAST_BYTES = 30_000
+_MOST_BYTES = 1 << 24  # of a list of classes
 _VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "LastModified", "Last-Modified", "mtime", "created")
 _NOT_THERE = {401, 403, 404, 410}  # public stores say 403 of what does not exist
 
@@ -37,8 +45,8 @@ class RemoteFile:
 
     @property
     def key(self) -> str:
-        """A name for it that no other file and no other state of it has."""
-        return hashlib.sha256(repr((self.url, self.size, self.version)).encode()).hexdigest()[:32]
+        """A name for it that no other file and no other state of it has; who asks for it is no part of it."""
+        return hashlib.sha256(repr((masked(self.url), self.size, self.version)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,8 @@ def state_of(url: str) -> RemoteFile:
     """
     storage, path = file_system(url)
     try:
-        info = storage.info(path)
+        # fsspec's name of the coroutine begins so
+        info = _in_time(storage, storage._info(path)) if _is_http(path) else storage.info(path)  # noqa: SLF001
     except Exception as error:  # every storage has errors of its own
         raise InputError(f"{url} cannot be reached: {_said(error)}") from error
     if info.get("size") is None:
@@ -157,19 +166,25 @@ def state_of(url: str) -> RemoteFile:
 
 
 def content_of(url: str) -> bytes | None:
-    """Return the content of a small remote file; nothing if there is none.
+    """Return the whole content of a small remote file; nothing if there is none.
 
     Raises:
-        InputError: if that is not clear.
+        InputError: if that is not clear, or it is not small, or does not come to its end.
     """
     storage, path = file_system(url)
+    content = b""
     try:
-        with _opened(storage, path) as file:
-            return file.read(_CHUNK)
+        for chunk in _chunks(storage, path):
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                break
     except Exception as error:
         if isinstance(error, (FileNotFoundError, PermissionError)) or _refused(error):
             return None
-        raise InputError(f"{url} cannot be reached: {_said(error)}") from error
+        raise InputError(f"{url} cannot be read: {_said(error)}") from error
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{url} cannot be read: it is too large (more than {_MOST_BYTES:,} bytes)")
+    return content
 
 
 def _refused(error: Exception) -> bool:
@@ -190,7 +205,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
         if url.startswith("http"):  # its usual limit is five minutes for a whole file
             import aiohttp
 
-            limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S)
+            limits = aiohttp.ClientTimeout(total=None)  # _in_time has limits
             options = {"client_kwargs": {"timeout": limits}}
         storage, path = fsspec.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:
@@ -201,16 +216,63 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
 def _download(file: RemoteFile, part: Path) -> None:
     storage, path = file_system(file.url)
     left = file.size
-    with _opened(storage, path) as remote, part.open("r+b") as local:
-        while left >= 0 and (chunk := remote.read(_CHUNK)):
+    with part.open("r+b") as local:
+        for chunk in _chunks(storage, path):
             left -= len(chunk)
-            local.write(chunk if left >= 0 else b"")
+            if left < 0:
+                break
+            local.write(chunk)
     if left:
         raise OSError(f"it should have {file.size:,} bytes, and has {'fewer' if left > 0 else 'more'}")
 
 
-def _opened(storage: AbstractFileSystem, path: str) -> AbstractBufferedFile:
-    return storage.open(path, "rb", **({"block_size": 0} if path.startswith("http") else {}))  # 0: as one stream
+def _chunks(storage: AbstractFileSystem, path: str) -> Iterator[bytes]:
+    """Yield what a remote file holds, to its end: one read of a stream may give less than it was asked for.
+
+    Raises:
+        InputError: if a server is too slow.
+    """
+    if not _is_http(path):
+        with storage.open(path, "rb") as file:
+            yield from iter(lambda: file.read(_CHUNK), b"")
+        return
+    # packed, it would have another length than was said
+    stream = _in_time(storage, storage.open_async(path, size=0, headers={"Accept-Encoding": "identity"}))
+    try:
+        while chunk := _in_time(storage, _next(stream)):
+            yield chunk
+    finally:
+        _in_time(storage, stream.close())
+
+
+async def _next(stream: AbstractAsyncStreamedFile) -> bytes:
+    """Return so much of a stream that a server is not too slow if it gives that in time; nothing at its end."""
+    content = b""
+    while len(content) < _LEAST_BYTES and (chunk := await stream.read(_CHUNK)):
+        content += chunk
+    return content
+
+
+def _in_time(storage: AbstractFileSystem, answer: Coroutine[Any, Any, T]) -> T:
+    """Return what a server answers.
+
+    Raises:
+        InputError: if it takes too long.
+    """
+
+    async def bounded() -> T:
+        return await asyncio.wait_for(answer, _ANSWER_S)
+
+    try:
+        return cast("T", fsspec.asyn.sync(storage.loop, bounded))
+    except FSTimeoutError as error:
+        raise InputError(
+            f"its server is too slow: it must give {_LEAST_BYTES:,} bytes, or the rest, in {_ANSWER_S:g} seconds"
+        ) from error
+
+
+def _is_http(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
 
 
 def _used(path: Path) -> bool:
@@ -241,4 +303,4 @@ def _abandoned(part: Path) -> bool:
 
 def _said(error: BaseException) -> str:
     """Return the reason: some storages say that a file is not there whatever has happened, and have it as the cause."""
-    return first_line(error.__cause__ or error)
+    return first_line(error if isinstance(error, InputError) else error.__cause__ or error)

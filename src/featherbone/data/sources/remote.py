@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from featherbone.data.address import in_full
 from featherbone.data.dataset import ImageInfo, Item, Listing, Skipped
 from featherbone.data.image import UnreadableImageError, without_pillows_warnings
 from featherbone.data.progress import watched
@@ -18,7 +19,7 @@ from featherbone.data.scan import scan_image
 from featherbone.data.sources.cache import Cache, RemoteFile, content_of, file_system, state_of
 from featherbone.data.sources.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
 from featherbone.data.sources.tar import samples_of
-from featherbone.errors import InputError
+from featherbone.errors import InputError, masked
 from featherbone.files import write_text
 
 _AT_ONCE = 4  # shards that are fetched and read side by side
@@ -69,12 +70,15 @@ def list_remote(address: str, *, quiet: bool) -> Listing[str]:
         InputError: if a shard cannot be fetched, or there is no labelled image in them.
     """
     cache = Cache.usual()
+    name, address = masked(address), in_full(address)
     urls = _urls(address)
     root = _common_folder(urls)
     with without_pillows_warnings(), ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda url: _shard(cache, url, url.removeprefix(root).partition("?")[0]), urls)
         shards = list(watched(found, "reading shards", total=len(urls), quiet=quiet))
-    return listing_of(address, shards, _classes(dict.fromkeys([root, urls[0].rpartition("/")[0] + "/"])))
+    first, _, query = urls[0].partition("?")
+    places = dict.fromkeys([root, first.rpartition("/")[0] + "/"])
+    return listing_of(name, shards, _classes(places, f"?{query}" if query else ""))
 
 
 def _urls(address: str) -> list[str]:
@@ -102,9 +106,9 @@ def _common_folder(urls: Sequence[str]) -> str:
     return f"{protocol}://{posixpath.commonpath(folders)}/"
 
 
-def _classes(folders: Iterable[str]) -> tuple[str, ...]:
+def _classes(folders: Iterable[str], query: str) -> tuple[str, ...]:
     for folder, name in product(folders, CLASS_FILES):
-        content = content_of(folder + name)
+        content = content_of(folder + name + query)
         if content is not None:
             return class_names(name, content)
     return ()
@@ -116,7 +120,7 @@ def _shard(cache: Cache, url: str, name: str) -> Shard:
     rows = _kept(kept)
     if rows is None:
         rows = _read(cache, shard)
-        write_text(kept, json.dumps({"form": _FORM, "url": url, **rows}))
+        write_text(kept, json.dumps({"form": _FORM, "url": masked(url), **rows}))
     items = [
         Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, ImageInfo(**seen))
         for member, offset, size, label, seen in rows["images"]
