@@ -10,7 +10,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json, RunArgument
 from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
-from featherbone.files import PICTURES, check_output
+from featherbone.files import PICTURES, check_output, check_outside
 
 
 def evaluate(
@@ -34,6 +34,8 @@ def evaluate(
     """Measure a trained network: top-1 and top-5 on labelled images, average precision on images with boxes."""
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     check_output("--out", out or folder / "confusion.png", PICTURES)
+    if out and data:
+        check_outside("--out", out, data)
     result = fb.evaluate(run, data, split=split)
     pictures = fb.evaluation_pictures(run, result, out)
     if json:

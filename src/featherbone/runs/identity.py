@@ -19,22 +19,40 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from featherbone.data.dataset import AnyData, Source, origins_of, relative
 from featherbone.data.names import printable
 from featherbone.data.progress import watched
-from featherbone.errors import InputError, counted, some
+from featherbone.errors import InputError, counted, first_line, some
 from featherbone.files import digest, read_json, replacing, typed, write_json
 from featherbone.runs.folder import ENVIRONMENT, FILES, START
 from featherbone.runs.teacher import GIVEN_TEACHER
 from featherbone.training import Recipe, processes
 from featherbone.weights import FILE_NAME
 
-_COLUMNS = ("name", "size", "stamp", "digest")
+_COLUMNS = ("role", "name", "size", "stamp", "digest")
+_IMAGE = "image"
 _AT_ONCE = 1024  # files that are handed out together
 _SHOWN = 3
+
+
+class File(NamedTuple):
+    """A file that a run reads.
+
+    Attributes:
+        role: what it is to the run.
+        name: relative to the data, if it lies there.
+    """
+
+    role: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return it in words, as one line."""
+        return printable(self.name if self.role == _IMAGE else f"{self.role} {self.name}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,8 @@ def environment(count: int) -> dict[str, str | int | bool]:
         count: of the processes that train.
     """
     return {
-        **{package: version(package) for package in ("featherbone", "torch", "torchvision", "pillow")},
+        "torch": str(torch.__version__),
+        **{package: version(package) for package in ("featherbone", "torchvision", "pillow")},
         "device": _device(),
         "processor": _processor(),
         "processes": count,
@@ -116,15 +135,15 @@ def threads_of(folder: Path) -> Iterator[None]:
 
 def write_files(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> None:
     """Record every file that a run reads."""
-    files = _files(folder, images, recipe)
-    states = _states(files, dict.fromkeys(files), quiet=quiet)
+    files = {**_images(images), **_others(folder, recipe)}
+    states = _states(files, {}, quiet=quiet)
     with (
         replacing(folder / FILES) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
-        writer.writerows((name, state.size, state.stamp, state.digest) for name, state in states.items())
+        writer.writerows((*file, state.size, state.stamp, state.digest) for file, state in states.items())
 
 
 def changed_files(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> list[str]:
@@ -133,28 +152,23 @@ def changed_files(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool)
     Raises:
         InputError: if a file, or the record, cannot be read.
     """
+    return _differences(_read(folder / FILES), {**_images(images), **_others(folder, recipe)}, quiet=quiet)
+
+
+def changed_images(folder: Path, images: AnyData, *, quiet: bool) -> list[str]:
+    """Return what has changed of the images alone, as ``changed_files`` does."""
     known = _read(folder / FILES)
-    if known is None:
-        return []
-    files = _files(folder, images, recipe)
-    states = _states(files, known, quiet=quiet)
-    gone = [name for name in known if name not in states]
-    new = [name for name in states if name not in known]
-    other = [name for name, state in states.items() if name in known and state.digest != known[name].digest]
-    kinds = (("is gone", "are gone", gone), ("is new", "are new", new), ("has changed", "have changed", other))
-    return [
-        f"{counted(len(names), 'file')} {one if len(names) == 1 else more} ({some([*map(printable, names)], _SHOWN)})"
-        for one, more, names in kinds
-        if names
-    ]
+    return _differences(
+        known and {file: known[file] for file in known if file.role == _IMAGE}, _images(images), quiet=quiet
+    )
 
 
 def changed_environment(folder: Path, count: int) -> list[str]:
-    """Return what differs from where a run began, in words; the number of threads is no matter: see ``threads_of``."""
+    """Return what differs from where a run began, in words."""
     known, here = read_environment(folder), environment(count)
     if known is None:
         return []
-    names = [name for name in known.values if name in here and name != "threads"]
+    names = [name for name in known.values if name in here]
     return [
         f"{name.replace('_', ' ')} {printable(str(known.values[name]))} -> {here[name]}"
         for name in names
@@ -162,16 +176,21 @@ def changed_environment(folder: Path, count: int) -> list[str]:
     ]
 
 
-def _files(folder: Path, images: AnyData, recipe: Recipe) -> dict[str, Path | FileState]:
-    """Return the files that a run reads by their names; of what lies elsewhere its state."""
+def _images(images: AnyData) -> dict[File, Path | FileState]:
+    """Return the files that hold images; of what lies elsewhere its state."""
     root = images.root or Path(images.name)
     sources = (*images.train.sources, *images.val.sources)
-    found: dict[str, Path | FileState] = {name: origin for source in sources for name, origin in _origins(source, root)}
+    return {File(_IMAGE, name): origin for source in sources for name, origin in _origins(source, root)}
+
+
+def _others(folder: Path, recipe: Recipe) -> dict[File, Path]:
+    """Return the files besides images that a run reads."""
+    found = {}
     if recipe.teacher and recipe.teacher != GIVEN_TEACHER:
         teacher = Path(recipe.teacher)
-        found[f"teacher {recipe.teacher}"] = teacher / FILE_NAME if teacher.is_dir() else teacher
+        found[File("teacher", recipe.teacher)] = teacher / FILE_NAME if teacher.is_dir() else teacher
     if (folder / START).exists():
-        found[START] = folder / START
+        found[File("weights", START)] = folder / START
     return found
 
 
@@ -185,43 +204,65 @@ def _origins(source: Source, root: Path) -> Iterator[tuple[str, Path | FileState
             yield address, FileState(origin.size, origin.version, origin.version)
 
 
+def _differences(
+    known: Mapping[File, FileState] | None, files: Mapping[File, Path | FileState], *, quiet: bool
+) -> list[str]:
+    if known is None:
+        return []
+    states = _states(files, known, quiet=quiet)
+    gone = [file for file in known if file not in states]
+    new = [file for file in states if file not in known]
+    other = [file for file, state in states.items() if file in known and state.digest != known[file].digest]
+    kinds = (("is gone", "are gone", gone), ("is new", "are new", new), ("has changed", "have changed", other))
+    return [
+        f"{counted(len(found), 'file')} {one if len(found) == 1 else more} ({some([*map(str, found)], _SHOWN)})"
+        for one, more, found in kinds
+        if found
+    ]
+
+
 def _states(
-    files: Mapping[str, Path | FileState], known: Mapping[str, FileState | None], *, quiet: bool
-) -> dict[str, FileState]:
+    files: Mapping[File, Path | FileState], known: Mapping[File, FileState], *, quiet: bool
+) -> dict[File, FileState]:
     """Return the state of every file; a digest is taken from ``known`` where size and stamp are the same."""
 
-    def state(name: str) -> FileState:
-        path, before = files[name], known.get(name)
+    def state(file: File) -> FileState:
+        path, before = files[file], known.get(file)
         if isinstance(path, FileState):
             return path
         try:
             status = os.stat(path)  # noqa: PTH116 - of a million files
         except OSError as error:
-            raise InputError(f"{printable(name)} can no longer be read: {error.strerror or error}") from error
+            raise InputError(f"{file} can no longer be read: {error.strerror or error}") from error
         stamp = f"{status.st_mtime_ns}/{status.st_ctime_ns}"
         if before and (before.size, before.stamp) == (status.st_size, stamp):
             return before
         return FileState(status.st_size, stamp, digest(path))
 
-    names = iter(files)
+    waiting = iter(files)
 
     def states(pool: ThreadPoolExecutor) -> Iterator[FileState]:
-        while some_names := list(islice(names, _AT_ONCE)):
-            yield from pool.map(state, some_names)
+        while group := list(islice(waiting, _AT_ONCE)):
+            yield from pool.map(state, group)
 
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
         return dict(zip(files, watched(states(pool), "comparing files", total=len(files), quiet=quiet), strict=True))
 
 
-def _read(path: Path) -> dict[str, FileState] | None:
+def _read(path: Path) -> dict[File, FileState] | None:
+    """Return what was recorded; ``None`` if nothing was, as by an older version.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     if not path.exists():
         return None
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        rows = list(csv.reader(stream))
     try:
-        return {name: FileState(int(size), stamp, known) for name, size, stamp, known in rows[1:]}
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: it is not as it was written ({error})") from error
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            rows = list(csv.reader(stream))[1:]
+        return {File(role, name): FileState(int(size), stamp, known) for role, name, size, stamp, known in rows}
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _device() -> str:

@@ -13,7 +13,7 @@ from featherbone.errors import InputError
 from featherbone.files import check_output, read_json, write_text
 from featherbone.report.pages.run import run_html
 from featherbone.runs.folder import DATA, HISTORY, RESULT, read_recipe
-from featherbone.runs.identity import changed_files
+from featherbone.runs.identity import changed_images
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines
 from featherbone.runs.tasks import Task, task_of
@@ -58,8 +58,8 @@ def _held_out(folder: Path, task: Task, quiet: bool) -> Dataset[Any]:
     images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet)
     if images.fingerprint != read_json(folder / DATA)["fingerprint"]:
         raise InputError(f"the images in {recipe.data} are not those that the run was trained on")
-    if changes := changed_files(folder, images, recipe, quiet=quiet):
-        raise InputError(f"the files are not those that the run was trained on: {'; '.join(changes)}")
+    if changes := changed_images(folder, images, quiet=quiet):
+        raise InputError(f"the images in {recipe.data} are not those that the run was trained on: {'; '.join(changes)}")
     return images.val
 
 

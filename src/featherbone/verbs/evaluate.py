@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherbone.errors import InputError, needs, some
-from featherbone.files import AnyPath
-from featherbone.runs.folder import read_recipe
+from featherbone.files import AnyPath, check_outside, read_json
+from featherbone.runs.folder import DATA, read_recipe
 from featherbone.weights import load_any, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
+    from featherbone.data.dataset import AnyData
     from featherbone.evaluation.report import Evaluation
 
 
@@ -49,8 +51,24 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
                 f"{source} has {len(own.classes)} classes ({some(own.classes)}), not the {len(header.classes)} of the "
                 f"network ({some(header.classes)})"
             )
+        if Path(run).is_dir():
+            _compare(Path(run), own, quiet=quiet)
         images, skipped = own.val, own.skipped
     return task.outputs(load_any(run), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
+
+
+def _compare(run: Path, images: AnyData, *, quiet: bool) -> None:
+    """Warn if the images that are held out now need not be those that were held out."""
+    from featherbone.runs.identity import changed_images
+
+    changes = changed_images(run, images, quiet=quiet)
+    if images.fingerprint != read_json(run / DATA).get("fingerprint") or changes:
+        said = "; ".join(changes) or "other names, labels or classes"
+        warnings.warn(
+            f"the images in {images.name} are not those that the run in {run} was trained on ({said}): of those that "
+            "are held out now, some may have been learned from",
+            stacklevel=3,
+        )
 
 
 def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | None = None) -> Mapping[str, Path]:
@@ -66,8 +84,10 @@ def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | Non
         The files, by what they show: "confusion" and perhaps "precision_recall".
 
     Raises:
-        InputError: if a file cannot be written.
+        InputError: if a file cannot be written, or lies inside the data.
     """
+    if out is not None:
+        check_outside("out", out, read_recipe(run).data)
     with needs("train", "drawing"):
         from featherbone.runs.tasks import task_of
     folder = Path(run) if Path(run).is_dir() else Path(run).parent

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, table
 from featherbone.errors import InputError, nearest, needs
-from featherbone.files import AnyPath
+from featherbone.files import AnyPath, check_outside
+from featherbone.runs.folder import read_recipe
 from featherbone.verbs.samples import folder_inputs, samples_of
 from featherbone.weights import Header
 
@@ -79,6 +80,8 @@ def export(
         from featherbone.deploy import export_network
     if folder:
         _check_known(source, header)
+        if not isinstance(source, nn.Module):
+            check_outside("out", out, read_recipe(source).data)
     return export_network(
         model,
         out,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
 from featherbone.errors import InputError, needs
-from featherbone.files import AnyPath, replacing
+from featherbone.files import AnyPath, check_outside, replacing
 from featherbone.weights import load, load_any, read_header
 from featherbone.weights.open import describe
 
@@ -116,7 +116,8 @@ def predict_files(
         quiet: no progress on the error stream.
 
     Raises:
-        InputError: if an argument is not usable, nothing can be read, or an image would be replaced by its drawing.
+        InputError: if an argument is not usable, nothing can be read, an image would be replaced by its drawing, or
+            drawings would lie among the images.
     """
     with needs("train", "predicting"):
         from featherbone.data.sources.folder import find_images, images_and_videos
@@ -129,6 +130,8 @@ def predict_files(
         found, skipped = predict(run, find_images(paths), top=top, quiet=quiet)
         return Predictions(kind.columns, found, skipped)
     folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "predictions"
+    for path in paths:
+        check_outside("out", folder, path)
     images, videos = images_and_videos(paths)
     score = SCORE_THRESHOLD if score is None else score
     found, skipped = predict(run, images, score=score, quiet=quiet) if images else ([], [])
