@@ -90,5 +90,5 @@ def _main(arguments: tuple[str, ...], errors: Path) -> None:
     os.setsid()
     _like_any_other()
     sys.argv = ["featherbone", *arguments]
-    with errors.open("w") as sys.stderr:
+    with errors.open("w") as sys.stderr, Path(os.devnull).open("w") as sys.stdout:
         main()

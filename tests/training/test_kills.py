@@ -1,6 +1,8 @@
 """A run that is killed again and again, in the middle of anything, ends as if nothing had happened."""
 
 import itertools
+import json
+import math
 import os
 import resource
 import shutil
@@ -12,13 +14,16 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from helpers.images import draw_classes
 from helpers.processes import ended, killed, resumed, typed
-from helpers.training import QUICK, same_weights
+from helpers.training import QUICK, history, same_weights
 
 import featherbone as fb
 from featherbone.files import read_json, write_json
+from featherbone.training.callbacks import Begun
 from featherbone.training.checkpoints import AtomicIO, Owner, candidates, written
+from featherbone.training.learner import Learner
 
 SMALL = {**QUICK, "epochs": 6, "ema_decay": 0.9, "mixup": 0.2, "checkpoint_seconds": 0.0}
 
@@ -115,6 +120,119 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, undisturbed: fb.Run, t
         assert next(found) == before
     with pytest.raises(fb.InputError, match="no checkpoint .* can be gone on from"):
         next(found)
+
+
+@pytest.fixture
+def copied(finished: fb.Run, tmp_path: Path) -> Path:
+    """A run that was killed after its last checkpoint."""
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    for name in ("result.json", "model.safetensors", "run.html"):
+        (run / name).unlink()
+    return run
+
+
+def foreign(kind: str, checkpoint: Path) -> object:
+    """Return what somebody has put in place of a checkpoint."""
+    content = torch.load(checkpoint, weights_only=True)
+    recipe = json.loads(content["featherbone_run"])
+    weights = content["state_dict"]
+    return {
+        "nothing": {},
+        "a tensor": torch.zeros(3),
+        "weights alone": weights,
+        "another recipe": {**content, "featherbone_run": json.dumps({**recipe, "lr": 0.5})},
+        "other images": {**content, "featherbone_run": json.dumps({**recipe, "images": "others"})},
+        "no recipe": {**content, "featherbone_run": 3},
+        "another network": {**content, "state_dict": {name: tensor.flatten()[:1] for name, tensor in weights.items()}},
+        "no loops": {**content, "loops": []},
+        "odd callbacks": {**content, "callbacks": {name: [] for name in content["callbacks"]}},
+        "no optimizer": {**content, "optimizer_states": []},
+    }[kind]
+
+
+KINDS = ("nothing", "a tensor", "weights alone", "another recipe", "other images", "no recipe")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "another network", "no loops", "odd callbacks", "no optimizer"])
+def test_a_checkpoint_of_another_run_is_refused_in_a_sentence(kind: str, copied: Path) -> None:
+    for path in written(copied):
+        torch.save(foreign(kind, path), path)
+    passed = pytest.warns(UserWarning, match=r"000000\d+.ckpt is passed over, and the one before is taken: it is ")
+    with passed, pytest.raises(fb.InputError, match="no checkpoint in .* can be gone on from: start the run anew"):
+        fb.resume(copied, quiet=True)
+
+
+def test_beside_checkpoints_of_other_runs_the_last_own_one_is_taken_and_kept(copied: Path, finished: fb.Run) -> None:
+    newest, before = written(copied)
+    for number, kind in enumerate(("another recipe", "no loops")):
+        torch.save(foreign(kind, newest), copied / "checkpoints" / f"00000999{number}.ckpt")
+    newest.unlink()
+    with pytest.warns(UserWarning, match="is passed over"):
+        assert same_weights(finished.folder, fb.resume(copied, quiet=True).folder)
+    assert {path.stem for path in written(copied)} == {"000009990", "000009991", newest.stem, before.stem}
+
+
+def test_what_ended_a_run_is_saved_with_it(colours: Path, tmp_path: Path) -> None:
+    """Killed after its last checkpoint, a run that had stopped early trained for some epochs more."""
+    changes = {**QUICK, "epochs": 12, "patience": 1, "lr": 1e-9}
+    whole = fb.train(colours, out=tmp_path / "whole", changes=changes, quiet=True)
+    run = Path(shutil.copytree(whole.folder, tmp_path / "run"))
+    for name in ("result.json", "model.safetensors", "run.html"):
+        (run / name).unlink()
+    again = fb.resume(run, quiet=True)
+    assert history(run) == history(whole.folder)
+    assert len(history(run)) == 2
+    assert same_weights(whole.folder, again.folder)
+
+
+def test_weights_that_are_not_finite_end_a_run(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step of an epoch may be the one that was too large: no loss comes after it."""
+
+    def spoiled(self: Begun, trainer: object, learner: Learner) -> None:
+        next(learner.model.parameters()).data[0] = torch.nan
+
+    monkeypatch.setattr(Begun, "on_train_epoch_end", spoiled)
+    with pytest.raises(fb.InputError, match="the weights are not finite any more at the end of epoch 1: .* lower lr"):
+        fb.train(colours, out=tmp_path / "run", changes={**QUICK, "epochs": 2}, quiet=True)
+    assert not written(tmp_path / "run")
+
+
+def test_a_run_that_ends_without_a_finite_score_has_no_result(copied: Path) -> None:
+    for path in written(copied):
+        content = torch.load(path, weights_only=True)
+        next(state for name, state in content["callbacks"].items() if "History" in name)["rows"][-1]["val_loss"] = (
+            math.inf
+        )
+        torch.save(content, path)
+    with pytest.raises(fb.InputError, match="the run has diverged: val_loss is inf in epoch 16, .* lower lr"):
+        fb.resume(copied, quiet=True)
+    assert not (copied / "result.json").exists()
+
+
+def test_a_page_that_was_not_written_is_written_by_resuming(finished: fb.Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run / "run.html").unlink()
+    (run / ".run.0a1b2c3d.html").write_text("half a page")
+    assert fb.resume(run, quiet=True).scores == finished.scores
+    assert (run / "run.html").read_text() == (finished.folder / "run.html").read_text().replace(
+        str(finished.folder), str(run)
+    )
+    assert not (run / ".run.0a1b2c3d.html").exists()
+    with pytest.raises(fb.InputError, match="is finished"):
+        fb.resume(run)
+
+
+@pytest.mark.slow
+def test_of_two_that_begin_in_one_folder_one_wins_and_the_other_is_told_by_whom(colours: Path, tmp_path: Path) -> None:
+    out, said = tmp_path / "run", [tmp_path / "0.txt", tmp_path / "1.txt"]
+    options = ("--out", out, "--epochs", 1, "--precision", "f32", "--workers", 0, "--quiet")
+    pair = [typed("train", colours, "--seed", seed, *options, errors=said[seed]) for seed in (0, 1)]
+    for process in pair:
+        process.join(100)
+    codes = [process.exitcode for process in pair]
+    assert set(codes) == {0, 2}
+    assert f"process {pair[codes.index(0)].pid} on " in said[codes.index(2)].read_text()
+    assert json.loads((out / "recipe.json").read_text())["seed"] == codes.index(0)
 
 
 @pytest.mark.slow

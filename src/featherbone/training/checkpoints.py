@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ FOLDER = "checkpoints"
 _KEPT = 2
 _SUFFIX = ".ckpt"
 _OWNER = "featherbone_run"  # in a checkpoint
+_PARTS = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _PLACES = {"data", "teacher", "workers", "checkpoint_seconds"}  # columns that change no step; files are told by content
 
 
@@ -169,7 +170,8 @@ def _problem(path: Path, owner: Owner) -> str:
         if damaged is not None:
             return f"is damaged ({damaged} has another checksum)"
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        # Lightning would begin anew what is missing, without a word
+        if not all(checkpoint.get(part) for part in _PARTS) or not checkpoint["callbacks"].get("History"):
             return "is no checkpoint of a run"
         others = owner.others(checkpoint.get(_OWNER, "{}"))  # an older version's says nothing
     except Exception as error:  # noqa: BLE001 - pickle and zip fail in ways of their own
