@@ -1,9 +1,12 @@
 """Folded norms, measured before a network learns: the same function, and nearly the same with a batch's statistics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.boxes import draw_boxes
+from helpers.families import BRIEF, SMALL, slow_but, thin
 from helpers.images import draw_classes
 from helpers.paths import SHARED
 from helpers.training import QUICK
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 import featherbone as fb
 from featherbone.data.dataset import Dataset
 from featherbone.layers import conv
-from featherbone.training.batch_norm import measured, sample_inputs, without_statistics
+from featherbone.training.batch_norm import check_batches, measured, sample_inputs, without_statistics
 
 EPS = 1e-5
 
@@ -131,3 +134,47 @@ def test_training_starts_from_measured_norms(tmp_path: Path) -> None:
     run = fb.train(data, weights=tmp_path / "folded.safetensors", out=tmp_path / "run", changes=changes, quiet=True)
     assert without_statistics(backbone)
     assert not without_statistics(fb.load(run.folder / "start.safetensors"))
+
+
+@pytest.mark.parametrize("name", slow_but(SMALL, BRIEF))
+def test_batches_from_which_a_norm_cannot_learn_are_refused_and_others_train(name: str) -> None:
+    """Whatever is let through makes a step; one value of a channel is PyTorch's own error."""
+    model = thin(name, num_classes=3).build().train()
+    norms = any(isinstance(part, nn.BatchNorm2d) for part in model.modules())
+    for size, batch, values in ((32, 1, 1), (32, 2, 2), (64, 1, 4), (32, 8, 8)):
+        recipe, inputs = fb.Recipe(size=size, batch_size=batch), torch.zeros(batch, 3, size, size)
+        if norms and values == 1:
+            with pytest.raises(
+                fb.InputError, match="size=32 gives batch norm 1 value of each channel"
+            ):
+                check_batches(model, recipe, 100)
+            with pytest.raises(ValueError, match="more than 1 value per channel"):
+                model(inputs)
+        else:
+            assert ("learns badly" in check_batches(model, recipe, 100)) == (norms and values < 8)
+            assert model(inputs).isfinite().all()
+
+
+def test_a_single_image_and_what_is_frozen_count() -> None:
+    model = fb.create_model("shufflenet_v2_x0_5", num_classes=2)
+    with pytest.raises(fb.InputError, match="1 image to learn with size=32 gives batch norm 1 value"):
+        check_batches(model, fb.Recipe(size=32), 1)
+    frozen = fb.Recipe(size=32, batch_size=1, freeze=("stem", "stages"))
+    with pytest.raises(fb.InputError, match="cannot learn"):
+        check_batches(model, frozen, 100)  # its head has a norm
+    assert not check_batches(model, replace(frozen, freeze=("stem", "stages", "head")), 100)
+    assert not check_batches(model, fb.Recipe(size=32, batch_size=8), 100)
+    with pytest.raises(fb.InputError, match="batch_size=1 with size=32 gives"):
+        check_batches(model, fb.Recipe(size=96, multi_scale=0.7, batch_size=1), 100)
+
+
+def test_a_run_with_batches_of_one_point_ends_before_it_begins(colours: Path, tmp_path: Path) -> None:
+    changes = {"size": 32, "batch_size": 1, "epochs": 1, "precision": "f32", "channels_last": True, "workers": 0}
+    shapes = draw_boxes(tmp_path / "shapes")
+    with pytest.raises(fb.InputError, match="from which it cannot learn: 2 images a batch or more"):
+        fb.train(shapes, "shufflenet_v2_x0_5", out=tmp_path / "boxes", changes=changes, quiet=True)
+    row = replace(fb.spec("shufflenet_v2_x0_5"), num_classes=3)
+    fb.save(row.build(), tmp_path / "start.safetensors", classes=("blue", "green", "red"))
+    with pytest.raises(fb.InputError, match="from which it cannot learn: 2 images a batch or more"):
+        fb.train(colours, weights=tmp_path / "start.safetensors", out=tmp_path / "run", changes=changes, quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -198,11 +198,21 @@ def drawn_side(side: int, share: float, *, seed: int, epoch: int, batch: int) ->
         epoch: the epoch.
         batch: the batch's number in it.
     """
-    low, high = math.ceil(side * (1 - share) / _STEP), math.floor(side * (1 + share) / _STEP)
+    low, high = _steps(side, share)
     if low >= high:
         return side
     random = torch.Generator().manual_seed(mixed_seed(seed, epoch, batch))
-    return _STEP * int(torch.randint(max(low, 1), high + 1, (), generator=random))
+    return _STEP * int(torch.randint(low, high + 1, (), generator=random))
+
+
+def smallest_side(side: int, share: float) -> int:
+    """Return the smallest side that may be drawn; ``side`` itself, if no other is near enough."""
+    low, high = _steps(side, share)
+    return side if low >= high else low * _STEP
+
+
+def _steps(side: int, share: float) -> tuple[int, int]:
+    return max(1, math.ceil(side * (1 - share) / _STEP)), math.floor(side * (1 + share) / _STEP)
 
 
 def rescaled(images: Tensor, targets: BoxTargets, side: int) -> tuple[Tensor, BoxTargets]:

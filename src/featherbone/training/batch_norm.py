@@ -8,7 +8,8 @@ gain and bias adapted, it computes what it did before *and* nearly that with the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,17 +17,64 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.data.image import image_mode, read_again, without_pillows_warnings
+from featherbone.data.loader import smallest_side
 from featherbone.data.sampler import Grouped
 from featherbone.data.transforms import evaluation_transform
+from featherbone.errors import InputError, counted
+from featherbone.training.optimizer import parts
+from featherbone.training.recipe import Recipe
 
 Model = TypeVar("Model", bound=nn.Module)
 
+_FEW = 8  # values of a channel in a batch: with fewer, colours that differ plainly were not learned
 _IMAGES, _BATCH = 64, 16  # a map of 13 x 13 has 10,000 values a channel
 
 
 def without_statistics(model: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the norms that only add their bias; a fresh one's variance is 1, which with eps is more."""
     return [part for part in model.modules() if isinstance(part, nn.BatchNorm2d) and _only_adds(part)]
+
+
+def check_batches(model: nn.Module, recipe: Recipe, images: int, channels: int = 3) -> str:
+    """Refuse batches from which a norm cannot learn, and name those from which it learns badly.
+
+    A single value of a channel has no spread to divide by; of two, one becomes 1 and the other -1 whatever they were.
+
+    Args:
+        model: the network of the recipe.
+        recipe: all choices, with the size of the inputs.
+        images: how many there are to learn from.
+        channels: of an image.
+
+    Returns:
+        A sentence, or nothing if there is nothing to say.
+
+    Raises:
+        InputError: if a norm that learns would see one value of each channel.
+    """
+    batch, side = min(recipe.batch_size, images), smallest_side(recipe.size, recipe.multi_scale)
+    points = _points(model, recipe.freeze, (1, channels, side, side))
+    if points is None or batch * points >= _FEW:
+        return ""
+    given = f"batch_size={recipe.batch_size}" if recipe.batch_size <= images else f"{counted(images, 'image')} to learn"
+    fact = f"{given} with size={side} gives batch norm {counted(batch * points, 'value')} of each channel"
+    if batch * points == 1:
+        raise InputError(
+            f"{fact}, from which it cannot learn: 2 images a batch or more, better {_FEW}, or a larger size"
+        )
+    return f"{fact}, from which it learns badly: {math.ceil(_FEW / points)} images a batch or more, or a larger size"
+
+
+def _points(model: nn.Module, freeze: Sequence[str], shape: tuple[int, ...]) -> int | None:
+    """Return how many points the smallest map has that a norm learns from; ``None`` without such norms."""
+    sketch = copy.deepcopy(model).to("meta").eval()  # shapes alone: nothing is computed
+    frozen = {id(norm) for part in parts(sketch, freeze) for norm in part.modules()}
+    sizes: list[int] = []
+    for norm in sketch.modules():
+        if isinstance(norm, nn.BatchNorm2d) and id(norm) not in frozen:
+            norm.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[2:].numel()))
+    sketch(torch.empty(shape, device="meta"))
+    return min(sizes, default=None)
 
 
 @torch.no_grad()
