@@ -78,7 +78,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(("room", "name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_point_one_way(room: str, name: str, path: Path) -> None:
     ours = {n for n in imported(path) if n.split(".")[0] == "featherbone"}
-    if room == "__init__":
+    if room in ("__init__", "api"):
         assert not any(n.startswith("featherbone.cli") for n in ours)
         return
     rooms = {n.split(".")[1] for n in ours if n != "featherbone"}
@@ -175,10 +175,21 @@ def test_the_task_is_asked_for_once() -> None:
 
 
 def test_public_names_are_for_users() -> None:
-    names = [name for name in vars(featherbone) if not name.startswith("_")]
+    assert len(featherbone.__all__) == PUBLIC_NAMES
+    assert {*featherbone.__all__} <= {*dir(featherbone)}
+    assert not [name for name in featherbone.__all__ if isinstance(vars(featherbone)[name], ModuleType)]
+    with pytest.raises(AttributeError, match="has no attribute 'creat_model'"):
+        _ = featherbone.creat_model  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["cost", "spec"])
+def test_a_function_is_not_hidden_by_the_room_of_its_name(name: str) -> None:
+    """In a fresh interpreter: the room is imported first, and then the package is asked for the name."""
+    script = f"import featherbone.{name}, featherbone as fb, types; print(type(fb.{name}) is types.FunctionType)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
     rooms = {path.stem for path in SOURCE.iterdir()}
-    public = {name for name in names if name not in rooms or not isinstance(vars(featherbone)[name], ModuleType)}
-    assert len(public) == PUBLIC_NAMES
+    assert rooms & {*featherbone.__all__} == {"cost", "spec"}
 
 
 def test_families_do_not_import_each_other() -> None:
@@ -222,9 +233,13 @@ for verb in (lambda: fb.train("digits"), lambda: fb.export(model, "x.onnx"), lam
 
 def test_importing_adds_little_to_torch() -> None:
     """Modules, not seconds: a timed test would depend on the machine. The benchmark times it."""
-    script = "import torch, sys; before = set(sys.modules); import featherbone; print(*(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    new = done.stdout.split()
+    start = "import torch, sys; before = set(sys.modules); import featherbone"
+    names: list[list[str]] = []
+    for script in (start, f"{start}; featherbone.__all__"):  # all public names: the first that is used brings all
+        call = [sys.executable, "-c", f"{script}; print(*(set(sys.modules) - before))"]
+        names.append(subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
+    none, new = names
+    assert none == ["featherbone"]
     foreign = {n.split(".")[0] for n in new} - {"featherbone", "safetensors"} - set(sys.stdlib_module_names)
     assert foreign <= LIGHT
     assert len([n for n in new if n.split(".")[0] not in {"featherbone", "safetensors"}]) < 40

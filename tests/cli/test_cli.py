@@ -74,7 +74,7 @@ def test_a_whole_path(cli: Cli, tmp_path: Path) -> None:
         code, out, err = cli(*command)
         assert code == 0, err
         assert "next:" in out
-    assert {"confusion.png", "model.xml", "model.bin"} <= {p.name for p in (tmp_path / "a run").iterdir()}
+    assert {"model.xml", "model.bin"} <= {p.name for p in (tmp_path / "a run").iterdir()}
 
 
 def test_json_of_train_is_one_object_with_the_promised_keys(cli: Cli, colours: Path, tmp_path: Path) -> None:

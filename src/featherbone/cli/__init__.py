@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import featherbone as fb
-from featherbone.errors import needs
+from featherbone.errors import InputError, InterruptedRunError, needs
 
 _INTERRUPTED = 130  # 128 and the signal's number, as shells have it
 
@@ -18,12 +17,12 @@ def main() -> None:
             from featherbone.cli.app import app
             from featherbone.cli.output import complain, next_steps
         app()
-    except fb.InputError as error:
+    except InputError as error:
         if debug:
             raise
         print(f"featherbone: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except fb.InterruptedRunError as error:
+    except InterruptedRunError as error:
         complain(f"stopped; what was done is saved in {error.folder}")
         next_steps(["train", "--resume", str(error.folder)], stderr=True)
         raise SystemExit(_INTERRUPTED) from None

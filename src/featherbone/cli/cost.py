@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from torch import nn
 
 import featherbone as fb
 from featherbone.cli.options import Debug, InChans, Json, NumClasses, Size
 from featherbone.cli.output import next_steps, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def cost(

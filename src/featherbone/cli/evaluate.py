@@ -24,8 +24,8 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The confusion matrix as .png, .svg or .pdf; default RUN/confusion.png. Of a detector: precision and "
-            "recall, default RUN/precision-recall.png, and beside it the confusion matrix as NAME-confusion."
+            help="Draw the confusion matrix: .png, .svg or .pdf. Of a detector: precision and recall, and beside it "
+            "the confusion matrix as NAME-confusion."
         ),
     ] = None,
     json: Json = False,
@@ -33,11 +33,12 @@ def evaluate(
 ) -> None:
     """Measure a trained network: top-1 and top-5 on labelled images, average precision on images with boxes."""
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    check_output("--out", out or folder / "confusion.png", PICTURES)
-    if out and data:
-        check_outside("--out", out, data)
+    if out:
+        check_output("--out", out, PICTURES)
+        if data:
+            check_outside("--out", out, data)
     result = fb.evaluate(run, data, split=split)
-    pictures = fb.evaluation_pictures(run, result, out)
+    pictures = fb.evaluation_pictures(run, result, out) if out else {}
     if json:
         show_json({**result.to_dict(), "pictures": {name: str(path) for name, path in pictures.items()}})
         return
@@ -49,4 +50,5 @@ def evaluate(
     for name, path in pictures.items():
         say(f"{name.replace('_', ' ')}: {path}")
     show_skipped(result.skipped)
-    next_steps(["predict", run, "IMAGES"], ["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")])
+    drawn = [["evaluate", run, *([data] if data else []), "--out", "confusion.png"]] if not out else []
+    next_steps(*drawn, ["predict", run, "IMAGES"], ["export", run, "--to", "onnx", "--out", str(folder / "model.onnx")])

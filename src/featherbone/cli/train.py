@@ -25,8 +25,8 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"A network's name; 'featherbone list' shows all. Default {fb.DEFAULT_MODEL}, "
-            f"for boxes {fb.DEFAULT_DETECTOR}."
+            help="A network's name; 'featherbone list' shows all. Default shufflenet_v2_x0_5, "
+            "for boxes shufflenet_v2_x1_0."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
@@ -35,12 +35,18 @@ def train(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
-    neck: Annotated[str | None, typer.Option(help=f"Of a detector: {', '.join(fb.NECKS)}; default efm.")] = None,
+    neck: Annotated[
+        str | None, typer.Option(help="Of a detector: fpn, pan, gfm, efm, efm_sam, efm_spp; default efm.")
+    ] = None,
     head: Annotated[
         Literal["anchors", "free"] | None, typer.Option(help="Of a detector: free of anchors (default), or YOLOv3's.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help=f"How to train: {', '.join(fb.RECIPES)}; default: what suits the data.")
+        str | None,
+        typer.Option(
+            help="How to train: densenet, shufflenet, cspnet, modern, small, photos, digits, detection, scratch; "
+            "default: what suits the data."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.tv_tensors import BoundingBoxes
 
 from featherbone.data.dataset import Annotations
 from featherbone.data.letterbox import Placement, blank
 from featherbone.data.preprocess import Preprocess
-from featherbone.data.transforms import to_tensor
+from featherbone.data.transforms import tensor_of
 from featherbone.errors import InputError
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 Example = tuple[Image.Image, Annotations]
 BoxedInput = tuple[Tensor, Tensor, Tensor]  # image (C, size, size), boxes (N, 4) in input pixels, labels (N,)
@@ -66,6 +67,8 @@ def training_boxes(
     Raises:
         InputError: if an argument is out of range.
     """
+    from torchvision.transforms import v2
+
     letterboxing(preprocess)
     if not (0 <= mosaic <= 1 and 0 <= flip <= 1 and 0 <= color_jitter <= 1):
         raise InputError(f"mosaic={mosaic}, flip={flip}, color_jitter={color_jitter} are not allowed: each from 0 to 1")
@@ -92,6 +95,8 @@ class _Steady:
     preprocess: Preprocess
 
     def __call__(self, image: Image.Image, annotations: Annotations, another: Callable[[], Example]) -> BoxedInput:
+        from torchvision.transforms import v2
+
         side = self.preprocess.size
         canvas = blank(image.mode, side)
         found = _drawn(canvas, image, annotations, Placement.letterbox(image.size, side))
@@ -166,6 +171,8 @@ def _prepared(
     change: v2.Transform,
     preprocess: Preprocess,
 ) -> BoxedInput:
+    from torchvision.tv_tensors import BoundingBoxes
+
     boxes, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     sample = change(
         {
@@ -174,5 +181,4 @@ def _prepared(
             "labels": torch.from_numpy(labels),
         }
     )
-    pixels = v2.Compose(to_tensor(preprocess))(sample["image"])
-    return pixels, sample["boxes"].as_subclass(Tensor), sample["labels"]
+    return tensor_of(sample["image"], preprocess), sample["boxes"].as_subclass(Tensor), sample["labels"]

@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms import v2
 
 from featherbone.data.box_transforms import BoxTransform
 from featherbone.data.boxes import without_crowds
@@ -219,7 +218,9 @@ def rescaled(images: Tensor, targets: BoxTargets, side: int) -> tuple[Tensor, Bo
     """Return a batch ``(B, C, S, S)`` and its boxes at another side."""
     if images.shape[-1] == side:
         return images, targets
-    larger = v2.functional.resize(images, [side, side], antialias=True)
+    from torchvision.transforms.v2.functional import resize
+
+    larger = resize(images, [side, side], antialias=True)
     return larger, targets._replace(boxes=targets.boxes * (side / images.shape[-1]))
 
 

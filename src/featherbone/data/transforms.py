@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode, v2
+from torch import Tensor
 
 from featherbone.data.letterbox import letterboxed
 from featherbone.data.preprocess import Preprocess
@@ -20,7 +20,7 @@ Transform = Callable[[Image.Image], Tensor]
 
 def evaluation_transform(preprocess: Preprocess) -> Transform:
     """Return the transform from a PIL image to a normalized float tensor ``(C, size, size)``."""
-    return v2.Compose([*_square(preprocess), *to_tensor(preprocess)])
+    return partial(_input, preprocess=preprocess)
 
 
 def training_transform(
@@ -46,11 +46,13 @@ def training_transform(
         rand_augment: magnitude of RandAugment's two operations, 0 to 30; 0 for none.
         random_erasing: probability of erasing a random rectangle.
     """
+    from torchvision.transforms import InterpolationMode, v2
+
     steps: list[Callable[..., Any]] = []
     if crop_min < 1:
         steps.append(v2.RandomResizedCrop(preprocess.size, scale=(crop_min, 1.0), antialias=True))
     else:
-        steps += _square(replace(preprocess, crop=1.0))
+        steps.append(partial(_square, preprocess=replace(preprocess, crop=1.0)))
     if shift:
         steps.append(v2.RandomCrop(preprocess.size, padding=shift))
     if flip:
@@ -60,32 +62,31 @@ def training_transform(
         steps.append(v2.RandomAffine(rotation, (translate, translate), (0.9, 1.1), interpolation=bilinear))
     if rand_augment:
         steps.append(v2.RandAugment(magnitude=rand_augment))
-    steps += to_tensor(preprocess)
+    steps.append(partial(tensor_of, preprocess=preprocess))
     if random_erasing:
         steps.append(v2.RandomErasing(random_erasing))
     return v2.Compose(steps)
 
 
-class _BlueFirst(nn.Module):
-    """``(..., 3, H, W)`` with the colours in the opposite order."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        return image.flip(-3)
+def _input(image: Image.Image, preprocess: Preprocess) -> Tensor:
+    return tensor_of(_square(image, preprocess), preprocess)
 
 
-def _square(preprocess: Preprocess) -> list[Callable[..., Any]]:
-    """Return the steps from a PIL image to a square one."""
+def _square(image: Image.Image, preprocess: Preprocess) -> Image.Image:
+    """Return the whole image in a square, or the middle of it: as torchvision's Resize and CenterCrop, to the pixel."""
+    side = preprocess.size
     if preprocess.fit == "letterbox":
-        return [partial(letterboxed, side=preprocess.size)]
-    return [v2.Resize(round(preprocess.size / preprocess.crop), antialias=True), v2.CenterCrop(preprocess.size)]
+        return letterboxed(image, side=side)
+    short = round(side / preprocess.crop)
+    width, height = (short * length // min(image.size) for length in image.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + side, top + side))
 
 
-def to_tensor(preprocess: Preprocess) -> list[Callable[..., Any]]:
-    """Return the steps from a PIL image of the right size to a normalized float tensor."""
-    return [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        *([_BlueFirst()] if preprocess.bgr else []),
-        v2.Normalize(list(preprocess.mean), list(preprocess.std)),
-        v2.ToPureTensor(),
-    ]
+def tensor_of(image: Image.Image, preprocess: Preprocess) -> Tensor:
+    """Return an image of the right size as a normalized float tensor ``(C, H, W)``."""
+    pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1).permute(2, 0, 1)
+    values = pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
+    return (values.flip(0) if preprocess.bgr else values).sub(mean).div_(std)

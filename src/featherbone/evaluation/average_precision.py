@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
 from featherbone.data.dataset import Annotations, Skipped
 from featherbone.errors import InputError
 from featherbone.evaluation.matching import ImageDetections, WorkingPoint, best_point, confusion, match
 from featherbone.evaluation.report import Evaluation, percent
+
+if TYPE_CHECKING:
+    from faster_coco_eval import COCO
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ def _accumulated(
     found: Sequence[ImageDetections], targets: Sequence[Annotations], classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return precision (IoU 10, recall 101, class, area 4) and recall (IoU 10, class), -1 where there is no box."""
+    from faster_coco_eval import COCOeval_faster
+
     # their own COCO.loadRes fails where nothing is found: so detections become a data set, too
     detections = _as_coco(
         classes,
@@ -187,6 +191,8 @@ def _accumulated(
 
 
 def _as_coco(classes: int, images: Sequence[tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]]) -> COCO:
+    from faster_coco_eval import COCO
+
     annotations: list[dict[str, Any]] = []
     for place, (boxes, labels, more) in enumerate(images):
         corners = np.asarray(boxes, np.float64).reshape(-1, 4)

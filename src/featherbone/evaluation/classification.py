@@ -11,13 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
-from torchmetrics.functional.classification import (
-    binary_calibration_error,
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-)
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import Dataset, Skipped
@@ -156,6 +150,8 @@ class ClassifierOutputs(Outputs):
 
     def calibration(self, bins: int = 15) -> Calibration:
         """Return how far probabilities can be trusted; ``bins`` of equal width cover 0 to 1."""
+        from torchmetrics.functional.classification import binary_calibration_error
+
         confidence = self.probabilities.amax(1)
         right = (self.said == self.labels).double()
         # torchmetrics' own bins: a probability of exactly 1 has one to itself
@@ -173,15 +169,18 @@ class ClassifierOutputs(Outputs):
     def evaluation(self, skipped: tuple[Skipped, ...] = ()) -> ClassificationEvaluation:
         """Return the shares and scores; ``skipped``, files that were left out before, is carried along."""
         count = len(self.classes)
-        precision, recall, f1, support = precision_recall_fscore_support(
-            self.labels, self.said, labels=range(count), zero_division=0.0
-        )
-        scores = zip(self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
+        # a library for these sums would take longer to import than one image takes to classify
+        confusion = (self.labels * count + self.said).bincount(minlength=count**2).view(count, count)
+        right, true, said = confusion.diagonal().double(), confusion.sum(1), confusion.sum(0)
+        # of a class without images, or that was never said, nothing is right: 0
+        shares = [hits / of.clamp(min=1) for hits, of in ((right, said), (right, true), (2 * right, said + true))]
+        scores = zip(self.classes, true.tolist(), *(share.tolist() for share in shares), strict=True)
+        first_five = self.logits.topk(min(5, count)).indices
         return ClassificationEvaluation(
-            top1=float(multiclass_accuracy(self.logits, self.labels, count, average="micro")),
-            top5=float(multiclass_accuracy(self.logits, self.labels, count, average="micro", top_k=min(5, count))),
+            top1=float((self.said == self.labels).float().mean()),
+            top5=float((first_five == self.labels[:, None]).any(1).float().mean()),
             classes=tuple(ClassScore(*score) for score in scores),
-            confusion=multiclass_confusion_matrix(self.logits, self.labels, count).numpy(),
+            confusion=confusion.numpy(),
             skipped=skipped,
         )
 
