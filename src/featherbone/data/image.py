@@ -53,6 +53,7 @@ _LARGE = 1 << 24
 _one_large = threading.Lock()  # of many threads, one at a time holds a large image: bombs do not add up
 
 
+_ROUNDED = 1e-3  # how far beyond 0 and 1 floats may lie that were computed
 _TIFF_SIZE = (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
 
 # the EXIF orientations that exchange x and y (the others cannot be told from the sizes), and whether the new x and the
@@ -183,31 +184,41 @@ def strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey, or 32-bit integers or floats
+    if image.mode.startswith("I") or image.mode == "F":
         return _scaled(image)
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return _on_white(image)
-    return image
+    return image.convert("RGB") if image.mode == "LAB" else image  # Pillow knows no way from LAB to grey
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    whole = values.dtype.kind != "f"
-    top = float(values.max(initial=0, where=True if whole else np.isfinite(values)))
-    sixteen = image.mode.startswith("I;") or top > 255
-    full_scale = 1.0 if image.mode == "F" and top <= 1 else 65535.0 if sixteen else 255.0
+    """Return 16-bit grey, or floats from 0 to 1, in 8 bits: what white is never depends on the picture."""
+    values, white = np.asarray(image), 1.0 if image.mode == "F" else 65535.0
+    if image.mode == "I" and image.format != "PPM":  # whose numbers Pillow has brought to 16 bits
+        raise UnreadableImageError("32-bit numbers, of which nobody can tell what is white: save it with 8 or 16 bits")
+    if image.mode == "F":
+        finite = np.isfinite(values)
+        low, high = values.min(initial=0, where=finite), values.max(initial=0, where=finite)
+        if low < -_ROUNDED or high > 1 + _ROUNDED:
+            raise UnreadableImageError(
+                f"floats from {low:g} to {high:g}, of which nobody can tell what is white: save 0 to 1"
+            )
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    negative = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
     scaled = np.empty(values.shape, np.uint8)
     for _, start, _, end in strips(image):
         with np.errstate(invalid="ignore"):  # some of what is no number complains when it is copied
-            part = np.nan_to_num(values[start:end].astype(np.float64), posinf=full_scale)
-        scaled[start:end] = (part.clip(0, full_scale) * (255 / full_scale)).round()
+            part = np.nan_to_num(values[start:end].astype(np.float64), posinf=white)
+        part = (part.clip(0, white) * (255 / white)).round()
+        scaled[start:end] = 255 - part if negative else part
     return Image.fromarray(scaled)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     flat = Image.new("RGB", image.size)
     for box in strips(image):
-        part = image.crop(box).convert("RGBA")
+        part = image.crop(box)
+        part = part.convert("LA").convert("RGBA") if part.mode == "La" else part.convert("RGBA")
         flat.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), box)
     return flat
 

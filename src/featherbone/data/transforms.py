@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from featherbone.data.crop import center_crop
 from featherbone.data.letterbox import letterboxed
 from featherbone.data.preprocess import Preprocess
 
@@ -77,11 +78,7 @@ def _square(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     side = preprocess.size
     if preprocess.fit == "letterbox":
         return letterboxed(image, side=side)
-    short = round(side / preprocess.crop)
-    width, height = (short * length // min(image.size) for length in image.size)
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + side, top + side))
+    return center_crop(image, round(side / preprocess.crop), side)
 
 
 def tensor_of(image: Image.Image, preprocess: Preprocess) -> Tensor:

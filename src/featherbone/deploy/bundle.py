@@ -41,6 +41,7 @@ _OPENING = Template('''\
 $about
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -56,11 +57,19 @@ network = $network
 
 def read(path):
     """Return an image upright, on white, with 8 bits a colour."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode in ("I", "F"):
-        sys.exit(f"{path}: 32 bits a pixel, which has no fixed white; save it with 8 or 16")
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) * (255 / 65535)).round().astype(np.uint8))
+    stored = Image.open(path)
+    negative = stored.format == "TIFF" and stored.tag_v2.get(262) == 0
+    image = ImageOps.exif_transpose(stored)
+    if image.mode == "F" or image.mode.startswith("I"):
+        white = 1 if image.mode == "F" else 65535
+        values = np.nan_to_num(np.asarray(image, np.float64), posinf=white, neginf=0)
+        known = -0.001 <= values.min() <= values.max() <= white + 0.001
+        if not known or (image.mode == "I" and stored.format != "PPM"):
+            sys.exit(f"{path}: 32 bits a pixel, which has no fixed white; save it with 8 or 16")
+        values = (values.clip(0, white) * (255 / white)).round().astype(np.uint8)
+        image = Image.fromarray(255 - values if negative else values)
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # from which there is a way to grey
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -78,10 +87,20 @@ _CROPPED = '''
 
 def prepare(image):
     """Return the network's input: the short side resized, the middle cut out, normalized."""
-    short, size = min(image.size), HOW["size"]
-    image = image.resize([HOW["resize_short_side"] * side // short for side in image.size], Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in image.size)
-    return normalized(image.crop((left, top, left + size, top + size)))
+    size, drawn = HOW["size"], [HOW["resize_short_side"] * side // min(image.size) for side in image.size]
+    left, top = (round((side - size) / 2) for side in drawn)
+    if drawn[0] * drawn[1] <= 1 << 24:
+        return normalized(image.resize(drawn, Image.Resampling.BILINEAR).crop((left, top, left + size, top + size)))
+    # so thin that the resized image would fill the memory: of it, only what stays
+    cut, box = [], []
+    for side, length, start in zip(image.size, drawn, (left, top)):
+        step = side / length
+        low, high = start * step, min(side, (start + size) * step)
+        reach = math.ceil(max(1, step)) + 1
+        cut.append((max(0, math.floor(low) - reach), min(side, math.ceil(high) + reach)))
+        box.append((low - cut[-1][0], high - cut[-1][0]))
+    near, inner = image.crop(sum(zip(*cut), ())), sum(zip(*box), ())
+    return normalized(near.resize((size, size), Image.Resampling.BILINEAR, inner))
 '''
 _LETTERBOXED = '''
 
