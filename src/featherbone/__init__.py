@@ -12,14 +12,29 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from featherbone import signals as signals  # a request to stop may come while the rest is imported
+
 if TYPE_CHECKING:
     from featherbone.api import *  # noqa: F403 - all that it has is public
+
+    __version__: str
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("featherbone")
+    except PackageNotFoundError:  # sources on a path, or packed into a program without metadata
+        return "unknown"
 
 
 class _Package(ModuleType):
     """Public names are imported when the first of them is used: what needs none of them, such as --help, is quick."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__version__":
+            return _version()
         if name.startswith("__") and name != "__all__":  # tools ask for such names, and no function has one
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         api = vars(import_module("featherbone.api"))

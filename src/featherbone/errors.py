@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,31 @@ class InputError(ValueError):
         super().__init__(masked(message))
 
 
-class InterruptedRunError(Exception):
-    """Ctrl-C: the run stopped, and its last complete epoch is on disk."""
+class MissingPackageError(InputError):
+    """A package that an extra brings is not installed.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        doing: what needs it.
+        package: its name.
+        extra: of featherbone's.
+    """
+
+    def __init__(self, doing: str, package: str, extra: str) -> None:
+        super().__init__(f"{doing} needs the package {package!r}: pip install 'featherbone[{extra}]'")
+        self.doing, self.package, self.extra = doing, package, extra
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C, SIGTERM or SIGHUP: the run stopped, and what it had learned is on disk.
+
+    Attributes:
+        folder: of the run.
+        signal: the number of the signal.
+    """
+
+    def __init__(self, folder: Path, number: int = signal.SIGINT) -> None:
         super().__init__(f"stopped; the run is in {folder}")
-        self.folder = folder
+        self.folder, self.signal = folder, number
 
 
 def masked(text: str) -> str:
@@ -81,14 +101,14 @@ def needs(extra: str, doing: str) -> Iterator[None]:
     """Turn a missing package inside the block into a sentence that says what to install.
 
     Raises:
-        InputError: if an import fails for want of a package that is not ours.
+        MissingPackageError: if an import fails for want of a package that is not ours.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("featherbone"):
             raise
-        raise InputError(f"{doing} needs the package {error.name!r}: pip install 'featherbone[{extra}]'") from error
+        raise MissingPackageError(doing, error.name or str(error), extra) from error
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

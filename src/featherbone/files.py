@@ -9,8 +9,10 @@ import os
 import secrets
 import stat
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,9 +103,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file, whole or not at all."""
+    r"""Write a text file, whole or not at all; bytes in names that are no text as ``\udcff``."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``featherbone`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    For a user without a home that can be written it is a temporary one; a warning says so.
+    """
+    given = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) / "featherbone" if given else _home_cache(os.environ.get("HOME"))
+
+
+@cache
+def _home_cache(_: str | None) -> Path:
+    try:
+        folder = Path.home() / ".cache" / "featherbone"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where home is
+        why = error.strerror if isinstance(error, OSError) else error
+    temporary = Path(tempfile.mkdtemp(prefix="featherbone-cache-"))
+    warnings.warn(f"there is no home to cache in ({why}): {temporary} serves until this is over", stacklevel=3)
+    return temporary
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -4,7 +4,6 @@ import json
 import pickle
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import featherbone as fb
-from featherbone.cli import main
 
 QUICK_OPTIONS = ("--epochs", "1", "--batch-size", "8", "--precision", "f32", "--workers", "0")
 
@@ -260,9 +258,10 @@ def test_what_to_do_next_names_one_image_however_many_were_given(cli: Cli, finis
 
 
 def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["featherbone", "show", "vovnet93", "--debug"])
-    with pytest.raises(fb.InputError, match="vovnet93"):
-        main()
+    code, _, err = cli("show", "vovnet93", "--debug")
+    assert code == 2
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("featherbone: ")
 
 
 def test_help_names_every_verb(cli: Cli) -> None:

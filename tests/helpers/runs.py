@@ -24,7 +24,7 @@ def invented(folder: Path, classes: int, images: int = 300, rows: int = 5) -> tu
     model = fb.create_model("shufflenet_v2_x0_5", num_classes=classes, in_chans=1, stem_stride=1)
     fb.save(model, folder / "model.safetensors", classes=names, preprocess=fb.Preprocess.usual(32, 1))
     recipe = fb.Recipe(data="/nowhere", size=32, model=spec_to_dict(model.spec), epochs=rows)
-    data = {"classes": names, "train_images": 1000, "val_images": images, "fingerprint": "", "skipped": []}
+    data = {"classes": names, "train_images": 1000, "val_images": images, "fingerprint": "", "channels": 1}
     outputs = ClassifierOutputs(
         Dataset.of([(random.integers(0, 256, (8, 8), dtype=np.uint8), i % classes) for i in range(images)]),
         names,

@@ -67,8 +67,9 @@ def test_kills_change_nothing(processes: int, kills: int, longest: float, undist
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
-    """A process and a signal, as in a terminal: to the loader processes too."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_leaves_a_run_that_resume_continues(number: signal.Signals, tmp_path: Path) -> None:
+    """As a terminal sends it, ``timeout``, systemd or SLURM: to the loader processes too."""
     out, errors = tmp_path / "run", tmp_path / "errors.txt"
     options = ("--epochs", 12, "--batch-size", 8, "--precision", "f32", "--workers", 1)
     process = typed("train", draw_classes(tmp_path / "colours"), "--out", out, *options, errors=errors)
@@ -76,10 +77,10 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     while not list(out.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.pid
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     process.join(60)
     said = errors.read_text()
-    assert process.exitcode == 130, said
+    assert process.exitcode == 128 + number, said
     assert "Traceback" not in said
     assert f"train --resume {out}" in said
     assert fb.resume(out, quiet=True).recipe.epochs == 12

@@ -11,7 +11,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
 from featherbone.cli.output import console, say, show_json, show_table
-from featherbone.errors import needs
+from featherbone.errors import counted, needs
 from featherbone.files import PICTURES, check_output
 
 
@@ -52,9 +52,11 @@ def analyze(
         title = f"{experiment.guideline}: {experiment.question}, images/s here and in the paper (ARM)"
         show_table((experiment.question, *columns), rows, title=title)
         ranks = ", ".join(f"{n} {r:.2f}" for n, r in zip(experiment.columns, result.agreement, strict=True))
-        say(f"rank agreement with the paper: {ranks}\n")
+        say(f"rank agreement with the paper: {ranks}")
+        say("")
     here = results[0].machine
-    say(f"{here.processor}, {here.instructions}, {threads} of {here.cores} cores; torch {here.torch}, {here.date} UTC")
+    cores = f"{threads} of {counted(here.cores, 'core')}"
+    say(f"{here.processor}, {here.instructions}, {cores}; torch {here.torch}, {here.date} UTC")
     if out:
         say(f"written: {out}")
 

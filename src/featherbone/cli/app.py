@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import featherbone as fb
 from featherbone.cli import (
     analyze,
     compare,
@@ -19,19 +20,28 @@ from featherbone.cli import (
     predict,
     train,
 )
+from featherbone.cli.output import say
 
 app = typer.Typer(
     name="featherbone",
     help="CNN backbones built on feature reuse: build, measure, train and ship them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"featherbone {fb.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """CNN backbones built on feature reuse: build, measure, train and ship them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +11,8 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
-from featherbone.cli.output import console, next_steps, say, show_json, show_table
-from featherbone.errors import needs
+from featherbone.cli.output import command_line, console, next_steps, say, show_json, show_table
+from featherbone.errors import counted, needs
 from featherbone.files import check_output, write_text
 
 
@@ -54,15 +53,16 @@ def compare(
     if csv:
         write_text(csv, result.to_csv())
     if report:
-        fb.comparison_page(result, report, caption=shlex.join(["featherbone", *sys.argv[1:]]))
+        fb.comparison_page(result, report, caption=command_line("featherbone", sys.argv[1:]))
     if json:
         show_json(result.to_dict())
         return
     where = result.machine
     for group in result.groups:
         show_group(group)
-    here = where.accelerator or f"{where.processor}, {where.instructions}, {where.cores} cores"
-    say(f"\n{here}; torch {where.torch}, {where.system}, {where.date} UTC", style="dim")
+    here = where.accelerator or f"{where.processor}, {where.instructions}, {counted(where.cores, 'core')}"
+    say("")
+    say(f"{here}; torch {where.torch}, {where.system}, {where.date} UTC", style="dim")
     for path in (csv, report):
         if path:
             say(f"written: {path}")
@@ -85,7 +85,7 @@ def show_group(group: fb.ComparisonGroup) -> None:
     setting = group.setting
     height, width = setting.size
     order = "channels last" if setting.channels_last else "channels first"
-    threads = f", {setting.threads} threads" if setting.device == "cpu" else ""
+    threads = f", {counted(setting.threads, 'thread')}" if setting.device == "cpu" else ""
     title = f"{width}x{height}, batch {setting.batch}, {setting.device}, {setting.precision}, {order}{threads}"
     rows = []
     for entry in group.entries:

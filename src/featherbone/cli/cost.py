@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import featherbone as fb
+from featherbone import errors
 from featherbone.cli.options import Debug, InChans, Json, NumClasses, Size
 from featherbone.cli.output import next_steps, say, show_json, show_table
 
@@ -50,7 +51,7 @@ def cost(
     if reconcile:
         _show_counters(model, side, batch)
     for op, times in counted.unknown.items():
-        say(f"not counted, for want of a formula: {op} ({times} times)", style="yellow")
+        say(f"not counted, for want of a formula: {op} ({errors.counted(times, 'time')})", style="yellow")
     finer = {"stage": "layer", "layer": "op", "op": "stage"}[by]
     next_steps(
         ["cost", name, "--by", finer], ["compare", name, "vovnet27_slim" if name != "vovnet27_slim" else "densenet121"]

@@ -9,7 +9,7 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
-from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table
+from featherbone.cli.output import command_line, next_steps, note, say, show_json, show_skipped, show_table
 from featherbone.files import check_output
 
 app = typer.Typer(help="Look at a data set before anything is trained on it.", no_args_is_help=True)
@@ -35,14 +35,14 @@ def check(
     note(f"checking {source} ...")
     found = fb.check_data(source)
     if out:
-        fb.data_page(found, out, caption=f"featherbone data check {source}")
+        fb.data_page(found, out, caption=command_line("featherbone", ["data", "check", source]))
     if json:
         show_json({**found.to_dict(), **({"page": str(out)} if out else {})})
         return
     titles, rows = found.table
     show_table(titles, rows[:_MOST_CLASSES])
     if len(rows) > _MOST_CLASSES:
-        say(f"and {len(rows) - _MOST_CLASSES} more (all of them with --json)")
+        say(f"and {len(rows) - _MOST_CLASSES:,} more (all of them with --json)")
     say("")
     show_table(("", ""), found.facts, left=2)
     say("")
@@ -52,5 +52,8 @@ def check(
         say("nothing is wrong: every file can be read, and no image is there twice")
     show_skipped(found.broken)
     if out:
-        say(f"\nwritten: {out}")
-    next_steps(["train", source] if out else ["data", "check", source, "--out", "data.html"])
+        say("")
+        say(f"written: {out}")
+    look = ["data", "check", source, "--out", "data.html"]
+    fit = not any(finding.severity == "error" for finding in found.findings)
+    next_steps(*([] if out else [look]), *([["train", source]] if fit else []))

@@ -10,6 +10,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses
 from featherbone.cli.output import console, next_steps, show_json, show_table
+from featherbone.errors import counted
 
 
 def export(
@@ -75,10 +76,12 @@ def export(
         *([("folder", f"{result.folder}: README.md says how to use it")] if result.folder else []),
         *([("fastest here", result.report.verdict)] if result.report else []),
         *([("int8", str(result.int8))] if result.int8 else []),
-        *((name, f"{times} times") for name, times in result.rewrites.items()),
+        *((name, counted(times, "time")) for name, times in result.rewrites.items()),
         *result.proof.items(),
     ]
     show_table(("", ""), facts, left=2)
     next_steps(
-        ["cost", source], ["predict", source, "IMAGES"] if Path(source).exists() else ["train", "--model", source]
+        ["cost", source],
+        ["predict", source, "IMAGES"] if Path(source).exists() else ["train", "--model", source],
+        script=["python", str(result.folder / "run.py"), "IMAGE"] if result.folder else (),
     )

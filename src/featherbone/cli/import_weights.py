@@ -10,6 +10,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
 from featherbone.cli.output import next_steps, say, show_json, show_table
+from featherbone.errors import counted
 
 
 def import_(
@@ -41,10 +42,11 @@ def import_(
             {"path": str(target), "source": report.source, "loaded": report.loaded, **lists, "preprocess": preprocess}
         )
         return
+    outputs, inputs = model.spec.num_classes, model.spec.in_chans
     facts = [
-        ("file", f"{target} ({network}, {model.spec.num_classes} classes, {model.spec.in_chans} channels)"),
+        ("file", f"{target} ({network}, {counted(outputs, 'class', 'classes')}, {counted(inputs, 'channel')})"),
         ("form", report.source),
-        ("loaded", f"{report.loaded} tensors"),
+        ("loaded", counted(report.loaded, "tensor")),
         *(("adapted", note) for note in report.notes),
         ("missing", _some(report.missing, "keeps its random start")),
         ("left over", _some(report.left_over, "no layer takes it")),
@@ -53,14 +55,15 @@ def import_(
     show_table(("", ""), facts, left=2)
     if report.missing:
         say("last layers are untrained: use its features, or train it", style="yellow")
-    next_steps(["cost", str(target)], ["export", str(target), "--out", f"{network}.onnx"])
+    export = [] if report.missing else [["export", str(target), "--out", f"{network}.onnx"]]
+    next_steps(["train", "DATA", "--weights", str(target)], ["cost", str(target)], *export)
 
 
 def _some(names: tuple[str, ...], why: str) -> str:
     if not names:
         return "nothing"
     shown = ", ".join(names[:3])
-    return f"{len(names)} tensors ({why}): {shown}{', ...' if len(names) > 3 else ''}"
+    return f"{counted(len(names), 'tensor')} ({why}): {shown}{', ...' if len(names) > 3 else ''}"
 
 
 def _shown(images: fb.Preprocess | None) -> str:

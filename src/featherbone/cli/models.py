@@ -56,7 +56,8 @@ def show(
     show_table(("column", "value"), list(row.items()), left=2)
     say("")
     show_table(("part", f"output at {side}", "params"), [(n, shape, f"{p:,}") for n, shape, p in shapes])
-    say(f"\nfeature maps: channels {model.channels}, strides {model.strides}")
+    say("")
+    say(f"feature maps: channels {model.channels}, strides {model.strides}")
     next_steps(
         ["cost", name], ["train", "digits", "--model", name], ["export", name, "--to", "onnx", "--out", f"{name}.onnx"]
     )

@@ -10,6 +10,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses, Size
 from featherbone.cli.output import console, next_steps, say, show_json, show_table
+from featherbone.errors import counted
 
 
 def optimize(
@@ -51,7 +52,7 @@ def optimize(
         show_json(report.to_dict())
         return
     height, width = report.size
-    say(f"{source} at {height}x{width}, batch {report.batch}, {report.threads} threads", style="bold")
+    say(f"{source} at {height}x{width}, batch {report.batch}, {counted(report.threads, 'thread')}", style="bold")
     rows = [
         (
             f"{way.engine} {way.precision}",

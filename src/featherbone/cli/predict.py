@@ -33,6 +33,7 @@ def predict(
         return
     show_table(result.columns, result.rows, left=2)
     if result.pictures:
-        say(f"\ndrawn in {result.pictures[0].parent}")
+        say("")
+        say(f"drawn in {result.pictures[0].parent}")
     show_skipped(result.skipped)
     next_steps(["predict", run, images[0], "--json"], ["export", run, "--to", "onnx", "--out", "model.onnx"])

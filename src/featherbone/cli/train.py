@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,10 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Json
-from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table
+from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table, tell
+from featherbone.errors import counted, masked
+
+_DIGITS = "digits"
 
 
 def train(
@@ -84,19 +88,21 @@ def train(
         "workers": workers,
     }
     changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
-    tell = _silent if quiet else note
+    log = _silent if quiet else tell
+    if not quiet and "RANK" not in os.environ:  # of several processes none says it
+        note(f"preparing to {f'resume {resume}' if resume else f'train on {masked(data or _DIGITS)}'} ...")
     if resume:
         others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
         others |= {"neck": neck, "head": head}
         own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        run = fb.resume(resume, devices=devices, accept_changes=accept_changes, quiet=quiet, log=tell)
+        run = fb.resume(resume, devices=devices, accept_changes=accept_changes, quiet=quiet, log=log)
     elif accept_changes:
         raise fb.InputError("--accept-changes is for a run that goes on: give --resume RUN, too")
     else:
         run = fb.train(
-            data or "digits",
+            data or _DIGITS,
             model,
             out=out,
             weights=weights,
@@ -107,7 +113,7 @@ def train(
             teacher=teacher,
             devices=devices,
             quiet=quiet,
-            log=tell,
+            log=log,
         )
     if not run.first:
         return
@@ -116,13 +122,11 @@ def train(
         return
     used = run.recipe
     order = "channels-last" if used.channels_last else "channels-first"
+    length = f"{run.train_seconds:.1f} s, {counted(used.epochs, 'epoch')} at {used.size} pixels"
     facts = [
         ("run", run.folder),
         run.summary,
-        (
-            "training",
-            f"{run.train_seconds:.1f} s, {used.epochs} epochs at {used.size} pixels, {used.precision} {order}",
-        ),
+        ("training", f"{length}, {used.precision} {order}"),
     ]
     facts += [("changed since it began", change) for change in run.changes]
     show_table(("", ""), facts, left=2)

@@ -26,6 +26,7 @@ from featherbone.data.dataset import Annotations, Dataset, T
 from featherbone.data.image import image_mode, read_again
 from featherbone.data.sampler import EpochBatches, drawing_from, epoch_batches, mixed_seed
 from featherbone.data.transforms import Transform
+from featherbone.signals import STOPS
 
 X = TypeVar("X")
 
@@ -182,7 +183,7 @@ def loader(
         collate_fn=pipeline.collate,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_the_main_process,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -224,5 +225,10 @@ def rescaled(images: Tensor, targets: BoxTargets, side: int) -> tuple[Tensor, Bo
     return larger, targets._replace(boxes=targets.boxes * (side / images.shape[-1]))
 
 
-def _leave_interrupts_to_the_main_process(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to every process of the program
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """Go on when all processes of the program are asked to stop: the main one still needs batches to end its step.
+
+    It ends this one through the loader's own events; when it dies, the loader's watchdog notices.
+    """
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from featherbone.text import printable as one_line
+
 TRAIN, VAL, TEST, ALL = "train", "val", "test", "all"
 
 # the words for each split, those that count more first
@@ -14,10 +16,6 @@ SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-
-# control characters, lone surrogates, line and paragraph separators; of the invisible formats only those that join
-_UNSHOWN = {"Cc", "Cs", "Zl", "Zp", "Cf"}
-_JOINERS = "\u200c\u200d"
 
 
 def composed(text: str) -> str:
@@ -31,8 +29,7 @@ def printable(name: str) -> str:
     >>> print(printable("a\nb\udcff"), printable("e\u0301") == "\u00e9")
     a\nb\xff True
     """
-    name = composed(name)
-    return name if name.isprintable() else "".join(map(_shown, name))
+    return one_line(composed(name))
 
 
 def class_list(text: str) -> tuple[str, ...]:
@@ -75,11 +72,3 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     different = set(labels)
     numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in different)
     return tuple(sorted(different, key=(lambda label: (int(label), label)) if numbers else None))
-
-
-def _shown(character: str) -> str:
-    if unicodedata.category(character) not in _UNSHOWN or character in _JOINERS:
-        return character
-    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ from typing import Any
 from featherbone.cost.measurement import Timing, machine
 from featherbone.deploy.variants import Variant
 from featherbone.errors import InputError
-from featherbone.files import write_json
+from featherbone.files import cache_folder, read_json, typed, write_json
 
 Way = tuple[str, str, Variant]
 
@@ -124,23 +123,24 @@ def remember(question: object, report: OptimizeReport) -> bool:
 
 
 def recall(question: object) -> OptimizeReport | None:
-    """Return the report that is kept for a question on this machine; ``None`` if there is none that can be read."""
+    """Return the report that is kept for a question on this machine; ``None`` if there is none.
+
+    One that cannot be read is passed over with a warning: the answer is measured again, and kept anew.
+    """
+    path = _file(question)
+    if not path.exists():
+        return None
     try:
-        stored = json.loads(_file(question).read_text(encoding="utf-8"))
-        chosen, plain, *candidates = (
-            _candidate(one) for one in (stored.pop("chosen"), stored.pop("plain"), *stored.pop("candidates"))
-        )
-        height, width = stored.pop("size")
-        return OptimizeReport(tuple(candidates), chosen, plain, size=(height, width), **stored)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return typed(read_json(path), OptimizeReport, path)
+    except InputError as error:
+        warnings.warn(f"{error}; this is measured again", stacklevel=2)
         return None
 
 
 def _file(question: object) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     here = machine()
     asked = repr((question, here.processor, here.cores, _versions())).encode()
-    return home / "featherbone" / "optimize" / f"{hashlib.sha256(asked).hexdigest()[:32]}.json"
+    return cache_folder() / "optimize" / f"{hashlib.sha256(asked).hexdigest()[:32]}.json"
 
 
 def _versions() -> list[str]:
@@ -152,10 +152,3 @@ def _versions() -> list[str]:
         except PackageNotFoundError:
             found.append("")
     return found
-
-
-def _candidate(stored: Mapping[str, Any]) -> Candidate:
-    variant = stored["variant"]
-    timing = Timing(**stored["timing"]) if stored["timing"] else None
-    shape = Variant(variant["rewritten"], tuple(variant["optional"]), tuple(variant["dense"]))
-    return Candidate(stored["engine"], stored["precision"], shape, timing, stored["error"], stored["problem"])

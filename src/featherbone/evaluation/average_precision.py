@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherbone.data.dataset import Annotations, Skipped
-from featherbone.errors import InputError
+from featherbone.errors import InputError, counted
 from featherbone.evaluation.matching import ImageDetections, WorkingPoint, best_point, confusion, match
 from featherbone.evaluation.report import Evaluation, percent
 
@@ -103,7 +103,7 @@ class DetectionEvaluation(Evaluation):
     @classmethod
     def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
         ap, ap50, ap75 = (percent(scores[name]) for name in ("ap", "ap50", "ap75"))
-        return "held-out AP", f"{ap}, AP50 {ap50}, AP75 {ap75} ({images} images)"
+        return "held-out AP", f"{ap}, AP50 {ap50}, AP75 {ap75} ({counted(images, 'image')})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

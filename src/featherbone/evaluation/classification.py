@@ -19,6 +19,7 @@ from featherbone.data.image import UnreadableImageError, read_image, without_pil
 from featherbone.data.loader import LabelPipeline, loader
 from featherbone.data.progress import watched
 from featherbone.data.transforms import evaluation_transform
+from featherbone.errors import counted
 from featherbone.evaluation.report import Evaluation, Outputs, Prediction, percent
 
 
@@ -73,7 +74,7 @@ class ClassificationEvaluation(Evaluation):
     @classmethod
     def summary(cls, scores: Mapping[str, float], images: int) -> tuple[str, str]:
         right = round(scores["top1"] * images)
-        return "held-out top-1", f"{percent(scores['top1'])} ({right} of {images} images)"
+        return "held-out top-1", f"{percent(scores['top1'])} ({right} of {counted(images, 'image')})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

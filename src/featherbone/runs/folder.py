@@ -19,16 +19,82 @@ RUN/recipe.json             all that determines the run
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from featherbone.files import AnyPath, read_json
+from featherbone.data.dataset import Skipped
+from featherbone.errors import InputError
+from featherbone.files import AnyPath, read_json, typed
 from featherbone.training import Recipe
-from featherbone.training.recipe import RENAMED
 
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
 FILES, ENVIRONMENT, HISTORY = "files.csv", "environment.json", "history.csv"
 CHECKPOINTS, EXAMPLES, PAGE = "checkpoints", "examples", "run.html"
+# what else a result holds
+_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``data.json`` holds.
+
+    Attributes:
+        classes: names in label order.
+        fingerprint: of the data set.
+        val_images: how many images are held out.
+        train_images: how many are learned from.
+        channels: of the images.
+        task: what is learned; "" in older runs.
+        skipped: files that were left out.
+        examples: a few held-out image files.
+    """
+
+    classes: tuple[str, ...]
+    fingerprint: str
+    val_images: int
+    train_images: int
+    channels: int
+    task: str = ""
+    skipped: tuple[Skipped, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``result.json`` holds beside the scores.
+
+    Attributes:
+        train_seconds: in training and validating, over all sittings.
+        scores: shares, 0 to 1.
+        changes: what was changed since the run began, and accepted.
+    """
+
+    train_seconds: float
+    scores: Mapping[str, float]
+    changes: tuple[str, ...] = ()
+
+
+def read_facts(run: AnyPath) -> Facts:
+    """Return what is known of a run's data.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    path = Path(run) / DATA
+    return typed(read_json(path), Facts, path)
+
+
+def read_result(run: AnyPath) -> Result:
+    """Return what a run reached.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    path = Path(run) / RESULT
+    values = read_json(path)
+    scores = {name: value for name, value in values.items() if name not in _NO_SCORES}
+    return typed({**values, "scores": scores}, Result, path)
 
 
 def read_recipe(run: AnyPath) -> Recipe:
@@ -43,8 +109,7 @@ def read_recipe(run: AnyPath) -> Recipe:
         return Recipe()
     path = Path(run) / RECIPE
     values = read_json(path)
-    old = [name for name in RENAMED if name in values]
-    if old:
-        words = ", ".join(f"{name!r} is {RENAMED[name]!r} now" for name in old)
-        warnings.warn(f"{path} has older names of columns: {words}; its values are kept", stacklevel=2)
-    return Recipe.from_dict({RENAMED.get(name, name): value for name, value in values.items()})
+    try:
+        return Recipe.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{path} is not as it should be: {error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ from scipy.stats import binomtest
 
 from featherbone.data.dataset import Dataset
 from featherbone.errors import InputError
-from featherbone.files import check_output, read_json, write_text
+from featherbone.files import check_output, read_json, read_text, write_text
 from featherbone.report.pages.run import run_html
-from featherbone.runs.folder import DATA, HISTORY, RESULT, read_recipe
+from featherbone.runs.folder import HISTORY, RESULT, read_facts, read_recipe, read_result
 from featherbone.runs.identity import changed_images
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines
@@ -56,7 +58,7 @@ def _held_out(folder: Path, task: Task, quiet: bool) -> Dataset[Any]:
     """
     recipe = read_recipe(folder)
     images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet)
-    if images.fingerprint != read_json(folder / DATA)["fingerprint"]:
+    if images.fingerprint != read_facts(folder).fingerprint:
         raise InputError(f"the images in {recipe.data} are not those that the run was trained on")
     if changes := changed_images(folder, images, quiet=quiet):
         raise InputError(f"the images in {recipe.data} are not those that the run was trained on: {'; '.join(changes)}")
@@ -65,30 +67,42 @@ def _held_out(folder: Path, task: Task, quiet: bool) -> Dataset[Any]:
 
 def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
     """Return what the run's folder says without its images."""
-    recipe, data, result = read_recipe(folder), read_json(folder / DATA), read_json(folder / RESULT)
+    recipe, data, result = read_recipe(folder), read_facts(folder), read_json(folder / RESULT)
+    scores = read_result(folder).scores
     known: dict[str, Any] = {
         "network": task.model_name(model.spec),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "data": {key: data[key] for key in ("classes", "train_images", "val_images", "skipped")},
+        "data": {
+            "classes": data.classes,
+            "train_images": data.train_images,
+            "val_images": data.val_images,
+            "skipped": [asdict(file) for file in data.skipped],
+        },
         "result": result,
         "history": _history(folder / HISTORY),
         "recipe": recipe.to_dict(),
         "command": command(folder, recipe, task),
         "python": python_lines(folder, recipe, task),
     }
-    if "top1" in result:
-        known["interval"] = _interval(round(result["top1"] * data["val_images"]), data["val_images"])
+    if "top1" in scores:
+        known["interval"] = _interval(round(scores["top1"] * data.val_images), data.val_images)
     return known
 
 
 def _history(path: Path) -> dict[str, list[float | None]]:
-    """Return the numeric columns of a history; ``None`` where a row has no value."""
+    """Return the numeric columns of a history; ``None`` where a row has no value.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path)), restkey=""))
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
     columns: dict[str, list[float | None]] = {}
-    for name in rows[0] if rows else ():
+    for name in filter(None, rows[0] if rows else ()):
         try:
             columns[name] = [float(row[name]) if row[name] else None for row in rows]
         except ValueError:  # words

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherbone.data import Preprocess
-from featherbone.data.dataset import AnyData, ScanResult, Skipped
+from featherbone.data.dataset import AnyData, ScanResult
+from featherbone.data.progress import waiting
 from featherbone.errors import InputError, masked, needs, some
-from featherbone.files import AnyPath, check_outside, read_json, write_json
+from featherbone.files import AnyPath, check_outside, write_json
 from featherbone.runs.folder import (
     CHECKPOINTS,
     DATA,
@@ -27,7 +28,9 @@ from featherbone.runs.folder import (
     RECIPE,
     RESULT,
     START,
+    read_facts,
 )
+from featherbone.runs.outline import tell_outline
 from featherbone.runs.start import ModelRequest, build
 from featherbone.training import Recipe
 from featherbone.weights import FILE_NAME, read_header, row_to_dict, save
@@ -62,7 +65,7 @@ def prepare(
         recipe: how to train; ``None`` for what suits the data.
         changes: columns of the recipe to change.
         quiet: no progress on the error stream.
-        log: told the recipe in full.
+        log: told the outline of the run, line by line.
 
     Raises:
         InputError: if an argument is not usable.
@@ -73,7 +76,8 @@ def prepare(
     _check_outside(folder, images)
     size = early.size or _usual_size(request, images, task)
     trained = request.weights is not None
-    resolved = (recipe or task.recipe(images.name, size, trained=trained)).changed(changes)
+    base = recipe or task.recipe(images.name, size, trained=trained)
+    resolved = base.changed(changes)
     resolved.check_for(task.name)
     row, start = task.start(request, images, size, resolved.seed)
     resolved = resolved.changed({"model": row_to_dict(row), "data": images.name, "size": size})
@@ -87,13 +91,15 @@ def prepare(
     parameter_groups(network, resolved)  # refuses to freeze what the network does not have
     if learns_badly := check_batches(network, resolved, len(images.train), row.in_chans):
         log(learns_badly)
-    resolved = resolve(resolved, network, replace(images, channels=row.in_chans))
+    with waiting("timing precisions and memory orders", quiet=quiet):
+        resolved = resolve(resolved, network, replace(images, channels=row.in_chans))
     if start is not None and request.weights is not None:
         known = read_header(request.weights).preprocess
         preprocess = task.preprocess(known.resized(size)) if known else None
-        inputs = sample_inputs(images.train, preprocess or usual_preprocess(task, resolved, row.in_chans))
-        save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
-    log(", ".join(f"{name} {value}" for name, value in resolved.to_dict().items() if name != "model"))
+        with waiting("measuring norms on the images", quiet=quiet):
+            inputs = sample_inputs(images.train, preprocess or usual_preprocess(task, resolved, row.in_chans))
+            save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
+    tell_outline(log, folder, images, task, network, resolved, base=base, weights=request.weights)
     write_files(folder, images, resolved, quiet=quiet)
     write_json(folder / DATA, _facts(folder, images, task))
     write_json(folder / RECIPE, resolved.to_dict())
@@ -113,8 +119,8 @@ def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None =
     """
     scan = None
     if run is not None:
-        facts = read_json(run / DATA)
-        scan = ScanResult(tuple(Skipped(**file) for file in facts["skipped"]), facts["channels"] == 1)
+        facts = read_facts(run)
+        scan = ScanResult(facts.skipped, facts.channels == 1)
     return task.opener.open(data, seed=recipe.seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
 
 

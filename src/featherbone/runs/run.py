@@ -9,13 +9,9 @@ from typing import Any
 
 from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError, needs
-from featherbone.files import read_json
-from featherbone.runs.folder import DATA, RESULT, read_recipe
+from featherbone.runs.folder import RESULT, read_facts, read_recipe, read_result
 from featherbone.training import Recipe, processes
 from featherbone.weights import read_header
-
-# what else a result holds
-_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes")
 
 
 @dataclass(frozen=True)
@@ -82,16 +78,16 @@ def open_run(folder: Path) -> Run:
     """
     if not (folder / RESULT).exists():
         raise InputError(f"{folder} holds no finished run (it has no {RESULT})")
-    facts, result = read_json(folder / DATA), read_json(folder / RESULT)
+    facts, result = read_facts(folder), read_result(folder)
     return Run(
         folder=folder,
         recipe=read_recipe(folder),
-        classes=tuple(facts["classes"]),
-        scores={name: score for name, score in result.items() if name not in _NO_SCORES},
-        test_images=facts["val_images"],
-        train_seconds=result["train_seconds"],
-        skipped=tuple(Skipped(**file) for file in facts["skipped"]),
-        examples=tuple(map(Path, facts["examples"])),
-        changes=tuple(result.get("changes", ())),
+        classes=facts.classes,
+        scores=result.scores,
+        test_images=facts.val_images,
+        train_seconds=result.train_seconds,
+        skipped=facts.skipped,
+        examples=tuple(map(Path, facts.examples)),
+        changes=result.changes,
         first=processes().first,
     )

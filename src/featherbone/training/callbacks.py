@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from featherbone.files import replacing
+from featherbone.signals import STOPS
 from featherbone.training.checkpoints import Checkpoints
 from featherbone.training.interrupt import StopRequest
 from featherbone.training.learner import Learner
@@ -101,8 +103,10 @@ class Stopping(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            # a launcher sends it when one process has died; the others wait for that one, and would run no handler
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # a launcher sends them when one process has died; the others wait for that one, and would run no handler
+            for number in STOPS:
+                if number != signal.SIGINT:
+                    signal.signal(number, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -116,15 +120,15 @@ class Stopping(L.Callback):
 
 
 class ProgressBar(L.Callback):
-    """One bar over the whole run on the error stream; a line per epoch where that is no terminal."""
+    """A line per epoch on the error stream; in a terminal, bars of this epoch and of the whole run."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.console = Console(stderr=True, highlight=False)
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             MofNCompleteColumn(),
-            TaskProgressColumn(show_speed=True),
             TimeRemainingColumn(),
             TextColumn("{task.fields[watched]}"),
             console=self.console,
@@ -133,31 +137,50 @@ class ProgressBar(L.Callback):
         )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._loss: float | None = None
+        self._epoch = self.bar.add_task(_epoch(trainer), total=None, watched="")
         total = int(trainer.estimated_stepping_batches)
-        self.task = self.bar.add_task("training", total=total, completed=trainer.global_step, watched="")
-        self._watched, self._loss = "", float("nan")
+        self._run = self.bar.add_task("whole run", total=total, completed=trainer.global_step, watched="")
         self.bar.start()
+        if trainer.global_step:
+            self._print(f"going on in {_epoch(trainer)}")
+            for row in self.history.rows[-1:]:
+                self._print_epoch(trainer, pl_module, int(row["epoch"]), row)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        if batch_idx % _LOOK_EVERY == 0:  # looking at a loss waits for a GPU
+        if self._loss is None or batch_idx % _LOOK_EVERY == 0:  # looking at a loss waits for a GPU
             self._loss = float(outputs["loss"])
-        watched = f"loss {self._loss:.3f}{self._watched}"
-        self.bar.update(self.task, completed=trainer.global_step, description=epoch, watched=watched)
+        self.bar.update(
+            self._epoch,
+            completed=batch_idx + 1,
+            total=int(trainer.num_training_batches),
+            description=_epoch(trainer),
+            watched=f"loss {self._loss:.3f}",
+        )
+        self.bar.update(self._run, completed=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
-        seen = trainer.callback_metrics
-        self._watched = f"  held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
-        if not self.console.is_terminal:
-            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            loss = f"loss {float(seen['train_loss']):.3f}"
-            self.console.print(f"{epoch}  {loss}{self._watched}", highlight=False)
+        self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, trainer.callback_metrics)
+        self.bar.reset(self._epoch, description=_epoch(trainer), watched="")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.bar.stop()
+
+    def _print_epoch(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int, seen: Mapping[str, Any]
+    ) -> None:
+        assert isinstance(pl_module, Learner)
+        held_out = f"held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
+        self._print(f"epoch {epoch}/{trainer.max_epochs}  loss {float(seen['train_loss']):.3f}  {held_out}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
+
+
+def _epoch(trainer: L.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

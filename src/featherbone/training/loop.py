@@ -84,7 +84,7 @@ def fit(
                     begun,
                     history,
                     *_callbacks(folder, owner, request, job.learner),
-                    *([] if quiet or team.rank else [ProgressBar()]),
+                    *([] if quiet or team.rank else [ProgressBar(history)]),
                 ],
                 default_root_dir=folder,
                 logger=TensorBoardLogger(folder, name="", version="tensorboard"),

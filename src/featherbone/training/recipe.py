@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ _CHOICES = {
     "class_weights": ("none", "balanced"),
     "box_loss": BOX_LOSSES,
 }
+_RESOLVED = ("model", "data", "size", "precision", "channels_last", "workers")
+_MOST_WORKERS = 256
 _COUNTS = ("epochs", "batch_size")  # whole numbers above 0
 _WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
 _NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds")
@@ -149,22 +152,23 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Check the values, types before ranges.
 
         Raises:
-            InputError: if one is out of range.
+            InputError: if one is of another type or out of range.
         """
+        self._check_types()
         for name in ("milestones", "freeze"):  # lists, as JSON has them
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             self._require(name, value in allowed, f"{' or '.join(allowed)}{nearest(str(value), allowed)}")
         for name in _COUNTS:
-            self._require(name, _whole(getattr(self, name)) and getattr(self, name) > 0, "a whole number above 0")
+            self._require(name, getattr(self, name) > 0, "a whole number above 0")
         for name in (*_WHOLE, "shift"):
-            self._require(name, _whole(getattr(self, name)) and getattr(self, name) >= 0, "a whole number, 0 or more")
-        workers = self.workers is None or (_whole(self.workers) and self.workers >= 0)
-        self._require("workers", workers, "a whole number, 0 or more, or none for what suits the machine")
+            self._require(name, getattr(self, name) >= 0, "a whole number, 0 or more")
+        workers = self.workers is None or 0 <= self.workers <= _MOST_WORKERS
+        self._require("workers", workers, f"0 to {_MOST_WORKERS}, or none for what suits the machine")
         for name in _NOT_NEGATIVE:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in _BELOW_ONE:
@@ -179,6 +183,11 @@ class Recipe:
         self._require("rand_augment", self.rand_augment <= 30, "0 to 30")
         rising = all(0 < share < 1 for share in self.milestones) and list(self.milestones) == sorted(self.milestones)
         self._require("milestones", rising, "shares of the run between 0 and 1, rising")
+
+    def _check_types(self) -> None:
+        for column in fields(self):
+            fits, kind = _TYPES[str(column.type)]
+            self._require(column.name, fits(getattr(self, column.name)), kind)
 
     def check_for(self, task: str) -> None:
         """Check that no column is used that only other tasks have.
@@ -198,20 +207,36 @@ class Recipe:
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            raise InputError(f"{name}={getattr(self, name)!r} is not allowed: {allowed}")
+            value = repr(getattr(self, name))
+            raise InputError(f"{name}={value if len(value) < 100 else value[:97] + '...'} is not allowed: {allowed}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self) | {"milestones": list(self.milestones), "freeze": list(self.freeze)}
 
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Return the columns of how to train in which two recipes differ, with both values.
+
+        What is filled in when a run starts is no difference.
+        """
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if name not in _RESOLVED and pair[0] != pair[1]}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Return what ``to_dict`` wrote.
+        """Return what ``to_dict`` wrote. Columns that had other names then are read as they are called now; it is said.
 
         Raises:
-            InputError: if a column is unknown or out of range.
+            InputError: if a column is unknown, of another type, out of range, or there under both of its names.
         """
-        return cls().changed(values)
+        old = [name for name in RENAMED if name in values]
+        if old:
+            words = ", ".join(f"{name!r} is {RENAMED[name]!r} now" for name in old)
+            warnings.warn(f"a recipe has older names of columns: {words}; its values are kept", stacklevel=2)
+        for name in old:
+            if RENAMED[name] in values:
+                raise InputError(f"a recipe has {name!r} and {RENAMED[name]!r}, which are one column: leave one out")
+        return cls().changed({RENAMED.get(name, name): value for name, value in values.items()})
 
     def changed(self, values: Mapping[str, Any]) -> Recipe:
         """Return this recipe with some columns changed.
@@ -229,4 +254,41 @@ class Recipe:
 
 
 def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+
+
+def _number(value: object) -> bool:
+    # neither NaN nor infinite, nor a whole number that no float holds
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def _list_of(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list | tuple) and all(map(fits, value))
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_LARGEST = 1e300
+# what the type of a column allows, and how it is called
+_TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "int": (_whole, "a whole number"),
+    "float": (_number, "a finite number"),
+    "str": (_text, "a text"),
+    "BoxLoss": (_text, "a text"),
+    "bool": (_truth, "true or false"),
+    "int | None": (_or_none(_whole), "a whole number, or none for what suits the machine"),
+    "bool | None": (_or_none(_truth), "true, false, or none for what suits the machine"),
+    "tuple[float, ...]": (_list_of(_number), "a list of numbers"),
+    "tuple[str, ...]": (_list_of(_text), "a list of texts"),
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "the row of a network"),
+}

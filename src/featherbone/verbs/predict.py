@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, counted, needs
 from featherbone.files import AnyPath, check_outside, replacing
 from featherbone.weights import load, load_any, read_header
 from featherbone.weights.open import describe
@@ -80,7 +80,7 @@ class Predictions:
     @property
     def rows(self) -> list[tuple[str, ...]]:
         """Every image and video in a few words."""
-        films = [(str(video), f"{len(frames)} frames") for video, _, frames in self.videos]
+        films = [(str(video), counted(len(frames), "frame")) for video, _, frames in self.videos]
         return [*(one.row for one in self.found), *films]
 
     def to_dict(self) -> dict[str, Any]:

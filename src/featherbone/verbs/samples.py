@@ -13,9 +13,9 @@ from featherbone.data import Preprocess
 from featherbone.data.preprocess import Fit
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
-from featherbone.files import AnyPath, read_json
+from featherbone.files import AnyPath
 from featherbone.graph import image_channels
-from featherbone.runs.folder import DATA
+from featherbone.runs.folder import DATA, read_facts
 from featherbone.spec import Backbone
 from featherbone.weights import Header, read_header
 from featherbone.weights.open import open_network
@@ -100,7 +100,7 @@ def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, cha
 
         found: list[Any] = list(photographs())
     if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
-        found += [path for name in read_json(Path(source) / DATA)["examples"] if (path := Path(name)).exists()]
+        found += [path for name in read_facts(source).examples if (path := Path(name)).exists()]
     inputs = _inputs(found, preprocess, channels, side)
     assert inputs is not None
     return inputs

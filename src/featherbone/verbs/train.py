@@ -20,9 +20,10 @@ from torch import nn
 from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.errors import InputError, InterruptedRunError, masked, needs
-from featherbone.files import AnyPath, read_json, write_json
-from featherbone.runs.folder import DATA, FILES, PAGE, RECIPE, RESULT, read_recipe
+from featherbone.errors import InputError, InterruptedRunError, needs
+from featherbone.files import AnyPath, write_json
+from featherbone.runs.folder import FILES, PAGE, RECIPE, RESULT, read_facts, read_recipe
+from featherbone.runs.outline import tell_outline
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
 from featherbone.runs.run import Run, open_run
 from featherbone.runs.start import ModelRequest, beginning
@@ -73,7 +74,7 @@ def train(
             are learned, too.
         devices: processes on this machine that share every batch, one a GPU if there are GPUs.
         quiet: no progress on the error stream.
-        log: told what begins, and the recipe in full.
+        log: told the outline of the run, line by line, before the first epoch.
 
     Started by ``torchrun`` or ``srun``, every process calls this with the same arguments and ``out`` on a shared disk;
     if that holds the run already, it goes on.
@@ -84,8 +85,6 @@ def train(
     """
     team = processes()
     remember(os.fspath(data))
-    if team.first:
-        log(f"preparing to train {model or weights or 'a network'} on {masked(os.fspath(data))} ...")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:
@@ -138,7 +137,7 @@ def resume(
         accept_changes: go on although a file that the run reads, or what computes it, is another one than when it
             began; the result names what.
         quiet: no progress on the error stream.
-        log: told what begins.
+        log: told the outline of the run, line by line.
 
     Raises:
         InputError: if the folder holds no unfinished run, what it reads or what computes it has changed, or another
@@ -146,8 +145,6 @@ def resume(
         InterruptedRunError: on Ctrl-C.
     """
     place, team = Path(folder), processes()
-    if team.first:
-        log(f"preparing to resume {place} ...")
     if not (place / RECIPE).exists():
         raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
     if (place / RESULT).exists() and (place / PAGE).exists():
@@ -160,11 +157,18 @@ def resume(
         if team.world == 1 and not (place / RESULT).exists():
             _check_devices(devices)
         if devices == 1 or (place / RESULT).exists():
-            return _resumed(place, teacher, accept_changes=accept_changes, quiet=quiet)
+            return _resumed(place, teacher, accept_changes=accept_changes, quiet=quiet, log=log)
     return _launched(place, devices, accept_changes=accept_changes, quiet=quiet)
 
 
-def _resumed(folder: Path, teacher: nn.Module | None, *, accept_changes: bool, quiet: bool) -> Run:
+def _resumed(
+    folder: Path,
+    teacher: nn.Module | None,
+    *,
+    accept_changes: bool,
+    quiet: bool,
+    log: Callable[[str], None] = lambda _: None,
+) -> Run:
     with needs("train", "training"):
         from featherbone.runs.identity import threads_of
         from featherbone.runs.page import write_page
@@ -174,12 +178,13 @@ def _resumed(folder: Path, teacher: nn.Module | None, *, accept_changes: bool, q
         if team.first and not (folder / PAGE).exists():
             write_page(folder, folder / PAGE, None, quiet=quiet)
         return open_run(folder)
-    recipe, facts = read_recipe(folder), read_json(folder / DATA)
-    task = task_of(Header(row_from_dict(recipe.model), task=facts.get("task", "")))
+    recipe, facts = read_recipe(folder), read_facts(folder)
+    task = task_of(Header(row_from_dict(recipe.model), task=facts.task))
     with threads_of(folder):
         images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet or not team.first)
         if team.first:
-            _compare(folder, images, recipe, facts["fingerprint"], accept_changes=accept_changes, quiet=quiet)
+            _compare(folder, images, recipe, facts.fingerprint, accept_changes=accept_changes, quiet=quiet)
+            tell_outline(log, folder, images, task, beginning(folder, recipe)[0], recipe, weights="")
         return _trained(folder, task, recipe, images, teacher, quiet=quiet)
 
 

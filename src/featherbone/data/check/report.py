@@ -229,7 +229,7 @@ class Check(ABC):
             ("width, smallest to largest", f"{width[0]} to {width[2]}, median {width[1]} pixels"),
             ("height", f"{height[0]} to {height[2]}, median {height[1]} pixels"),
             ("stored as", ", ".join(f"{mode} {count:,}" for mode, count in self.modes.items())),
-            ("equal images", f"{len(self.duplicates):,} groups"),
+            ("equal images", counted(len(self.duplicates), "group")),
         ]
 
     def _about_duplicates(self) -> Iterator[Finding]:
@@ -265,7 +265,8 @@ class Check(ABC):
 
 def _finding(kind: str, groups: Sequence[Duplicates], text: str, *, severity: Severity) -> Finding:
     files = sum(len(group.images) for group in groups)
-    return Finding(kind, files, severity=severity, text=f"{counted(len(groups), 'image')} ({files} files) {text}")
+    number = f"{counted(len(groups), 'image')} ({counted(files, 'file')})"
+    return Finding(kind, files, severity=severity, text=f"{number} {text}")
 
 
 def spread_of(values: np.ndarray) -> tuple[float, float, float]:

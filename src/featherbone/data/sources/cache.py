@@ -19,6 +19,7 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.spec import AbstractFileSystem
 
 from featherbone.errors import InputError, first_line, masked
+from featherbone.files import cache_folder
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class Cache:
 
     @classmethod
     def usual(cls) -> Cache:
-        """Return the cache of this user: in ``XDG_CACHE_HOME``, of ``FEATHERBONE_CACHE_GB`` gigabytes (20).
+        """Return the cache of this user: in ``files.cache_folder``, of ``FEATHERBONE_CACHE_GB`` gigabytes (20).
 
         Raises:
             InputError: if that is no number above 0.
@@ -74,8 +75,7 @@ class Cache:
             most = 0.0
         if not 0 < most < float("inf"):
             raise InputError(f"{ROOM}={given} is not allowed: a number of gigabytes above 0")
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cls(home / "featherbone" / "shards", int(most))
+        return cls(cache_folder() / "shards", int(most))
 
     def opened(self, file: RemoteFile) -> BinaryIO:
         """Open the local copy of a file, fetched unless it is here. It stays readable though others may need its room.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import posixpath
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from featherbone.data.address import in_full
 from featherbone.data.dataset import ImageInfo, Item, Listing, Skipped
@@ -20,7 +20,7 @@ from featherbone.data.sources.cache import Cache, RemoteFile, content_of, file_s
 from featherbone.data.sources.shards import CLASS_FILES, Shard, class_names, exactly, expand, inside, listing_of
 from featherbone.data.sources.tar import samples_of
 from featherbone.errors import InputError, masked
-from featherbone.files import write_text
+from featherbone.files import read_json, typed, write_text
 
 _AT_ONCE = 4  # shards that are fetched and read side by side
 _FORM = 1  # of an index file
@@ -114,36 +114,55 @@ def _classes(folders: Iterable[str], query: str) -> tuple[str, ...]:
     return ()
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What is kept of a shard that was read: of each image name, offset, size, label and what was seen."""
+
+    form: int
+    images: tuple[tuple[str, int, int, str, ImageInfo], ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
 def _shard(cache: Cache, url: str, name: str) -> Shard:
     shard = state_of(url)
     kept = cache.folder / "index" / f"{shard.key}.json"
-    rows = _kept(kept)
+    rows = _kept(kept, shard.size)
     if rows is None:
         rows = _read(cache, shard)
-        write_text(kept, json.dumps({"form": _FORM, "url": masked(url), **rows}))
+        write_text(kept, json.dumps({"url": masked(url), **asdict(rows)}))
     items = [
-        Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, ImageInfo(**seen))
-        for member, offset, size, label, seen in rows["images"]
+        Item(RemoteMember(cache, shard, f"{name}/{member}", offset, size), label, seen)
+        for member, offset, size, label, seen in rows.images
     ]
-    return Shard(name, items, inside(name, [Skipped(*one) for one in rows["skipped"]]))
+    return Shard(name, items, inside(name, [Skipped(*one) for one in rows.skipped]))
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return rows if rows["form"] == _FORM else None
-    except (OSError, ValueError, KeyError, TypeError):
+def _kept(path: Path, most: int) -> _Index | None:
+    """Return the index in a file; ``None`` if there is none, or one of another form or that cannot be: it is said."""
+    if not path.exists():
         return None
+    try:
+        values = read_json(path)
+        if values.get("form") != _FORM:
+            return None
+        rows = typed(values, _Index, path)
+        if all(offset >= 0 and 0 < size <= most - offset for _, offset, size, _, _ in rows.images):
+            return rows
+        problem = f"{path} names images outside its shard"
+    except InputError as error:
+        problem = str(error)
+    warnings.warn(f"{problem}; the shard is read again", stacklevel=2)
+    return None
 
 
-def _read(cache: Cache, shard: RemoteFile) -> dict[str, Any]:
+def _read(cache: Cache, shard: RemoteFile) -> _Index:
     with cache.opened(shard) as file:
         samples, odd = samples_of(file)
     images, skipped = [], [(one.path, one.reason) for one in odd]
     for sample in samples:
         try:
             seen = scan_image(RemoteMember(cache, shard, sample.name, sample.offset, sample.size))
-            images.append((sample.name, sample.offset, sample.size, sample.label, asdict(seen)))
+            images.append((sample.name, sample.offset, sample.size, sample.label, seen))
         except UnreadableImageError as error:
             skipped.append((sample.name, str(error)))
-    return {"images": images, "skipped": skipped}
+    return _Index(_FORM, tuple(images), tuple(skipped))

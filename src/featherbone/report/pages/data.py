@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from featherbone.errors import counted
 from featherbone.report.pages.data_boxes import box_cell, box_tables, issue_groups, outlined
 
 _HERE = Path(__file__).parent
@@ -61,9 +62,10 @@ def _safe(text: object) -> str:
 
 def _summary(check: _Values) -> str:
     shares = ", ".join(f"{count:,} {split}" for split, count in check["splits"].items())
-    boxes = f" with {check['boxes']['total']:,} boxes" if "boxes" in check else ""
+    boxes = f" with {counted(check['boxes']['total'], 'box', 'boxes')}" if "boxes" in check else ""
     form = f", {check['format']}" if boxes else ""
-    return f"{check['images']:,} readable images ({shares}){boxes} of {len(check['classes'])} classes{form}"
+    images, classes = counted(check["images"], "readable image"), counted(len(check["classes"]), "class", "classes")
+    return f"{images} ({shares}){boxes} of {classes}{form}"
 
 
 def _findings(findings: Sequence[_Values]) -> str:

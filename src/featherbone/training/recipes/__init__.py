@@ -32,6 +32,11 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def nearest_recipe(recipe: Recipe) -> str:
+    """Return the name of the recipe that has most columns in common with a given one."""
+    return min(RECIPES, key=lambda name: len(recipe.differences(RECIPES[name])))
+
+
 def classification_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:
     """Return the recipe we would start with for images with classes.
 
