@@ -35,7 +35,7 @@ class StopState:
 
 @contextmanager
 def stopping_as_interrupts() -> Iterator[StopState]:
-    """Raise ``KeyboardInterrupt`` inside the block for any request to stop; at a second one the process ends.
+    """Raise ``KeyboardInterrupt(number)`` in the block for any request to stop; at a second one the process ends.
 
     What libraries make of the exception is their affair: the state tells that a request came.
     """
@@ -45,7 +45,7 @@ def stopping_as_interrupts() -> Iterator[StopState]:
         if state.number:
             _leave(number, frame)
         state.number = number
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield state

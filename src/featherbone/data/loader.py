@@ -26,6 +26,7 @@ from featherbone.data.dataset import Annotations, Dataset, T
 from featherbone.data.image import image_mode, read_again
 from featherbone.data.sampler import EpochBatches, drawing_from, epoch_batches, mixed_seed
 from featherbone.data.transforms import Transform
+from featherbone.errors import InputError
 from featherbone.signals import STOPS
 
 X = TypeVar("X")
@@ -158,9 +159,12 @@ class Loader(DataLoader[Any]):
     def __iter__(self) -> Any:  # DataLoader names a class that is not public
         # begins when the first batch is asked for: Lightning says only then which epoch it is
         self.given = self.order.start
-        for batch in super().__iter__():
-            self.given += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self.given += 1
+                yield batch
+        except InputError as error:  # of a loader process: PyTorch puts its whole traceback before the sentence
+            raise InputError(str(error).strip().rpartition("InputError: ")[2]) from error
 
 
 def loader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -297,9 +298,12 @@ def _launched(folder: Path, devices: int, *, accept_changes: bool, quiet: bool) 
     with subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL) as running:  # noqa: S603 - our own program
         try:
             code = running.wait()
-        except KeyboardInterrupt:
-            running.wait()  # the terminal has told them, too
-            raise InterruptedRunError(folder) from None
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            if number != signal.SIGINT:  # Ctrl-C the terminal has told them, too
+                running.terminate()
+            running.wait()
+            raise InterruptedRunError(folder, number) from None
     if code or not (folder / RESULT).exists():
         raise InputError(
             f"{devices} processes did not finish the run (exit code {code}); the reason stands above; "

@@ -55,18 +55,25 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         InputError: if a path names nothing.
     """
     found: list[Path] = []
-    for given in map(Path, paths):
-        if given.is_dir():
-            matches, _ = walked(given)
-        elif given.exists():
-            matches = [given]
-        else:
-            parent = Path(given.anchor or ".")
-            matches = sorted(m for m in parent.glob(str(given.relative_to(given.anchor))) if m.is_file())
+    for named in paths:
+        try:
+            matches = _matches(Path(named)) if os.fspath(named) else []  # "" would be the working folder
+        except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed, a pattern like **a
+            why = error.strerror if isinstance(error, OSError) else first_line(error)
+            raise InputError(f"{os.fspath(named)[:200]} cannot be looked for: {why}") from error
         if not matches:
-            raise InputError(f"no such file, folder or pattern with images: {given}")
+            raise InputError(f"no such file, folder or pattern with images: {named or repr(named)}")
         found += matches
     return found
+
+
+def _matches(given: Path) -> list[Path]:
+    if given.is_dir():
+        return walked(given)[0]
+    if given.exists():
+        return [given]
+    parent = Path(given.anchor or ".")
+    return sorted(match for match in parent.glob(str(given.relative_to(given.anchor))) if match.is_file())
 
 
 def walked(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
