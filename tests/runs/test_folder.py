@@ -1,6 +1,7 @@
 """The folder of a run is named after its data, whatever that is called."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,38 @@ from hypothesis import strategies as st
 
 import featherbone as fb
 from featherbone.runs.prepare import usual_folders
+from featherbone.runs.run import open_run
 from featherbone.runs.start import ModelRequest
 from featherbone.runs.tasks import CLASSIFICATION
+
+
+@pytest.mark.parametrize("file", ["recipe.json", "data.json", "result.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[" * 200_000,
+        "[]",
+        "3",
+        '{"lr": "x", "classes": 3, "train_seconds": "x"}',
+        '{"model": 1, "skipped": [3], "top1": "x"}',
+        '{"version": Infinity}',
+        None,
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_in_a_sentence(
+    finished: fb.Run, tmp_path: Path, file: str, content: str | None
+) -> None:
+    for name in ("recipe.json", "data.json", "result.json", "model.safetensors"):
+        shutil.copy(finished.folder / name, tmp_path)
+    assert open_run(tmp_path).scores == finished.scores
+    (tmp_path / file).unlink()
+    if content is None:
+        (tmp_path / file).mkdir()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(fb.InputError, match=file):
+        open_run(tmp_path)
 
 
 @pytest.mark.parametrize(

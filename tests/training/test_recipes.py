@@ -1,6 +1,8 @@
 """Recipes: what they say of learning is what happens."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +29,57 @@ def test_every_recipe_survives_json_and_says_how_it_is_run(name: str) -> None:
     text = Path(fb.__file__).parent.joinpath("training", "recipes", f"{name}.py").read_text()
     assert "Command:" in text
     assert "Hardware:" in text
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*fb.Recipe().to_dict(), "averaging", "mixpu"]), ANYTHING, max_size=4))
+@pytest.mark.filterwarnings("ignore:a recipe has older names")
+def test_any_value_in_any_column_is_taken_as_it_is_or_refused_in_a_sentence(values: dict[str, Any]) -> None:
+    try:
+        recipe = fb.Recipe.from_dict(values)
+    except fb.InputError as error:
+        said = str(error)
+    else:
+        assert fb.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict(), allow_nan=False))) == recipe
+        return
+    assert any(name in said for name in values)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("mixup", "abc", "mixup='abc' is not allowed: a finite number"),
+        ("mixup", True, "a finite number"),
+        ("lr", float("inf"), "a finite number"),
+        ("epochs", 1.5, "a whole number"),
+        ("compile", 1, "true or false"),
+        ("freeze", "stem", "a list of texts"),
+        ("milestones", ["0.5"], "a list of numbers"),
+        ("workers", 5000, "0 to 256"),
+        ("precision", 3, "a text"),
+        ("model", 3, "the row of a network"),
+    ],
+)
+def test_the_type_of_a_column_is_looked_at_before_its_range(column: str, value: object, said: str) -> None:
+    with pytest.raises(fb.InputError, match=f"^{column}=.*{said}"):
+        fb.Recipe().changed({column: value})
+
+
+def test_a_column_under_both_of_its_names_is_refused() -> None:
+    with pytest.warns(UserWarning, match="'averaging' is 'ema_decay' now"):
+        assert fb.Recipe.from_dict({"averaging": 0.5}).ema_decay == 0.5
+    with (
+        pytest.warns(UserWarning, match="now"),
+        pytest.raises(fb.InputError, match="'averaging' and 'ema_decay'"),
+    ):
+        fb.Recipe.from_dict({"averaging": 0.5, "ema_decay": 0.9})
 
 
 def test_an_unknown_recipe() -> None:

@@ -170,6 +170,19 @@ def test_what_is_kept_reads_back_as_it_was(network: nn.Module, monkeypatch: pyte
     assert optimize_report.recall("question") is None
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[" * 200_000, b"[]", b'{"size": 3}', b"\xff", b'{"version": Infinity}', None]
+)
+def test_a_damaged_choice_is_passed_over_and_said(network: nn.Module, own_cache: Path, content: bytes | None) -> None:
+    report = optimize_network(network, samples(), engines=("eager",), precisions=("f32",), threads=1).report
+    assert optimize_report.remember("question", report)
+    path = optimize_report._file("question")
+    values = {**json.loads(path.read_text()), "chosen": {"engine": 3}}
+    path.write_bytes(json.dumps(values).encode() if content is None else content)
+    with pytest.warns(UserWarning, match="this is measured again"):
+        assert optimize_report.recall("question") is None
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_module_on_a_gpu_runs_as_a_cuda_graph(network: nn.Module) -> None:
     fast = fb.optimize(copy.deepcopy(network).cuda(), 64, precision="f32")

@@ -138,8 +138,8 @@ class ProgressBar(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._loss: float | None = None
-        self._epoch = self.bar.add_task(_epoch(trainer), total=None, watched="")
         total = int(trainer.estimated_stepping_batches)
+        self._epoch = self.bar.add_task(_epoch(trainer), total=int(trainer.num_training_batches), watched="")
         self._run = self.bar.add_task("whole run", total=total, completed=trainer.global_step, watched="")
         self.bar.start()
         if trainer.global_step:
@@ -152,18 +152,12 @@ class ProgressBar(L.Callback):
     ) -> None:
         if self._loss is None or batch_idx % _LOOK_EVERY == 0:  # looking at a loss waits for a GPU
             self._loss = float(outputs["loss"])
-        self.bar.update(
-            self._epoch,
-            completed=batch_idx + 1,
-            total=int(trainer.num_training_batches),
-            description=_epoch(trainer),
-            watched=f"loss {self._loss:.3f}",
-        )
+        description, watched = _epoch(trainer), f"loss {self._loss:.3f}"
+        self.bar.update(self._epoch, completed=batch_idx + 1, description=description, watched=watched)
         self.bar.update(self._run, completed=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, trainer.callback_metrics)
-        self.bar.reset(self._epoch, description=_epoch(trainer), watched="")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.stop()

@@ -4,6 +4,7 @@ import base64
 import functools
 import http.server
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -121,6 +122,28 @@ def test_shards_at_urls_come_into_a_bounded_folder(
     fb.data_page(fb.check_data(address, quiet=True), tmp_path / "page.html", quiet=True)
     assert len([path for path in server.asked if path.endswith(".tar")]) <= 2 * 4
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/webp") == 3 * 8
+
+
+def test_a_damaged_index_is_read_again_and_said(server: Server, colours: Path, own_cache: Path, tmp_path: Path) -> None:
+    write_shards(colours, tmp_path / "served", "s-{:03d}.tar", of=48)
+    address = f"{server.url}/s-000.tar"
+    known = CLASSIFICATION.open(address, quiet=True).fingerprint
+    (index,) = own_cache.rglob("index/*.json")
+    whole = json.loads(index.read_text())
+    name, offset, size, label, seen = whole["images"][0]
+    for rows in (
+        {"form": 1},
+        {**whole, "images": 3},
+        {**whole, "images": [[name, offset, size, label]]},
+        {**whole, "images": [[name, offset, size, label, {**seen, "width": "wide"}]]},
+        {**whole, "images": [[name, -1, size, label, seen]]},
+        {**whole, "images": [[name, offset, 10**12, label, seen]]},
+        {**whole, "skipped": [3]},
+    ):
+        index.write_text(json.dumps(rows))
+        with pytest.warns(UserWarning, match="the shard is read again"):
+            assert CLASSIFICATION.open(address, quiet=True).fingerprint == known
+        assert json.loads(index.read_text()) == whole
 
 
 def test_processes_share_one_small_cache(

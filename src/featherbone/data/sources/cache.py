@@ -208,7 +208,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
             limits = aiohttp.ClientTimeout(total=None)  # _in_time has limits
             options = {"client_kwargs": {"timeout": limits}}
         storage, path = fsspec.url_to_fs(url, **options)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # every storage has errors of its own
         raise InputError(f"{url} cannot be opened: {first_line(error)}") from error
     return storage, path
 
