@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 from importlib.util import find_spec
 
-from featherbone.errors import InputError, InterruptedRunError, MissingPackageError, first_line
+from featherbone.errors import InputError, InterruptedRunError, MissingPackageError, first_line, masked
 from featherbone.text import printable
 
 _CALLER, _OURS = 2, 1
@@ -39,7 +39,8 @@ def ended_by(error: BaseException, *, number: int, debug: bool) -> int:
         _say(f"stopped; what was done is saved in {error.folder}")
         from featherbone.cli.output import next_steps
 
-        next_steps(["train", "--resume", str(error.folder)], stderr=True)
+        with suppress(OSError):  # the terminal may be closed
+            next_steps(["train", "--resume", str(error.folder)], stderr=True)
         return 128 + error.signal
     if number or isinstance(error, KeyboardInterrupt):
         _say("stopped")
@@ -123,7 +124,7 @@ def _fault(error: BaseException) -> str:
     with suppress(OSError):
         handle, path = tempfile.mkstemp(".txt", "featherbone-fault-")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(f"{sys.argv}\n\n{''.join(traceback.format_exception(error))}")
+            stream.write(masked(f"{sys.argv}\n\n{''.join(traceback.format_exception(error))}"))
         return f"{said}. Please report it with {path}, which has the traceback (--debug shows it)"
     return f"{said}. --debug shows the traceback: please report it"
 
@@ -136,4 +137,4 @@ def _discard_output() -> None:
 
 def _say(text: str) -> None:
     with suppress(OSError, ValueError):  # the error stream may be closed, too
-        print(f"featherbone: {printable(text)}", file=sys.stderr)
+        print(f"featherbone: {printable(masked(text))}", file=sys.stderr)

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import typer
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from featherbone.errors import masked
 from featherbone.text import printable
 
 # a table in a pipe or a file is not cut to a width that nobody looks at
@@ -62,7 +64,8 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one line; takes what ``warnings.showwarning`` takes."""
-    say(f"featherbone: {str(message).strip()}", style="yellow", stderr=True)
+    own = "featherbone" in Path(filename).parts
+    say(f"{'featherbone' if own else 'warning'}: {masked(str(message).strip())}", style="yellow", stderr=True)
 
 
 def show_usage(error: BaseException) -> int | None:
