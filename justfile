@@ -24,6 +24,10 @@ fix:
 pin:
     uv run --no-project --python '>=3.11' python tools/pin.py
 
+# The licences of everything that the extras bring.
+notice:
+    uv run --all-extras python tools/notice.py
+
 # The table of all networks beside what is published of them.
 networks:
     uv run python tools/networks.py

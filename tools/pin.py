@@ -33,7 +33,7 @@ def main() -> None:
     backend = tomllib.loads(pyproject)["build-system"]["requires"]
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
-        for file in ("README.md", "LICENSE"):
+        for file in ("README.md", "LICENSE", "NOTICE"):
             (copy / file).touch()
         # resolved without the present pins
         (copy / "pyproject.toml").write_text(filled(pyproject, "constraint-dependencies", []))

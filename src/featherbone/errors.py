@@ -24,6 +24,10 @@ class InputError(ValueError):
         super().__init__(masked(message))
 
 
+# what to know before an extra is installed
+REMARKS = {"video": " (PyAV, whose wheel carries x264 and x265, licensed under GPL-2.0-or-later: see NOTICE)"}
+
+
 class MissingPackageError(InputError):
     """A package that an extra brings is not installed.
 
@@ -34,7 +38,8 @@ class MissingPackageError(InputError):
     """
 
     def __init__(self, doing: str, package: str, extra: str) -> None:
-        super().__init__(f"{doing} needs the package {package!r}: pip install 'featherbone[{extra}]'")
+        install = f"pip install 'featherbone[{extra}]'{REMARKS.get(extra, '')}"
+        super().__init__(f"{doing} needs the package {package!r}: {install}")
         self.doing, self.package, self.extra = doing, package, extra
 
 

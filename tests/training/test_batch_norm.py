@@ -144,9 +144,7 @@ def test_batches_from_which_a_norm_cannot_learn_are_refused_and_others_train(nam
     for size, batch, values in ((32, 1, 1), (32, 2, 2), (64, 1, 4), (32, 8, 8)):
         recipe, inputs = fb.Recipe(size=size, batch_size=batch), torch.zeros(batch, 3, size, size)
         if norms and values == 1:
-            with pytest.raises(
-                fb.InputError, match="size=32 gives batch norm 1 value of each channel"
-            ):
+            with pytest.raises(fb.InputError, match="size=32 gives batch norm 1 value of each channel"):
                 check_batches(model, recipe, 100)
             with pytest.raises(ValueError, match="more than 1 value per channel"):
                 model(inputs)

@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 from importlib.util import find_spec
 
-from featherbone.errors import InputError, InterruptedRunError, MissingPackageError, first_line, masked
+from featherbone.errors import REMARKS, InputError, InterruptedRunError, MissingPackageError, first_line, masked
 from featherbone.text import printable
 
 _CALLER, _OURS = 2, 1
@@ -107,7 +107,8 @@ def _missing(error: MissingPackageError) -> str:
     lacking = [one for one in dict.fromkeys(lacking) if one == error.extra or find_spec(_EXTRAS[one]) is None]
     if "export" in lacking and "train" in lacking:
         lacking.remove("train")
-    return f"{error.doing} needs the package {error.package!r}: pip install 'featherbone[{','.join(lacking)}]'"
+    install = f"pip install 'featherbone[{','.join(lacking)}]'{REMARKS.get(error.extra, '')}"
+    return f"{error.doing} needs the package {error.package!r}: {install}"
 
 
 def _usage(error: BaseException) -> int | None:
