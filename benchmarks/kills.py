@@ -62,6 +62,8 @@ def kills(whole: Path, run: Path, count: int, team: int, wanted: Mapping[str, An
         processes = begun(run, team, **wanted)
         if hit < count and not ended(processes, moments.uniform(0.05, 1.1 * seconds)):
             hit += killed(processes, moments)
+            saved = max((int(path.stem) for path in run.glob("checkpoints/[0-9]*.ckpt")), default=0)
+            print(f"kill {hit}, last saved at step {saved}", file=sys.stderr)
             continue
         if not ended(processes, PATIENT):
             raise SystemExit(f"a run did not end: {[process.exitcode for process in processes]}")
@@ -69,6 +71,7 @@ def kills(whole: Path, run: Path, count: int, team: int, wanted: Mapping[str, An
             continue
         finished += 1
         same += as_undisturbed(whole, run)
+        print(f"finished {finished} times, {same} times as the undisturbed run", file=sys.stderr)
         shutil.rmtree(run)
     return finished, same
 

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ from featherbone.weights import FILE_NAME
 
 _COLUMNS = ("role", "name", "size", "stamp", "digest")
 _IMAGE = "image"
-_AT_ONCE = 1024  # files that are handed out together
+_AT_ONCE = 64  # files that a thread is handed together
 _SHOWN = 3
 
 
@@ -239,14 +238,14 @@ def _states(
             return before
         return FileState(status.st_size, stamp, digest(path))
 
-    waiting = iter(files)
+    def several(group: Sequence[File]) -> list[FileState]:
+        return [state(file) for file in group]
 
-    def states(pool: ThreadPoolExecutor) -> Iterator[FileState]:
-        while group := list(islice(waiting, _AT_ONCE)):
-            yield from pool.map(state, group)
-
-    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
-        return dict(zip(files, watched(states(pool), "comparing files", total=len(files), quiet=quiet), strict=True))
+    names = list(files)
+    groups = [names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)]
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock, and a network disk answers many at once
+        found = watched(pool.map(several, groups), "comparing files", total=len(groups), quiet=quiet)
+        return dict(zip(names, (one for group in found for one in group), strict=True))
 
 
 def _read(path: Path) -> dict[File, FileState] | None:

@@ -251,15 +251,30 @@ def _trained(
         save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
         length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
-        known = read_environment(folder)
-        changes = {"changes": known.changes} if known and known.changes else {}
-        write_json(folder / RESULT, {**outcome.scores, **length, **machine, **changes})
+        changes = _named_changes(folder, images, recipe, quiet=quiet)
+        write_json(
+            folder / RESULT, {**outcome.scores, **length, **machine, **({"changes": changes} if changes else {})}
+        )
         try:
             write_page(folder, folder / PAGE, images.val, quiet=quiet)
         except KeyboardInterrupt:
             raise InterruptedRunError(folder) from None  # to resume it writes the page
     _await(folder / RESULT)
     return open_run(folder)
+
+
+def _named_changes(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> list[str]:
+    """Return what was otherwise at a later sitting, and was accepted, and what has changed in the last one."""
+    from featherbone.runs.identity import changed_files, read_environment
+
+    known = read_environment(folder)
+    try:
+        meanwhile = changed_files(folder, images, recipe, quiet=quiet)
+    except InputError as error:  # a file is gone
+        meanwhile = [str(error)]
+    for change in meanwhile:
+        warnings.warn(f"while the run in {folder} was trained, {change}", stacklevel=4)
+    return [*(known.changes if known else ()), *(f"while it was trained, {change}" for change in meanwhile)]
 
 
 def _check_devices(devices: int) -> None:
