@@ -50,7 +50,7 @@ def check(
         say(f"{finding.severity:7}  {finding.text}", style="bold" if finding.severity == "error" else "")
     if not found.findings:
         say("nothing is wrong: every file can be read, and no image is there twice")
-    show_skipped(found.broken)
+    show_skipped((*found.left_out, *found.broken))
     if out:
         say("")
         say(f"written: {out}")

@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from featherbone.data.boxes import fit, left_out
+from featherbone.data.boxes import fit, left_out, why_left_out
 from featherbone.data.dataset import (
     Annotations,
+    BoxListing,
     ClassificationData,
     Data,
     Dataset,
@@ -67,7 +68,7 @@ class Assembler(ABC, Generic[R, T, D]):
             channels=1 if all(info.grey for info in infos if info) else 3,
             train=Dataset.of(train),
             val=Dataset.of(val),
-            skipped=skipped,
+            skipped=skipped if scan else (*listing.left_out, *skipped),
             root=listing.root,
         )
 
@@ -90,7 +91,7 @@ class Assembler(ABC, Generic[R, T, D]):
         kept = _kept(found)
         if not kept:
             raise InputError(nothing_readable(listing.name, skipped))
-        return Dataset.of(self.relabeled(kept, listing, classes)), (*skipped, *unusable)
+        return Dataset.of(self.relabeled(kept, listing, classes)), (*listing.left_out, *skipped, *unusable)
 
     @abstractmethod
     def classes(self, listing: Listing[R], learned: Sequence[Item[R]]) -> tuple[str, ...]:
@@ -265,11 +266,12 @@ class BoxAssembler(Assembler[RawAnnotations, Annotations, DetectionData]):
         val: Sequence[tuple[Source, Annotations]],
         skipped: Sequence[Skipped],
     ) -> None:
+        why = why_left_out(skipped, listing.unknown) if isinstance(listing, BoxListing) else ""
         if not listing.held_out:
-            _require_boxes(train, listing.name, skipped, least=2)
+            _require_boxes(train, listing.name, skipped, why, least=2)
             return
         for split, images in ((listing.learned, train), (listing.held_out, val)):
-            _require_boxes(images, f"the {split} split of {listing.name}", skipped)
+            _require_boxes(images, f"the {split} split of {listing.name}", skipped, why)
 
     def strata(self, targets: Sequence[Annotations], classes: Sequence[str]) -> list[tuple[np.ndarray, int]]:
         """Return the images with boxes, one of which is held out at least, and those without."""
@@ -322,14 +324,14 @@ def _kept(found: Sequence[tuple[Source, T] | None]) -> list[tuple[Source, T]]:
 
 
 def _require_boxes(
-    found: Sequence[tuple[Source, Annotations]], name: str, skipped: Sequence[Skipped], least: int = 1
+    found: Sequence[tuple[Source, Annotations]], name: str, skipped: Sequence[Skipped], why: str, least: int = 1
 ) -> None:
     if not found:
         raise InputError(nothing_readable(name, skipped))
     boxed = sum(_has_boxes(target) for _, target in found)
     if boxed < least:
         wanted = "one" if least == 1 else "two, one to learn from and one held out"
-        raise InputError(f"{name} has {counted(boxed, 'readable image')} with boxes: it needs {wanted}")
+        raise InputError(f"{name} has {counted(boxed, 'readable image')} with boxes: it needs {wanted}{why}")
 
 
 def _has_boxes(annotations: Annotations) -> bool:

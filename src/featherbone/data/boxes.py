@@ -10,10 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from featherbone.data.dataset import Annotations, Dataset, ImageInfo, Item, RawAnnotations, Skipped
+from featherbone.errors import counted, some
 
 Severity = Literal["error", "warning"]
 _BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
 
+_OF_BOXES = " (boxes)"  # behind the path of an image of which boxes are left out, not the image
+_MOST_TOLD = 5  # other reasons in one sentence
 NOWHERE = (np.nan, np.nan, np.nan, np.nan)  # the corners of what is annotated without a box
 
 
@@ -143,7 +146,25 @@ def left_out(path: str, issues: Sequence[BoxIssue]) -> Skipped | None:
     """Return how many boxes of an image are left out, and why; nothing if all are kept."""
     counts = Counter(issue.kind for issue in issues if ISSUES[issue.kind].reason)
     reasons = ", ".join(f"{count} {ISSUES[kind].reason}" for kind, count in counts.items())
-    return Skipped(f"{path} (boxes)", reasons) if counts else None
+    return Skipped(path + _OF_BOXES, reasons) if counts else None
+
+
+def why_left_out(skipped: Sequence[Skipped], unknown: Mapping[str, int]) -> str:
+    """Return in brackets why boxes of a data set are left out, each reason with its count; nothing if none are."""
+    counts = Counter[str]()
+    said = []
+    for one in dict.fromkeys(skipped):
+        if not one.path.endswith(_OF_BOXES):
+            said.append(f"{one.path}: {one.reason}")
+            continue
+        for part in one.reason.split(", "):
+            number, _, reason = part.partition(" ")
+            counts[reason] += int(number)
+    reasons = [f"{counted(count, 'box', 'boxes')} {reason}" for reason, count in counts.items()]
+    if unknown:
+        reasons.append("unknown: " + some([f"{name} ({count})" for name, count in unknown.items()]))
+    told = [*reasons, *said[:_MOST_TOLD], *([f"and {len(said) - _MOST_TOLD} more"] if len(said) > _MOST_TOLD else [])]
+    return f" (left out: {'; '.join(told)})" if told else ""
 
 
 def as_annotated(

@@ -114,10 +114,17 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was left out, and why; or several: a folder with all that is in it.
+
+    Attributes:
+        path: as reports name it, relative to the data set; a folder ends in a slash.
+        reason: one line.
+        files: how many files are meant.
+    """
 
     path: str
     reason: str
+    files: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,6 +178,8 @@ class Listing(Generic[R]):
         splits: images of "train", "val" and "test", those that there are; of "all" if nobody has split them.
         classes: names in label order, if the source states them; else those of the images, sorted.
         skipped: what can be no image, and why.
+        left_out: what lies beside the data set and is no part of it: folders, files, splits.
+        annotations: files that were read besides the images: annotations, lists, names.
         size: input side that suits the images, if the source knows.
         kind: what a class is there, as a message says it.
         root: the folder that it lies in, if that is not its name.
@@ -180,6 +189,8 @@ class Listing(Generic[R]):
     splits: Mapping[str, Sequence[Item[R]]]
     classes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    left_out: tuple[Skipped, ...] = ()
+    annotations: frozenset[Path] = frozenset()
     size: int | None = None
     kind: str = "class"
     root: Path | None = None
@@ -254,7 +265,7 @@ class Data(ABC, Generic[T]):
         size: input side that suits the images, in pixels.
         train: images to learn from.
         val: images held out.
-        skipped: files, and boxes, that were left out.
+        skipped: folders, files, splits and boxes that were left out.
         root: the folder that it lies in, if that is not its name.
     """
 

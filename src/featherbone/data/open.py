@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from featherbone.data.assemble import Assembler, BoxAssembler, D, LabelAssembler
 from featherbone.data.dataset import (
@@ -24,18 +25,23 @@ from featherbone.data.dataset import (
     T,
 )
 from featherbone.data.names import TRAIN, VAL
+from featherbone.data.sources.annotation_tools import refuse_other_tools
 from featherbone.data.sources.cifar import find_cifar
 from featherbone.data.sources.coco import find_coco
-from featherbone.data.sources.folder import list_folder
+from featherbone.data.sources.folder import has_images, list_folder
 from featherbone.data.sources.huggingface import find_saved, list_named
 from featherbone.data.sources.mnist import find_idx
+from featherbone.data.sources.paths import IMAGE_SUFFIXES, files_in, folders_in
+from featherbone.data.sources.remainder import remainder
 from featherbone.data.sources.scikit_learn import digits
-from featherbone.data.sources.shards import find_shards, list_pattern
+from featherbone.data.sources.shards import Member, find_shards, list_pattern
 from featherbone.data.sources.table import find_table
 from featherbone.data.sources.voc import find_voc
 from featherbone.data.sources.yolo import find_yolo
-from featherbone.errors import InputError, masked, needs
+from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath
+
+L = TypeVar("L", bound=Listing[Any])
 
 # asked in turn; each looks at a path and returns a listing, or nothing
 _FINDERS = (find_table, find_saved, find_cifar, find_idx, find_shards)
@@ -45,7 +51,12 @@ _ALLOWED = (
     "(hf:NAME, or its folder)"
 )
 # the same for boxes; each returns a function that reads the data set, or nothing
-_BOX_FINDERS = (find_coco, find_voc, find_yolo)
+_BOX_FINDERS: dict[str, Callable[[Path], Callable[[], BoxListing] | None]] = {
+    "COCO": find_coco,
+    "Pascal VOC": find_voc,
+    "YOLO": find_yolo,
+}
+_MOST_INNER = 64  # folders that may each be a data set; more are classes
 _ALLOWED_BOXES = (
     "a detection data set is a COCO .json file or a folder with one for each split, a folder of Pascal VOC, or one of "
     "YOLO: images/ and labels/, or data.yaml"
@@ -132,7 +143,10 @@ def list_boxes(source: AnyPath, *, quiet: bool = False) -> BoxListing:
     try:
         read = _reader(source)
         if read is None:
-            raise InputError(f"{os.fspath(source)} is no detection data set: {_ALLOWED_BOXES}")
+            given = os.fspath(source)
+            if "://" not in given and os.path.exists(given):  # noqa: PTH110 - never raises
+                refuse_other_tools(Path(given))
+            raise InputError(f"{given} is no detection data set: {_ALLOWED_BOXES}")
         return read()
     except OSError as error:
         raise InputError(f"{os.fspath(source)} cannot be read: {error.strerror or error}") from error
@@ -156,7 +170,51 @@ def _reader(source: AnyPath) -> Callable[[], BoxListing] | None:
     if "://" in given or not os.path.exists(given):  # noqa: PTH110 - never raises
         return None
     path = Path(given).resolve()
-    return next((read for find in _BOX_FINDERS if (read := find(path))), None)
+    if found := _kinds(path):
+        return partial(_read, path, path, found)
+    folders = folders_in(path)
+    if len(folders) > _MOST_INNER:
+        return None
+    inner = {folder: kinds for folder in folders if (kinds := _kinds(folder))}
+    return partial(_read_inner, path, inner, folders) if inner else None
+
+
+def _kinds(path: Path) -> dict[str, Callable[[], BoxListing]]:
+    return {kind: read for kind, find in _BOX_FINDERS.items() if (read := find(path))}
+
+
+def _read(path: Path, place: Path, kinds: Mapping[str, Callable[[], BoxListing]]) -> BoxListing:
+    """Read the first of the kinds that were recognized; say which others were, and what was left out."""
+    first, *others = kinds
+    listing = kinds[first]()
+    if others:
+        reason = f"{some(others)} is here, too, and was not read: the boxes are those of {first}"
+        listing = replace(listing, left_out=(Skipped(".", reason, 0), *listing.left_out))
+    if place != path:
+        listing = replace(listing, name=str(path))
+    return _with_remainder(path, listing)
+
+
+def _read_inner(
+    path: Path, inner: Mapping[Path, Mapping[str, Callable[[], BoxListing]]], folders: Sequence[Path]
+) -> BoxListing:
+    """Read the one data set that lies in a folder of this one."""
+    others = [f"{place.name} ({some(list(kinds))})" for place, kinds in inner.items()]
+    others += [f"{folder.name} (images)" for folder in folders if folder not in inner and has_images(folder)]
+    if len(others) > 1 or any(files_in(path, IMAGE_SUFFIXES)):
+        raise InputError(f"{path} holds several things: name one of {some(others)}")
+    ((place, kinds),) = inner.items()
+    return _read(path, place, kinds)
+
+
+def _with_remainder(path: Path, listing: L) -> L:
+    """Return a listing with what lies in its folder and is no part of it; what one file names is all there is."""
+    sources = [item.source for items in listing.splits.values() for item in items]
+    files = {source.archive if isinstance(source, Member) else source for source in sources}
+    used = {*listing.annotations, *(file for file in files if isinstance(file, Path))}
+    if not path.is_dir() or not used:
+        return listing
+    return replace(listing, left_out=(*listing.left_out, *remainder(path, used, listing.splits)))
 
 
 def _list(given: str, *, quiet: bool) -> Listing[str]:
@@ -170,7 +228,7 @@ def _list(given: str, *, quiet: bool) -> Listing[str]:
         return list_remote(given, quiet=quiet)
     path = Path(given)
     if path.exists():
-        return _list_path(path.resolve())
+        return _with_remainder(path.resolve(), _list_path(path.resolve()))
     if pattern := list_pattern(given):
         return pattern
     raise InputError(f"no such folder: {path} ({_ALLOWED})")
@@ -182,6 +240,7 @@ def _list_path(path: Path) -> Listing[str]:
         return found
     if is_detection(path):
         raise InputError(f"{path} has boxes, not classes of images: a detector learns from it; {_ALLOWED}")
+    refuse_other_tools(path)
     if not path.is_dir():
         raise InputError(f"{path} is a file; {_ALLOWED}")
     return list_folder(path)

@@ -15,7 +15,7 @@ import numpy as np
 from featherbone.data.boxes import Severity
 from featherbone.data.dataset import ImageInfo, Skipped, Source
 from featherbone.data.names import ALL, TEST, TRAIN, VAL
-from featherbone.errors import counted
+from featherbone.errors import counted, some
 
 FEW = 10
 SMALL = 16
@@ -100,7 +100,8 @@ class Check(ABC):
         classes: names, in label order.
         splits: "train", "val" and "test", those that there are, or "all" if it is not split.
         seen: the images that can be read, and what was seen of each, upright.
-        broken: files that are left out, and why.
+        left_out: folders, files and splits that lie beside the data set and are no part of it.
+        broken: files that cannot be used, and why.
         duplicates: images that are there more than once.
         samples: a few images of each class, which they have as their label.
     """
@@ -112,6 +113,7 @@ class Check(ABC):
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     seen: Sequence[tuple[ImageRef, ImageInfo]]
+    left_out: tuple[Skipped, ...]
     broken: tuple[Skipped, ...]
     duplicates: tuple[Duplicates, ...]
     samples: tuple[ImageRef, ...]
@@ -177,7 +179,7 @@ class Check(ABC):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is worth knowing, errors first."""
-        found = chain(self._about_duplicates(), self.about_labels(), self._about_files())
+        found = chain(self._about_duplicates(), self.about_labels(), self._about_what_is_left_out(), self._about_files())
         return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
     def side(self, axis: int) -> tuple[int, int, int]:
@@ -200,6 +202,7 @@ class Check(ABC):
             "turned": self.turned,
             "further_frames": self.further_frames,
             "small": [image.to_dict() for image in self.small],
+            "left_out": [asdict(one) for one in self.left_out],
             "broken": [asdict(file) for file in self.broken],
             "duplicates": [group.to_dict() for group in self.duplicates],
             "findings": [asdict(finding) for finding in self.findings],
@@ -248,6 +251,13 @@ class Check(ABC):
             yield _finding(
                 "duplicate", plain, f"more than once{after}", severity="error" if self.unsplit else "warning"
             )
+
+    def _about_what_is_left_out(self) -> Iterator[Finding]:
+        if self.left_out:
+            files = sum(one.files for one in self.left_out)
+            names = some([f"{one.path} ({one.files:,})" if one.files else one.path for one in self.left_out])
+            text = f"{counted(files, 'file')} beside the data set, left out or not as named: {names}"
+            yield Finding("left-out", files, severity="warning", text=text)
 
     def _about_files(self) -> Iterator[Finding]:
         odd = {mode: n for mode, n in self.modes.items() if mode not in _USUAL_MODES}

@@ -22,8 +22,9 @@ from featherbone.data.sources.paths import files_in, folders_in, inside, located
 from featherbone.errors import InputError, counted, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
-_BOX = re.compile(rb'"bbox"\s*:')
+_BOX = re.compile(rb'"(bbox|segmentation)"\s*:')
 _Entry = Mapping[str, Any]
+_INNER = ("images", "data", "JPEGImages", "imgs", "img", "Images")
 _TRIED = 50  # names of images by which their folder is found
 
 
@@ -100,6 +101,7 @@ def _read(path: Path, root: Path, found: Mapping[str, Sequence[Path]]) -> BoxLis
         splits=in_splits(items),
         classes=tuple(reading.classes),
         skipped=tuple(reading.skipped),
+        annotations=frozenset(found[split][0] for split in items),
         unknown=reading.unknown,
     )
 
@@ -124,9 +126,9 @@ def _read_file(path: Path, split: str, reading: _Reading) -> list[Item[RawAnnota
         else:
             strays += 1
     _complain(path, odd, len(images) - len(odd) - len(known), strays, reading)
-    where = _folder_of([name for name, _ in known.values()], path, split, reading.root)
+    find = _folders_of([name for name, _ in known.values()], path, split, reading.root)
     return [
-        Item(located(where, name), RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
+        Item(find(name), RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
         for key, (name, image) in known.items()
     ]
 
@@ -146,9 +148,23 @@ def _lists(path: Path) -> list[list[_Entry]]:
 
 
 def _without_outlines(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an object as it is read, without what would take most of the memory."""
-    entry.pop("segmentation", None)
+    """Return an object as it is read, without what would take most of the memory; an outline may stand for its box."""
+    outline = entry.pop("segmentation", None)
+    if outline and not entry.get("bbox"):
+        entry["bbox"] = _round(outline)
     return entry
+
+
+def _round(outline: object) -> list[float]:
+    """Return the box round an outline: x, y, width, height; nothing if it is none (a mask that is packed)."""
+    polygons = outline if isinstance(outline, list) else []
+    if polygons and not isinstance(polygons[0], list):
+        polygons = [polygons]
+    across = [number(x) for polygon in polygons if isinstance(polygon, list) for x in polygon[::2]]
+    down = [number(y) for polygon in polygons if isinstance(polygon, list) for y in polygon[1::2]]
+    if len(across) != len(down) or not down or any(map(math.isnan, (*across, *down))):
+        return []
+    return [min(across), min(down), max(across) - min(across), max(down) - min(down)]
 
 
 def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -> dict[Any, int]:
@@ -209,10 +225,17 @@ def _complain(path: Path, odd: Sequence[_Entry], twice: int, strays: int, readin
             reading.skipped.append(Skipped(shown, f"{counted(count, noun)} {reason}"))
 
 
-def _folder_of(names: Sequence[str], path: Path, split: str, root: Path) -> Path:
-    """Return the folder in which most of the images are."""
-    bases = [place / inner for place in dict.fromkeys((path.parent, root)) for inner in ("", "images", "data")]
+def _folders_of(names: Sequence[str], path: Path, split: str, root: Path) -> Callable[[str], Path]:
+    """Return a function that finds an image: in the folder in which most of them are, else in another one."""
+    bases = [place / inner for place in dict.fromkeys((path.parent, root)) for inner in ("", *_INNER)]
     word = split_in(path.stem) if split == ALL else split
-    bases += [folder for base in bases for folder in folders_in(base) if word and split_in(folder.name) == word]
+    inner = [folder for base in bases for folder in folders_in(base) if split_in(folder.name)]
+    bases += sorted(inner, key=lambda folder: split_in(folder.name) != word)
     tried = names[:: max(1, len(names) // _TRIED)]
-    return max(bases, key=lambda base: sum(os.path.isfile(located(base, name)) for name in tried))  # noqa: PTH113 - never raises
+    counts = {base: sum(os.path.isfile(located(base, name)) for name in tried) for base in bases}  # noqa: PTH113 - never raises
+    found = sorted((base for base in counts if counts[base]), key=lambda base: -counts[base]) or bases[:1]
+
+    def find(name: str) -> Path:
+        return next((file for base in found if os.path.isfile(file := located(base, name))), found[0] / name)  # noqa: PTH113
+
+    return find

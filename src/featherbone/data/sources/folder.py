@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from featherbone.data.dataset import Item, Listing, Skipped, relative
-from featherbone.data.names import ALL, SPLIT_WORDS, TRAIN, printable
-from featherbone.errors import InputError, first_line
+from featherbone.data.dataset import Item, Listing, Skipped, in_splits
+from featherbone.data.names import ALL, TRAIN, is_system, printable, split_in, split_of
+from featherbone.data.sources.paths import IMAGE_SUFFIXES, by_split, entries, files_in, folders_in
+from featherbone.errors import InputError, first_line, some
 
 _OF_A_RUN = ("recipe.json", "data.json")  # a folder that has these holds a run of featherbone's
-_RUN = "a run of featherbone's, no images"
 _VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .mpg .mpeg".split())
 
 
 def list_folder(root: Path) -> Listing[str]:
     """Return the images of a folder of class folders, or of the ``train``, ``val`` and ``test`` folders of it.
 
+    Names alone do not make splits: a folder of a split has class folders. If all there is lies one level down, it is
+    looked at there.
+
     Raises:
-        InputError: if what is to be learned from has no class folders.
+        InputError: if what is to be learned from has no class folders, or nobody can tell splits from classes.
     """
     roots = _splits(root)
+    if inner := roots.get(ALL):
+        folders = _folders(inner)
+        if len(folders) == 1 and _is_nested(folders[0]) and not any(files_in(inner, IMAGE_SUFFIXES)):
+            return replace(list_folder(folders[0]), name=str(root))
     learned = roots.get(TRAIN) or roots.get(ALL)
     classes = _class_names(learned) if learned else ()
-    splits: dict[str, list[Item[str]]] = {}
-    runs = {run for place in {root, *roots.values()} for run in _all_folders(place) if run not in _folders(place)}
-    skipped = [Skipped(printable(str(relative(run, root))), _RUN) for run in sorted(runs)]
-    for split, folder in roots.items():
-        splits[split] = []
-        for class_folder in _folders(folder):
-            files, odd = walked(class_folder)
-            splits[split] += [Item(path, printable(class_folder.name.strip())) for path in files]
-            skipped += [Skipped(printable(str(relative(path, root))), reason) for path, reason in odd]
-    return Listing(name=str(root), splits=splits, classes=classes, skipped=tuple(skipped), kind="class folder")
+    splits = {
+        split: [
+            Item(path, printable(class_folder.name.strip()))
+            for class_folder in _folders(folder)
+            for path in walked(class_folder)
+        ]
+        for split, folder in roots.items()
+    }
+    notes = _notes(learned, roots.get(ALL) is not None) if learned else []
+    return Listing(
+        name=str(root), splits=in_splits(splits), classes=classes, left_out=tuple(notes), kind="class folder"
+    )
 
 
 def images_and_videos(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -69,62 +79,99 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _matches(given: Path) -> list[Path]:
     if given.is_dir():
-        return walked(given)[0]
+        return walked(given)
     if given.exists():
         return [given]
     parent = Path(given.anchor or ".")
     return sorted(match for match in parent.glob(str(given.relative_to(given.anchor))) if match.is_file())
 
 
-def walked(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Return everything in a folder that is no folder, at any depth, and the folders that were not entered, and why.
+def walked(folder: Path) -> list[Path]:
+    """Return everything in a folder that is no folder, at any depth; links to folders are not followed.
 
-    What is hidden is left out: previews and the checkpoints of notebooks are copies.
+    What is hidden or the system's is left out, as previews and the checkpoints of notebooks are copies; so are runs.
     """
-    found: list[Path] = []
-    odd: list[tuple[Path, str]] = []
+    return [Path(place, name) for place, files in _walk(folder) for name in files]
 
-    def complain(error: OSError) -> None:
-        odd.append((Path(error.filename), error.strerror or first_line(error)))
 
-    for place, folders, files in os.walk(folder, onerror=complain):
-        here = Path(place)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        odd += [(here / name, "a link to a folder, not followed") for name in folders if (here / name).is_symlink()]
-        odd += [(here / name, _RUN) for name in folders if is_run(here / name)]
-        folders[:] = [name for name in folders if not is_run(here / name)]
-        found += [here / name for name in files if not name.startswith(".")]
-    return sorted(found), odd
+def has_images(folder: Path) -> bool:
+    """Return whether there is a file called like an image in a folder, at any depth."""
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for _, files in _walk(folder) for name in files)
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder holds a run: pictures in it are what came of images, not images."""
-    return all((folder / name).is_file() for name in _OF_A_RUN)
+    """Return whether a folder holds a run, or nothing but runs: pictures in it are what came of images, not images."""
+    if all((folder / name).is_file() for name in _OF_A_RUN):
+        return True
+    inner = entries(folder)
+    return bool(inner) and all(one.is_dir() and all(Path(one.path, name).is_file() for name in _OF_A_RUN) for one in inner)
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the folders in a folder, without what is hidden, and without runs and folders of nothing but runs."""
-    return [folder for folder in _all_folders(root) if not is_run(folder) and not _holds_runs_only(folder)]
-
-
-def _all_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _holds_runs_only(folder: Path) -> bool:
-    inner = [one for one in os.scandir(folder) if not one.name.startswith(".")]
-    return bool(inner) and all(one.is_dir() and is_run(Path(one.path)) for one in inner)
+    """Return the folders in a folder, without runs."""
+    return [folder for folder in folders_in(root) if not is_run(folder)]
 
 
 def _splits(root: Path) -> dict[str, Path]:
     """Return the folder of each split, or the whole as one."""
-    folders = {folder.name.lower(): folder for folder in _folders(root)}
-    named: dict[str, Path] = {}
-    for word, split in SPLIT_WORDS.items():
-        if word in folders:
-            named.setdefault(split, folders[word])
-    # beside other folders, only "train" itself says that these are splits
-    return named if named and ((root / "train").is_dir() or folders.keys() <= SPLIT_WORDS.keys()) else {ALL: root}
+    folders = _folders(root)
+    named = [folder for folder in folders if split_in(folder.name)]
+    nested = [folder for folder in named if _is_nested(folder)]
+    found = by_split(nested)
+    if TRAIN in found:
+        alike = [folder.name for folder in nested if split_in(folder.name) == TRAIN]
+        if len(found) == 1 and len(alike) > 1 and not any(map(split_of, alike)):
+            raise InputError(
+                f"{root}: {some(alike)} may be splits or classes: call the folder to learn from {root / TRAIN}, "
+                "or put the images of each class into one folder"
+            )
+        return found
+    if folders and (nested == folders or all(split_of(folder.name) for folder in folders)):
+        return by_split(folders)
+    if nested:
+        raise InputError(
+            f"{root}: {nested[0].name} has class folders of its own, beside {some([f.name for f in folders])}: put the "
+            f"class folders to learn from into {root / TRAIN}"
+        )
+    return {ALL: root}
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder in a folder, itself first, with the names of the files in it, in order."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_system(name) and not is_run(Path(place, name)))
+        yield place, sorted(name for name in files if not is_system(name))
+
+
+def _is_nested(folder: Path) -> bool:
+    """Return whether the folder has folders with files, as that of a split has."""
+    return any(_has_files(inner) for inner in _folders(folder))
+
+
+def _has_files(folder: Path) -> bool:
+    return any(files for _, files in _walk(folder))
+
+
+def _notes(learned: Path, unsplit: bool) -> list[Skipped]:
+    """Return what of the folders' names and depth was not taken to mean anything."""
+    notes = []
+    classes = _folders(learned)
+    for folder in classes if unsplit else ():
+        if split := split_of(folder.name):
+            reason = f"taken as a class, though it is called like a {split} split: it has no class folders"
+            notes.append(Skipped(printable(folder.name) + "/", reason, 0))
+    deep = {
+        folder.name: inner
+        for folder in classes
+        if len(inner := _folders(folder)) > 1 and not any(files_in(folder, IMAGE_SUFFIXES))
+    }
+    if deep:
+        first, inner = next(iter(deep.items()))
+        names = some([printable(one.name) for one in inner], most=3)
+        more = f" (and {len(deep) - 1} class folders more)" if len(deep) > 1 else ""
+        reason = f"one class: the folders in it ({names}) are none of their own{more}"
+        notes.append(Skipped(printable(first) + "/", reason, 0))
+    return notes
 
 
 def _class_names(root: Path) -> tuple[str, ...]:

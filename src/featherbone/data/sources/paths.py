@@ -9,11 +9,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from featherbone.data.names import split_in
+from featherbone.data.names import SPLIT_WORDS, is_system, split_in
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .jp2 .j2k .avif .heic .heif .ppm .pgm .pnm".split()
 )
+
+# what folders of images are called, in small letters
+IMAGE_FOLDERS = ("images", "jpegimages", "imgs", "img")
 
 
 def inside(written: object) -> PurePosixPath | None:
@@ -57,11 +60,11 @@ def number(value: object) -> float:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, sorted by name, without what is hidden; nothing if it is no folder."""
+    """Return what is in a folder, sorted by name, without what is the system's; nothing if it is no folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as found:
-        return sorted((one for one in found if not one.name.startswith(".")), key=lambda one: one.name)
+        return sorted((one for one in found if not is_system(one.name)), key=lambda one: one.name)
 
 
 def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
@@ -85,8 +88,23 @@ def named(folder: Path, *names: str) -> Path | None:
 
 def split_folders(folder: Path) -> dict[str, Path]:
     """Return the folders whose names say that they hold a split: ``train``, ``valid``, ``test2017`` ..."""
+    return by_split(folders_in(folder))
+
+
+def by_split(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return the path of each split that the names say; of several, the one that is the plain word.
+
+    >>> by_split([Path("train_aug"), Path("train"), Path("test2017"), Path("other")])
+    {'train': PosixPath('train'), 'test': PosixPath('test2017')}
+    """
+    words = list(SPLIT_WORDS)
+
+    def rank(path: Path) -> tuple[int, int, str]:
+        word = path.stem.lower()
+        return words.index(word) if word in SPLIT_WORDS else len(words), len(word), path.name
+
     found: dict[str, Path] = {}
-    for one in folders_in(folder):
-        if split := split_in(one.name):
+    for one in sorted(paths, key=rank):
+        if split := split_in(one.stem):
             found.setdefault(split, one)
     return found

@@ -3,169 +3,147 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from featherbone.data.boxes import NOWHERE, as_annotated
 from featherbone.data.dataset import Annotations, BoxListing, Item, RawAnnotations, Skipped, in_splits, relative
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, class_list, printable
-from featherbone.data.sources.folder import walked
+from featherbone.data.names import ALL, printable
 from featherbone.data.sources.paths import (
+    IMAGE_FOLDERS,
     IMAGE_SUFFIXES,
+    by_split,
     files_in,
-    inside,
+    folders_in,
     located,
     named,
     number,
     split_folders,
 )
-from featherbone.errors import InputError, first_line, some
-from featherbone.files import read_bytes, read_text
+from featherbone.data.sources.yolo_description import (
+    Description,
+    find_description,
+    images_in,
+    listed_images,
+    named_classes,
+    read_description,
+)
+from featherbone.errors import InputError, counted, some
+from featherbone.files import decode, read_bytes
 
-_SUFFIXES = (".yaml", ".yml")
-_MOST_BYTES = 1 << 18  # of a description; one of a thousand classes has a tenth
-_MOST_BRACKETS = 1000  # in it: the reader's time grows with the square of their depth
 _MOST_LABELS = 1 << 24  # bytes
 _MOST_UNNAMED = 1000  # classes, where nobody has named them: a larger number is a mistake
-_NAMES = re.compile(rb"^names\s*:", re.MULTILINE)
-_SPLITS = re.compile(rb"^(train|val|test)\s*:", re.MULTILINE)
 _TRIED = 200  # images by which labels are known to be theirs
-_LABELS = {"images": "labels", "Images": "Labels"}
 _NO_LABELS = {"classes.txt", "readme.txt"}
+_BESIDE = ("obj_train_data", "data")  # folders in which labels lie beside images, as programs call them
+
+# by this many lines key points are told from outlines if nothing says which they are
+_LEAST_LINES = 5
+_SPAN = 0.3  # of its box, which key points fill at least; corners of an outline, read as such, hardly ever do
 
 
 def find_yolo(path: Path) -> Callable[[], BoxListing] | None:
-    """Return a function that reads ``data.yaml``, its folder, or one with ``images`` and ``labels``; else ``None``.
+    """Return a function that reads a description, its folder, or one with images and labels; else ``None``.
 
     Raises:
         InputError: when called, if the description is damaged, names no class, or names folders that are not there.
     """
-    if path.is_file():
-        return partial(_read_described, path, path.parent, path) if _describes(path) else None
-    described = next(filter(_describes, files_in(path, _SUFFIXES)), None)
+    described = find_description(path)
+    root = path if path.is_dir() else path.parent
     if described:
-        return partial(_read_described, path, path, described)
-    places = _places(path)
-    return partial(_read, path, path, places, _named_classes(path), []) if places else None
+        return partial(_read_described, path, root, described)
+    places = _places(path) if path.is_dir() else None
+    return partial(_read, path, path, places) if places else None
 
 
-def _describes(path: Path) -> bool:
-    if path.suffix.lower() not in _SUFFIXES or path.stat().st_size > _MOST_BYTES:
-        return False
-    content = path.read_bytes()
-    return bool(_NAMES.search(content) and _SPLITS.search(content))
+def _read_described(path: Path, root: Path, file: Path) -> BoxListing:
+    description = read_description(file, root)
+    if not description.places:
+        description.places = (found.places if (found := _places(root)) else None) or {}
+    return _read(path, root, description)
 
 
-def _read_described(path: Path, root: Path, described: Path) -> BoxListing:
-    import yaml
-
-    written = read_bytes(described, _MOST_BYTES)
-    if written.count(b"[") + written.count(b"{") > _MOST_BRACKETS:
-        raise InputError(f"{described} has more than {_MOST_BRACKETS} brackets: a description needs few")
-    try:
-        # strings only: a class may be called "no", or 007
-        content = yaml.load(written, Loader=yaml.BaseLoader)  # noqa: S506 - builds no objects
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{described} cannot be read as YAML: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{described} must hold names and splits")
-    classes = _classes(described, content.get("names"))
-    base = inside(content.get("path"))  # one that leads elsewhere was written on another machine
-    bases = [root / base, root] if base else [root]
-    places: dict[str, list[Path]] = {}
-    skipped = []
-    for split in (TRAIN, VAL, TEST):
-        try:
-            places[split], refused = _said(content.get(split), bases)
-            skipped += [Skipped(printable(line)[:200], "not inside the data set") for line in refused]
-        except InputError as error:
-            if split == TRAIN and content.get(split):
-                raise InputError(f"{described}: {split} {error}") from error
-            if content.get(split):  # some exporters name splits that they did not fill
-                skipped.append(Skipped(printable(str(relative(described, root))), f"{split} {error}"))
-    return _read(path, root, places, classes, skipped)
-
-
-def _classes(path: Path, names: object) -> dict[int, str]:
-    numbered = dict(enumerate(names)) if isinstance(names, list) else names
-    pairs = list(numbered.items()) if isinstance(numbered, dict) else []
-    if not pairs or not all(isinstance(name, str) and number(key).is_integer() for key, name in pairs):
-        raise InputError(f"{path}: names must be a list of class names, or numbers with names")
-    return {int(number(key)): printable(name.strip()) for key, name in sorted(pairs, key=lambda pair: number(pair[0]))}
-
-
-def _said(written: object, bases: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the images of a split, and the lines of lists that lead out of the data set.
-
-    A split is given as a folder, a text file that lists images, or several of these.
-
-    Raises:
-        InputError: if one of them is not there; without the name of the split.
-    """
-    found: list[Path] = []
-    refused: list[str] = []
-    for one in written if isinstance(written, list) else [written]:
-        # some exporters count from a folder that is not there: "../train/images" lies beside the description
-        name = inside(re.sub(r"^(\.\./)+", "", one.replace("\\", "/"))) if isinstance(one, str) else None
-        place = next((base / name for base in bases if name and (base / name).exists()), None)
-        if place is None:
-            shown = printable(one)[:100] if isinstance(one, str) else type(one).__name__
-            raise InputError(f"is {shown}, which must be a folder of images, or a list of them, inside {bases[-1]}")
-        if place.is_dir():
-            found += _images(place)
-            continue
-        for line in read_text(place, 64 * _MOST_LABELS).split("\n"):
-            if image := inside(line.strip()):
-                near = [located(base, image) for base in (place.parent, *bases)]
-                found.append(next((path for path in near if path.exists()), near[0]))
-            elif line.strip():
-                refused.append(line.strip())
-    return found, refused
-
-
-def _images(folder: Path) -> list[Path]:
-    return [file for file in walked(folder)[0] if file.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _places(root: Path) -> dict[str, list[Path]]:
+def _places(root: Path) -> Description | None:
     """Return the images of each split, of a folder that has labels for some of them."""
-
-    def has_labels(found: Mapping[str, Sequence[Path]]) -> bool:
-        return any(_labels_of(image, root).is_file() for images in found.values() for image in images[:_TRIED])
-
-    return next(filter(has_labels, _layouts(root)), {})
-
-
-def _layouts(root: Path) -> Iterator[dict[str, list[Path]]]:
-    """Yield the images of each split, for every way in which they may lie."""
-    if (images := named(root, "images")) and named(root, "labels"):
-        yield {split: _images(folder) for split, folder in split_folders(images).items()} or {ALL: _images(images)}
-    inner = {split: named(folder, "images") for split, folder in split_folders(root).items()}
-    yield {split: _images(folder) for split, folder in inner.items() if folder}
-    if (root / "classes.txt").is_file():
-        yield {ALL: list(files_in(root, IMAGE_SUFFIXES))}
-
-
-def _named_classes(root: Path) -> dict[int, str] | None:
-    for place in (root, named(root, "labels"), *(split_folders(root).values())):
-        if place and (place / "classes.txt").is_file():
-            return dict(enumerate(class_list(read_text(place / "classes.txt", _MOST_BYTES))))
+    for layout in _layouts(root):
+        images = list(chain.from_iterable(layout.places.values()))
+        tried = images[:: max(1, len(images) // _TRIED)]
+        labels = {image: file for image in tried if (file := _labels_of(image, root))}
+        if not labels:
+            continue
+        names, used = named_classes([root, *dict.fromkeys(file.parent for file in labels.values()), *folders_in(root)])
+        # text beside a picture may be anything
+        apart = all(file.parent != image.parent for image, file in labels.items())
+        if apart or names or all(map(_are_labels, labels.values())):
+            layout.names = names
+            layout.used += used
+            return layout
     return None
 
 
-def _labels_of(image: Path, root: Path) -> Path:
-    """Return where the labels of an image lie: in ``labels`` in place of ``images``, else beside it."""
+def _layouts(root: Path) -> Iterator[Description]:
+    """Yield the images of each split, for every way in which they may lie."""
+    listed = Description(root)
+    for split, file in by_split(files_in(root, (".txt",))).items():
+        listed.places[split] = listed_images(file, [root], listed)
+    if any(image.is_file() for images in listed.places.values() for image in images[:1]):
+        yield listed
+    images = named(root, *IMAGE_FOLDERS)
+    if images:
+        splits = {split: images_in(folder) for split, folder in split_folders(images).items()}
+        yield Description(root, places=splits or {ALL: images_in(images)})
+    places = {}
+    for split, folder in split_folders(root).items():
+        inner = named(folder, *IMAGE_FOLDERS)
+        places[split] = images_in(inner) if inner else list(files_in(folder, IMAGE_SUFFIXES))
+    yield Description(root, places=places)
+    for flat in (root, named(root, *_BESIDE)):
+        if flat:
+            yield Description(root, places={ALL: list(files_in(flat, IMAGE_SUFFIXES))})
+
+
+def _are_labels(file: Path) -> bool:
+    """Return whether every line of a text is a class and four numbers or more."""
+    try:
+        lines = _lines(file)
+    except InputError:
+        return False
+    return all(len(line) >= 5 and not any(math.isnan(number(word)) for word in line) for line in lines)
+
+
+def _labels_of(image: Path, root: Path) -> Path | None:
+    """Return where the labels of an image lie: in ``labels`` in place of its own folder, else beside it."""
     parts = list(image.relative_to(root).with_suffix(".txt").parts)
-    places = [place for place, name in enumerate(parts[:-1]) if name in _LABELS]
-    if places:
-        parts[places[-1]] = _LABELS[parts[places[-1]]]
-    return located(root, PurePosixPath(*parts))
+    places = [place for place, name in enumerate(parts[:-1]) if name.lower() in IMAGE_FOLDERS]
+    apart = [
+        located(root, PurePosixPath(*parts[: places[-1]], folder, *parts[places[-1] + 1 :]))
+        for folder in ("labels", "Labels")
+        if places
+    ]
+    return next((file for file in (*apart, located(root, PurePosixPath(*parts))) if file.exists()), None)
+
+
+class _Line(NamedTuple):
+    """A line of labels, read in both ways.
+
+    Attributes:
+        written: the class.
+        values: how many there are after it.
+        box: corners of what its first four values say.
+        outline: corners of the box round its points; nowhere if they are none.
+        points: of 2 and 3, those into which the rest can be divided so that all lie in the box and fill it.
+    """
+
+    written: str
+    values: int
+    box: tuple[float, float, float, float]
+    outline: tuple[float, float, float, float]
+    points: frozenset[int]
 
 
 @dataclass
@@ -187,72 +165,124 @@ class _Reading:
         return label
 
 
-def _read(
-    path: Path,
-    root: Path,
-    places: Mapping[str, Sequence[Path]],
-    names: Mapping[int, str] | None,
-    skipped: list[Skipped],
-) -> BoxListing:
-    # without names, every number is a class
-    reading = _Reading({written: label for label, written in enumerate(names or range(_MOST_UNNAMED))})
-    items: dict[str, list[Item[RawAnnotations]]] = {}
-    for split, images in places.items():
-        items[split] = []
+def _read(path: Path, root: Path, description: Description) -> BoxListing:
+    skipped = list(description.skipped)
+    lines: dict[str, list[tuple[Path, list[_Line] | None]]] = {}
+    labels: set[Path] = set()
+    for split, images in description.places.items():
+        lines[split] = []
         for image in images:
+            file = _labels_of(image, root)
             try:
-                items[split].append(_item(image, root, reading))
+                lines[split].append((image, [_line(line) for line in _lines(file)] if file else None))
             except InputError as error:
                 skipped.append(Skipped(printable(str(relative(image, root))), str(error)))
+                labels.add(image)
+            if file:
+                labels.add(file)
+    every = [line for found in lines.values() for _, of_image in found for line in of_image or ()]
+    values, said = _values(every, description)
+    skipped += [Skipped(printable(description.file.name), reason) for reason in said]
+    names = description.names
+    # without names, every number is a class
+    reading = _Reading({written: label for label, written in enumerate(names or range(_MOST_UNNAMED))})
+    items = {
+        split: [Item(image, _raw(of_image, values, reading)) for image, of_image in found]
+        for split, found in lines.items()
+    }
     classes = tuple(names.values()) if names else tuple(map(str, range(reading.largest + 1)))
     if not classes:
         raise InputError(f"{path} names no class, and no label has a number")
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise InputError(f"{path} gives several classes one name: {some(twice)}")
+    lost = _orphans(labels, root)
     return BoxListing(
         name=str(path),
         root=root,
         format="YOLO",
         splits=in_splits(items),
         classes=classes,
-        skipped=(*skipped, *_orphans(items, root)),
+        skipped=(*skipped, *(Skipped(printable(str(relative(file, root))), "labels of no image") for file in lost)),
+        annotations=frozenset((*labels, *lost, *description.used)),
         unknown=reading.unknown,
     )
 
 
-def _item(image: Path, root: Path, reading: _Reading) -> Item[RawAnnotations]:
-    labels = _labels_of(image, root)
-    if not labels.exists():
-        return Item(image, RawAnnotations(as_annotated([], []), shares=True, annotated=False))
-    return Item(image, RawAnnotations(_annotations(read_text(labels, _MOST_LABELS), reading), shares=True))
+def _lines(file: Path) -> list[list[str]]:
+    content = read_bytes(file, _MOST_LABELS)
+    try:
+        text = decode(content, file)
+    except InputError:  # a line that is no text is a line that is wrong
+        text = content.decode(errors="replace")
+    return [line.split() for line in text.split("\n") if line.strip()]
 
 
-def _annotations(content: str, reading: _Reading) -> Annotations:
-    lines = [line.split() for line in content.split("\n") if line.strip()]
-    return as_annotated([_corners(line[1:]) for line in lines], [reading.label(line[0]) for line in lines])
-
-
-def _corners(words: Sequence[str]) -> tuple[float, float, float, float]:
-    """Return the corners of a centre with a width and height, or of an outline of three points or more."""
-    values = list(map(number, words))
-    if any(map(math.isnan, values)):
-        return NOWHERE
-    if len(values) == 4:
-        x, y, width, height = values
-        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+def _line(words: Sequence[str]) -> _Line:
+    values = list(map(number, words[1:]))
+    if len(values) < 4 or any(map(math.isnan, values)):
+        return _Line(words[0], len(values), NOWHERE, NOWHERE, frozenset())
+    x, y, width, height = values[:4]
+    box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    outline = NOWHERE
     if len(values) >= 6 and len(values) % 2 == 0:
         across, down = values[::2], values[1::2]
-        return min(across), min(down), max(across), max(down)
-    return NOWHERE
+        outline = min(across), min(down), max(across), max(down)
+    return _Line(words[0], len(values), box, outline, frozenset(n for n in (2, 3) if _are_points(values, n, box)))
 
 
-def _orphans(items: Mapping[str, Iterable[Item[RawAnnotations]]], root: Path) -> list[Skipped]:
-    """Return the labels that no image has, of all folders in which images have theirs."""
-    used = {_labels_of(Path(str(item.source)), root) for split in items.values() for item in split}
-    folders = {labels.parent for labels in used if {"labels", "Labels"} & {*labels.parent.relative_to(root).parts}}
-    lost = [file for folder in sorted(folders) for file in files_in(folder, [".txt"]) if file not in used]
-    return [
-        Skipped(printable(str(relative(file, root))), "labels of no image")
-        for file in lost
-        if file.name.lower() not in _NO_LABELS
+def _are_points(values: Sequence[float], size: int, box: Sequence[float]) -> bool:
+    """Return whether what follows a box are points of this many values that lie in it and fill it."""
+    rest = values[4:]
+    if not rest or len(rest) % size or (size == 3 and any(seen not in (0, 1, 2) for seen in rest[2::3])):
+        return False
+    points = [(x, y) for x, y in zip(rest[::size], rest[1::size], strict=True) if x or y]  # zeros: not to be seen
+    if not points:
+        return True
+    x1, y1, x2, y2 = min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])
+    within = all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in points)
+    across, down = (max(side) - min(side) for side in zip(*points, strict=True))
+    return within and (across >= _SPAN * (x2 - x1) or down >= _SPAN * (y2 - y1))
+
+
+def _values(lines: Sequence[_Line], description: Description) -> tuple[int | None, list[str]]:
+    """Return how many values a line with key points has, decided for the whole set, and what is to be said of it.
+
+    The description says it. If it does not, there are key points where every line has as many values, and they are
+    points inside the box that the first four say; else more than four values are an outline.
+    """
+    counts = Counter(line.values for line in lines)
+    values, said = description.values, []
+    if not values and len(counts) == 1 and len(lines) >= _LEAST_LINES:
+        (same,) = counts
+        if frozenset((2, 3)).intersection(*(line.points for line in lines)):
+            values = same
+            said.append(f"{counted(len(lines), 'line')} with key points behind the box, as it seems: the box is used")
+    fit = {4, values} if values else {4, *(n for n in counts if n >= 6 and n % 2 == 0)}
+    odd = {n: count for n, count in sorted(counts.items()) if n not in fit}
+    if odd:
+        found = some([f"{counted(count, 'line')} with {n}" for n, count in odd.items()])
+        allowed = f"4, or {values} with key points" if values else "4, an outline 6 or more in pairs"
+        hint = "" if values else "; key points need kpt_shape in data.yaml"
+        said.append(f"{found} values behind the class: a box has {allowed}{hint}")
+    return values, said
+
+
+def _raw(lines: Sequence[_Line] | None, values: int | None, reading: _Reading) -> RawAnnotations:
+    if lines is None:
+        return RawAnnotations(as_annotated([], []), shares=True, annotated=False)
+    return RawAnnotations(_annotations(lines, values, reading), shares=True)
+
+
+def _annotations(lines: Iterable[_Line], values: int | None, reading: _Reading) -> Annotations:
+    found = list(lines)
+    corners = [
+        line.box if line.values in (4, values) else line.outline if values is None else NOWHERE for line in found
     ]
+    return as_annotated(corners, [reading.label(line.written) for line in found])
+
+
+def _orphans(used: set[Path], root: Path) -> list[Path]:
+    """Return the labels that no image has, of all folders in which images have theirs."""
+    folders = {labels.parent for labels in used if "labels" in map(str.lower, labels.parent.relative_to(root).parts)}
+    lost = [file for folder in sorted(folders) for file in files_in(folder, [".txt"]) if file not in used]
+    return [file for file in lost if file.name.lower() not in _NO_LABELS]

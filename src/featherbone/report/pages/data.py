@@ -52,7 +52,7 @@ def data_html(
         boxes=_boxes(check, issues) if "boxes" in check else "",
         forms=_forms(check),
         duplicates=_duplicates(duplicates, len(check["duplicates"])),
-        broken=_broken(check["broken"]),
+        broken=_broken([*check["left_out"], *check["broken"]]),
     )
 
 
@@ -171,4 +171,4 @@ def _broken(files: Sequence[_Values]) -> str:
     if not files:
         return "<p>None.</p>"
     rest = f"<p>{len(files) - _ROWS:,} more are in --json.</p>" if len(files) > _ROWS else ""
-    return _table(("file", "why"), [(file["path"], file["reason"]) for file in files[:_ROWS]]) + rest
+    return _table(("what", "why"), [(file["path"], file["reason"]) for file in files[:_ROWS]]) + rest
