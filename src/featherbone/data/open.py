@@ -23,6 +23,7 @@ from featherbone.data.dataset import (
     ScanResult,
     Skipped,
     T,
+    origins_of,
 )
 from featherbone.data.names import TRAIN, VAL
 from featherbone.data.sources.annotation_tools import refuse_other_tools
@@ -34,7 +35,7 @@ from featherbone.data.sources.mnist import find_idx
 from featherbone.data.sources.paths import IMAGE_SUFFIXES, files_in, folders_in
 from featherbone.data.sources.remainder import remainder
 from featherbone.data.sources.scikit_learn import digits
-from featherbone.data.sources.shards import Member, find_shards, list_pattern
+from featherbone.data.sources.shards import find_shards, list_pattern
 from featherbone.data.sources.table import find_table
 from featherbone.data.sources.voc import find_voc
 from featherbone.data.sources.yolo import find_yolo
@@ -209,9 +210,8 @@ def _read_inner(
 
 def _with_remainder(path: Path, listing: L) -> L:
     """Return a listing with what lies in its folder and is no part of it; what one file names is all there is."""
-    sources = [item.source for items in listing.splits.values() for item in items]
-    files = {source.archive if isinstance(source, Member) else source for source in sources}
-    used = {*listing.annotations, *(file for file in files if isinstance(file, Path))}
+    sources = (item.source for items in listing.splits.values() for item in items)
+    used = {*listing.annotations, *(one for source in sources for one in origins_of(source) if isinstance(one, Path))}
     if not path.is_dir() or not used:
         return listing
     return replace(listing, left_out=(*listing.left_out, *remainder(path, used, listing.splits)))

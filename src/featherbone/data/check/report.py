@@ -179,7 +179,7 @@ class Check(ABC):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is worth knowing, errors first."""
-        found = chain(self._about_duplicates(), self.about_labels(), self._about_what_is_left_out(), self._about_files())
+        found = chain(self._about_duplicates(), self.about_labels(), self._about_remainder(), self._about_files())
         return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
     def side(self, axis: int) -> tuple[int, int, int]:
@@ -252,7 +252,7 @@ class Check(ABC):
                 "duplicate", plain, f"more than once{after}", severity="error" if self.unsplit else "warning"
             )
 
-    def _about_what_is_left_out(self) -> Iterator[Finding]:
+    def _about_remainder(self) -> Iterator[Finding]:
         if self.left_out:
             files = sum(one.files for one in self.left_out)
             names = some([f"{one.path} ({one.files:,})" if one.files else one.path for one in self.left_out])

@@ -6,7 +6,7 @@ import gzip
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -76,11 +76,11 @@ def _from_folder(path: Path) -> Listing[str] | None:
     if any(name in files for name in _PICKLES):
         _refuse(path)
     edition = _edition(files)
-    return (
-        _listing(path, edition, {n: read_bytes(files[n], _MOST_BYTES) for n in _wanted(edition) if n in files})
-        if edition
-        else None
-    )
+    if edition is None:
+        return None
+    wanted = {name: files[name] for name in _wanted(edition) if name in files}
+    found = _listing(path, edition, {name: read_bytes(file, _MOST_BYTES) for name, file in wanted.items()})
+    return replace(found, annotations=frozenset(wanted.values()))
 
 
 def _from_archive(path: Path) -> Listing[str] | None:

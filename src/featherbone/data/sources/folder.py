@@ -91,7 +91,7 @@ def walked(folder: Path) -> list[Path]:
 
     What is hidden or the system's is left out, as previews and the checkpoints of notebooks are copies; so are runs.
     """
-    return [Path(place, name) for place, files in _walk(folder) for name in files]
+    return sorted(Path(place, name) for place, files in _walk(folder) for name in files)
 
 
 def has_images(folder: Path) -> bool:
@@ -101,10 +101,12 @@ def has_images(folder: Path) -> bool:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run, or nothing but runs: pictures in it are what came of images, not images."""
-    if all((folder / name).is_file() for name in _OF_A_RUN):
-        return True
-    inner = entries(folder)
-    return bool(inner) and all(one.is_dir() and all(Path(one.path, name).is_file() for name in _OF_A_RUN) for one in inner)
+    inner = [Path(one.path) for one in entries(folder)]
+    return _has_run(folder) or (bool(inner) and all(map(_has_run, inner)))
+
+
+def _has_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _OF_A_RUN)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -137,10 +139,10 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield every folder in a folder, itself first, with the names of the files in it, in order."""
+    """Yield every folder in a folder, itself first, with the names of the files in it."""
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_system(name) and not is_run(Path(place, name)))
-        yield place, sorted(name for name in files if not is_system(name))
+        folders[:] = [name for name in folders if not is_system(name) and not is_run(Path(place, name))]
+        yield place, [name for name in files if not is_system(name)]
 
 
 def _is_nested(folder: Path) -> bool:

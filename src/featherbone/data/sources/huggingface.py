@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherbone.data.dataset import Item, Listing, Skipped
 from featherbone.data.image import UnreadableImageError, check_file
-from featherbone.data.names import ALL, TEST, TRAIN, VAL, printable, split_of
-from featherbone.errors import InputError, first_line, needs, some
+from featherbone.data.names import ALL, SPLIT_WORDS, TEST, TRAIN, VAL, printable, split_of
+from featherbone.errors import InputError, counted, first_line, needs, some
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,7 +98,8 @@ def find_saved(path: Path) -> Listing[str] | None:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # Arrow and the packages round it have errors of many kinds
         raise InputError(f"{path} cannot be read as a Hugging Face data set: {first_line(error)}") from error
-    return _listing(str(path), loaded, [path])
+    files = frozenset(file for file in path.rglob("*") if file.is_file())  # all of it is one program's own
+    return replace(_listing(str(path), loaded, [path]), annotations=files)
 
 
 def _listing(
@@ -107,7 +108,7 @@ def _listing(
     from datasets import ClassLabel
 
     roots = tuple(Path(os.path.realpath(folder)) for folder in folders)
-    loaded_splits = _splits(name, loaded) if isinstance(loaded, Mapping) else {ALL: loaded}
+    loaded_splits, left_out = _splits(name, loaded) if isinstance(loaded, Mapping) else ({ALL: loaded}, [])
     classes: tuple[str, ...] = ()
     splits: dict[str, list[Item[str]]] = {}
     skipped: list[Skipped] = []
@@ -116,7 +117,7 @@ def _listing(
         feature = rows.features[label]
         names = tuple(map(printable, feature.names or ())) if isinstance(feature, ClassLabel) else ()
         classes = classes or names
-        pairs = list(zip(_rows(rows, image, split, roots), _labels(rows, label, names), strict=True))
+        pairs = list(zip(_rows(rows, image, split, roots), _labels(rows, label, names, name), strict=True))
         items = [Item(row, text) for row, text in pairs if text]
         if items:
             splits[split] = items
@@ -125,14 +126,29 @@ def _listing(
             skipped.append(Skipped(split, "no row has a label"))
     if not splits:
         raise InputError(f"{name} has no labelled image")
-    return Listing(name=name, splits=splits, classes=classes, skipped=tuple(skipped))
+    return Listing(name=name, splits=splits, classes=classes, skipped=tuple(skipped), left_out=tuple(left_out))
 
 
-def _splits(name: str, loaded: Mapping[str, Dataset]) -> dict[str, Dataset]:
-    found = {split: rows for given, rows in loaded.items() if (split := split_of(given))}
+def _splits(name: str, loaded: Mapping[str, Dataset]) -> tuple[dict[str, Dataset], list[Skipped]]:
+    """Return the data of each split, and the splits that are none of them, or another name of one that is there."""
+    words = list(SPLIT_WORDS)
+    known = sorted(filter(split_of, loaded), key=lambda given: words.index(given.strip().lower()))
+    found: dict[str, str] = {}
+    for given in known:
+        found.setdefault(str(split_of(given)), given)
     if not found:
         raise InputError(f"{name} has no split that is train, validation or test: {some(list(loaded))}")
-    return {split: found[split] for split in (TRAIN, VAL, TEST) if split in found}
+    left_out = [
+        Skipped(printable(given), f"{counted(len(rows), 'row')}: {_why_not(given, found)}", 0)
+        for given, rows in loaded.items()
+        if given not in found.values()
+    ]
+    return {split: loaded[found[split]] for split in (TRAIN, VAL, TEST) if split in found}, left_out
+
+
+def _why_not(given: str, found: Mapping[str, str]) -> str:
+    split = split_of(given)
+    return f"the {split} split is {found[split]}" if split else "a split that is not train, validation or test"
 
 
 def _columns(name: str, rows: Dataset) -> tuple[str, str]:
@@ -156,9 +172,19 @@ def _rows(rows: Dataset, column: str, split: str, roots: tuple[Path, ...]) -> li
     return [DatasetRow(encoded, column, index, split, roots) for index in range(len(rows))]
 
 
-def _labels(rows: Dataset, column: str, names: tuple[str, ...]) -> list[str]:
-    """Return the name of every row's class, empty if it has none; the hub's test splits often say -1."""
+def _labels(rows: Dataset, column: str, names: tuple[str, ...], where: str) -> list[str]:
+    """Return the name of every row's class, empty if it has none; the hub's test splits often say -1.
+
+    Raises:
+        InputError: if a row has something else than one label.
+    """
     numbers = list(rows[column])
+    odd = next((number for number in numbers if not isinstance(number, (int, float, str, bool, type(None)))), None)
+    if odd is not None:
+        raise InputError(
+            f"{where}: the column {printable(column)} holds several labels for a row, such as {printable(str(odd))[:60]}: "
+            "a classifier learns one class of each image"
+        )
     if not names:
         return ["" if number is None else printable(str(number)) for number in numbers]
     return [names[number] if number is not None and 0 <= number < len(names) else "" for number in numbers]

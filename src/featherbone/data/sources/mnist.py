@@ -46,7 +46,11 @@ def find_idx(path: Path) -> Listing[str] | None:
         if labels.max(initial=0) >= len(classes):
             raise InputError(f"{path} is damaged: it has the label {labels.max()}, but there are {len(classes)}")
         splits[split] = [Item(image, classes[label]) for image, label in zip(images, labels, strict=True)]
-    return Listing(name=str(path), splits=splits, classes=classes)
+    used = (
+        _file(folder, f"{word}-{what}", n) for word in _SPLITS.values() for what, n in (("images", 3), ("labels", 1))
+    )
+    files = frozenset(file for file in (*used, folder / _NAMES) if file)
+    return Listing(name=str(path), splits=splits, classes=classes, annotations=files)
 
 
 def _classes(folder: Path, labels: np.ndarray) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featherbone.data.dataset import Skipped
 from featherbone.data.names import is_system, printable, split_in
+from featherbone.data.sources.folder import is_run
 from featherbone.data.sources.paths import IMAGE_SUFFIXES
 from featherbone.errors import counted, some
 
@@ -86,6 +87,9 @@ class _Walk:
             return False
         if os.path.islink(inner):  # noqa: PTH114
             self.odd.append(Skipped(_shown(inner, self.root), "a link to a folder, not followed"))
+            return False
+        if is_run(Path(inner)):
+            self.odd.append(Skipped(_shown(inner, self.root) + "/", "a run of featherbone's, no images", _count(inner)))
             return False
         return True
 

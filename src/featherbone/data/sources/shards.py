@@ -178,7 +178,8 @@ def _listed(name: str, root: Path, tars: Sequence[Path]) -> Listing[str]:
     folders = dict.fromkeys([root, *(tar.parent for tar in tars)])
     files = [file for folder in folders for known in CLASS_FILES if (file := folder / known).is_file()]
     classes = class_names(files[0].name, read_bytes(files[0])) if files else ()
-    return listing_of(name, [_local(tar, printable(tar.relative_to(root).as_posix())) for tar in tars], classes)
+    found = listing_of(name, [_local(tar, printable(tar.relative_to(root).as_posix())) for tar in tars], classes)
+    return replace(found, annotations=frozenset((*files[:1], *tars)))
 
 
 def _local(path: Path, name: str) -> Shard:
