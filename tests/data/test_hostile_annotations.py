@@ -146,7 +146,9 @@ def test_labels_that_are_empty_odd_or_of_no_image(tmp_path: Path) -> None:
     (labels / "empty.txt").unlink()
     data = DETECTION.open(root, quiet=True)
     assert [len(truth.labels) for truth in data.train.targets] == [0, 1, 0]
+    counts = "1 line with 1, 1 line with 3, 1 line with 5 values behind the class: a box has 4, an outline 6 or more"
     assert [(file.path, file.reason) for file in data.skipped] == [
+        ("data.yaml", f"{counts} in pairs; key points need kpt_shape in data.yaml"),
         ("labels/train/gone.txt", "labels of no image"),
         ("images/train/b.png (boxes)", "5 without four finite numbers, 1 of an unknown class"),
     ]

@@ -79,7 +79,7 @@ def test_what_is_found(troubled: Path) -> None:
     assert {finding.kind: finding.images for finding in check.findings} == {
         "leak": 2, "conflict": 2, "numbers": 1, "class": 1, "two-classes": 1, "resized": 1, "empty": 1, "twice": 1,
         "outside": 1, "absent": 0, "few": 1, "missing": 1, "unlisted": 1, "background": 1, "turned-boxes": 1,
-        "broken": 2, "turned": 1,
+        "left-out": 1, "broken": 2, "turned": 1,
     }  # fmt: skip
     errors = ["leak", "conflict", "numbers", "class", "two-classes", "absent", "resized"]
     assert [finding.kind for finding in check.findings if finding.severity == "error"] == errors

@@ -136,3 +136,22 @@ def test_grey_rows(tmp_path: Path) -> None:
     rows.save_to_disk(str(tmp_path / "saved"))
     data = CLASSIFICATION.open(tmp_path / "saved", quiet=True)
     assert (data.channels, data.classes) == (1, ("3", "10"))
+
+
+def test_rows_with_several_labels_are_refused_by_name(colours: Path) -> None:
+    rows = made(colours)
+    several = rows.remove_columns("label").add_column("label", [[0, 1]] * len(rows))
+    several.save_to_disk(str(colours.parent / "several"))
+    with pytest.raises(fb.InputError, match=r"the column label holds several labels for a row, such as \[0, 1\]"):
+        CLASSIFICATION.open(colours.parent / "several", quiet=True)
+
+
+def test_splits_of_rows_that_are_none_or_there_twice_are_said(colours: Path) -> None:
+    parts = {"train": made(colours, last=12), "dev": made(colours, first=14), "validation": made(colours, first=12)}
+    datasets.DatasetDict(parts | {"extra": made(colours, last=1)}).save_to_disk(str(colours.parent / "saved"))
+    data = CLASSIFICATION.open(colours.parent / "saved", quiet=True)
+    assert (len(data.train), len(data.val)) == (36, 12)
+    assert [(one.path, one.reason) for one in data.skipped] == [
+        ("dev", "6 rows: the val split is validation"),
+        ("extra", "3 rows: a split that is not train, validation or test"),
+    ]

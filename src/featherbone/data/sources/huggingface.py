@@ -182,8 +182,8 @@ def _labels(rows: Dataset, column: str, names: tuple[str, ...], where: str) -> l
     odd = next((number for number in numbers if not isinstance(number, (int, float, str, bool, type(None)))), None)
     if odd is not None:
         raise InputError(
-            f"{where}: the column {printable(column)} holds several labels for a row, such as {printable(str(odd))[:60]}: "
-            "a classifier learns one class of each image"
+            f"{where}: the column {printable(column)} holds several labels for a row, such as "
+            f"{printable(str(odd))[:60]}: a classifier learns one class of each image"
         )
     if not names:
         return ["" if number is None else printable(str(number)) for number in numbers]

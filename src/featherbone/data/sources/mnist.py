@@ -21,6 +21,7 @@ _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 # the files of both are called the same, and have no names of classes; their first labels tell them apart
 _FIRST_OF_FASHION = (9, 0, 0, 3, 0, 2, 7, 2, 5, 5)
 _NAMES = "classes.txt"
+_KINDS = {"images": 3, "labels": 1}  # files of a split, and how many dimensions they have
 
 
 def find_idx(path: Path) -> Listing[str] | None:
@@ -34,9 +35,7 @@ def find_idx(path: Path) -> Listing[str] | None:
         return None
     arrays = {}
     for split, word in _SPLITS.items():
-        images, labels = (
-            _read(folder, f"{word}-{what}", dimensions) for what, dimensions in (("images", 3), ("labels", 1))
-        )
+        images, labels = (_read(folder, f"{word}-{what}", dimensions) for what, dimensions in _KINDS.items())
         if len(images) != len(labels):
             raise InputError(f"{path} is damaged: its {split} split has {len(images)} images and {len(labels)} labels")
         arrays[split] = images, labels
