@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
 _LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, RESULT, PAGE)
 _LONGEST = 40  # characters of a name in the name of a run's folder
+_MOST_SAID = 10  # lines about what was left out, before the first epoch
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
 
 
@@ -73,6 +74,10 @@ def prepare(
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
     request.check()
     images = open_images(task, data, early, quiet=quiet)
+    for one in images.skipped[:_MOST_SAID]:
+        log(f"left out: {one.path}: {one.reason}")
+    if len(images.skipped) > _MOST_SAID:
+        log(f"left out: {len(images.skipped) - _MOST_SAID:,} more, at the end and in the run")
     _check_outside(folder, images)
     size = early.size or _usual_size(request, images, task)
     trained = request.weights is not None

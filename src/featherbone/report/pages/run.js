@@ -148,7 +148,7 @@ function again() {
   pick("#recipe .recipes").append(...table("Training", recipe), ...table("Network", model));
   const skipped = data.data.skipped;
   pick("#skipped").hidden = skipped.length === 0;
-  pick("#skipped summary").textContent = `${several(skipped.length, "file")} that could not be read`;
+  pick("#skipped summary").textContent = `${several(skipped.length, "entry", "entries")} left out`;
   pick("#skipped tbody").append(...skipped.map(({ path, reason }) => make("tr", {}, make("td", {}, make("bdi", {}, path)), make("td", {}, reason))));
 }
 
