@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import math
+import mmap
 import os
 import secrets
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader
@@ -34,17 +36,64 @@ _KINDS = {
 
 PICTURES = (".png", ".svg", ".pdf")
 
+# every file that a verb writes holds this somewhere: so it is known to be ours, and may be written anew
+MARK = "made by featherbone"
 
-def check_output(name: str, path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+
+def check_replaceable(
+    name: str, path: str | os.PathLike[str], *, overwrite: bool = False, mark: str | None = MARK
+) -> None:
+    """Refuse to replace a file that somebody else made: whatever exists, is not empty, and does not hold our mark.
+
+    Args:
+        name: what the caller calls the path.
+        path: the file that is to be written.
+        overwrite: replace it whoever made it.
+        mark: what a file of ours of this kind holds; ``None`` if nothing tells it from others.
+
+    Raises:
+        InputError: if it is somebody else's, or a pipe or a device.
+    """
+    target = Path(path)
+    try:
+        status = target.stat()
+    except (OSError, ValueError):
+        return  # it is not there; if it cannot be, whoever writes it will say so
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{name}={target} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}: name a file")
+    if overwrite or stat.S_ISDIR(status.st_mode) or not status.st_size:
+        return
+    try:
+        with target.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            ours = mark is not None and content.find(mark.encode()) >= 0
+    except OSError:  # what cannot be read is not known to be ours
+        ours = False
+    if not ours:
+        raise InputError(
+            f"{name}={target} exists and was not made by featherbone: name another file, or say --overwrite "
+            "(in Python overwrite=True)"
+        )
+
+
+def check_output(
+    name: str,
+    path: str | os.PathLike[str],
+    suffixes: Sequence[str],
+    *,
+    overwrite: bool = False,
+    mark: str | None = MARK,
+) -> None:
     """Check that a file can be written, before the work begins whose result it is to hold. Nothing is left behind.
 
     Args:
         name: what the caller calls the path.
         path: the file. Its folder need not exist: writing it will make it.
         suffixes: those that are allowed.
+        overwrite: replace it whoever made it; else only what is ours, as ``check_replaceable`` has it.
+        mark: what a file of ours of this kind holds.
 
     Raises:
-        InputError: if it has another suffix, is a folder, or its folder cannot be written.
+        InputError: if it has another suffix, is a folder or somebody else's, or its folder cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in suffixes:
@@ -52,6 +101,7 @@ def check_output(name: str, path: str | os.PathLike[str], suffixes: Sequence[str
     try:
         if target.is_dir():
             raise InputError(f"{name}={target} is a folder: name a file")
+        check_replaceable(name, target, overwrite=overwrite, mark=mark)
         there = next(folder for folder in target.absolute().parents if folder.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -84,7 +134,8 @@ def check_outside(name: str, path: AnyPath, data: AnyPath) -> None:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is renamed to ``path``, on any error it is removed.
 
-    The temporary name keeps the suffix, because several writers choose their format by it.
+    The temporary name keeps the suffix, because several writers choose their format by it. The file has the mode that
+    the umask says, whatever its writer gives it (safetensors: readable by its owner alone).
 
     Raises:
         InputError: if the file cannot be written there.
@@ -93,7 +144,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        temporary.chmod(mode)
         temporary.replace(target)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
@@ -132,8 +186,23 @@ def _home_cache(_: str | None) -> Path:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write ``value`` as indented JSON, whole or not at all; numbers that JSON has not are ``null``."""
+    write_text(path, to_json(value) + "\n")
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return JSON. It has neither NaN nor infinity: they become ``null``, as does every figure that there is not."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
 
 
 def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:

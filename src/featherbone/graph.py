@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from featherbone.errors import InputError, first_line
+from featherbone.errors import InputError, first_line, some
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,39 @@ def meta_copy(module: nn.Module) -> nn.Module:
     for tensor in (*module.parameters(), *module.buffers()):
         ghost = torch.empty_like(tensor, device="meta")
         memo[id(tensor)] = nn.Parameter(ghost, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else ghost
-    return copy.deepcopy(module, memo).eval()
+    return copy_network(module, memo).eval()
+
+
+def copy_network(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Return a deep copy.
+
+    Args:
+        module: a network.
+        memo: copies that there are already, by the ``id`` of what they are of.
+
+    Raises:
+        InputError: if it holds what cannot be copied, such as a tensor that was computed, an open file or a lock.
+    """
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise InputError(f"the network cannot be copied, so it would be changed: {first_line(error)}") from error
+
+
+def check_finite(module: nn.Module, name: object = "the network") -> None:
+    """Refuse a network whose weights are no numbers, for its answers would be none.
+
+    Args:
+        module: a network.
+        name: what the sentence calls it.
+
+    Raises:
+        InputError: if a weight is NaN or infinite.
+    """
+    state = module.state_dict().items()
+    wrong = [key for key, tensor in state if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if wrong:
+        raise InputError(f"the weights of {name} hold NaN or infinity ({some(wrong, 3)}): it has no answers")
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

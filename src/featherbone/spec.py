@@ -202,6 +202,17 @@ class Trunk(nn.Module):
         """Return the stem and stages that are frozen."""
         return [self.stem, *self.stages][: self.frozen + 1]
 
+    def __prepare_scriptable__(self) -> Self:
+        """Tell ``torch.jit.script``, which asks for this, that it cannot read the wirings.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "torch.jit.script cannot read these networks: their wirings choose at run time what is computed again. "
+            "torch.jit.trace(model, images) records one; fb.export(model, 'model.onnx') or .pt2 writes it for an engine"
+        )
+
 
 TrunkT = TypeVar("TrunkT", bound=Trunk)
 

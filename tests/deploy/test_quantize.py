@@ -23,11 +23,12 @@ from featherbone.data.sources.scikit_learn import digits, photographs
 from featherbone.deploy import export
 from featherbone.deploy.engines import Runner
 from featherbone.deploy.engines.openvino import core
+from featherbone.deploy.fidelity import Reference
 from featherbone.deploy.formats import FORMATS
 from featherbone.deploy.openvino_int8 import concat_scales
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantized
+from featherbone.deploy.quantize import Calibration, quantized
 from featherbone.deploy.search import REAL_IMAGES
 from featherbone.deploy.variants import Variant
 from featherbone.errors import InputError
@@ -134,10 +135,12 @@ def test_a_file_in_integers(plain_net: nn.Sequential, train: tuple[Tensor, Tenso
     written = fb.export(plain_net, tmp_path / "net.xml", size=32, precision="int8", calibration=images)
     assert written.int8 is not None
     run = FORMATS["openvino"].load(written.path)
+    others = Calibration.of(images, images).check  # which gave no scales
     with torch.no_grad():
-        wanted = plain_net(images).argmax(1)
-    assert float((run(images).argmax(1) == wanted).double().mean()) == pytest.approx(written.int8.score)
-    assert written.int8.score >= 0.99
+        wanted = plain_net(others).argmax(1)
+    assert float((run(others).argmax(1) == wanted).double().mean()) == pytest.approx(written.int8.score)
+    assert written.int8.score >= 0.985
+    assert "real, none of them calibrated with" in written.proof["compared"]
     model = core().read_model(written.path)
     weights = [
         node.output(0).element_type.to_string() for node in model.get_ops() if node.get_type_name() == "Constant"
@@ -160,7 +163,7 @@ def test_a_file_that_loses_more_than_is_allowed_is_not_written(
         return lambda images: run(images) if len(images) <= REAL_IMAGES else run(images).roll(1, 1)
 
     monkeypatch.setattr(export, "FORMATS", {"openvino": replace(form, load=half_wrong)})
-    with pytest.raises(InputError, match=r"nothing was written: on \d.* of the calibration images .*=0\.01 is allowed"):
+    with pytest.raises(InputError, match=r"nothing was written: on \d.* of the images that were not"):
         fb.export(plain_net, tmp_path / "net.xml", size=32, precision="int8", calibration=train[0][:100])
     assert not list(tmp_path.iterdir())
 
@@ -251,7 +254,8 @@ import torch
 from torch import nn
 from featherbone.deploy.engines import openvino
 from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantized
+from featherbone.deploy.fidelity import Reference
+from featherbone.deploy.quantize import Calibration, quantized
 heard = []
 signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
 torch.manual_seed(0)
@@ -305,3 +309,57 @@ def test_calibration_images_come_from_a_folder(tmp_path: Path) -> None:
     assert len(folder_inputs(tmp_path, None, like, most=1)) == 1
     with pytest.raises(InputError, match="no image that can be read"):
         folder_inputs(tmp_path / "notes.txt", None, like)
+
+
+@pytest.mark.parametrize("kind", ["one", "copies", "black", "nearly copies", "many of few"])
+def test_images_of_too_few_contents_are_no_calibration(kind: str, plain_net: nn.Sequential, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 1, 32, 32, generator=generator)
+    few = torch.randn(49, 1, 32, 32, generator=generator)
+    given = {
+        "one": image,
+        "copies": image.repeat(100, 1, 1, 1),
+        "black": torch.zeros(100, 1, 32, 32),
+        "nearly copies": image + 1e-4 * torch.randn(100, 1, 32, 32, generator=generator),
+        "many of few": few.repeat(6, 1, 1, 1),
+    }[kind]
+    different = 49 if kind == "many of few" else 1
+    sentence = f"calibration has {len(given)} image.*, {different} of different content: 50 or more .*, 100 to 300 are"
+    with pytest.raises(InputError, match=sentence):
+        fb.export(plain_net, tmp_path / "net.xml", size=32, precision="int8", calibration=given)
+    with pytest.raises(InputError, match=sentence):
+        fb.optimize(plain_net, 32, engine="openvino", precision="int8", calibration=given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scales_and_judgement_share_no_image(train: tuple[Tensor, Tensor]) -> None:
+    given = torch.cat([train[0][:60], train[0][:60]])
+    scale, check = Calibration.of(given, given)
+    assert len(scale) == len(check) == 30
+    assert not {tuple(image.flatten().tolist()) for image in scale} & {tuple(i.flatten().tolist()) for i in check}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda right: right.mean(0).expand_as(right),
+        lambda right: right[:, [1, 0, *range(2, 10)]],
+        lambda right: right.roll(1, 0),
+        lambda right: torch.cat([right[:7], right[:1] * -1, right[8:]]),
+        lambda right: right * (torch.arange(10) > 0),
+        lambda right: right + right.std(),
+        lambda right: right.index_fill(0, torch.tensor([3]), torch.nan),
+        lambda right: right.half() * 1e5,
+    ],
+)
+def test_wrong_engines_are_refused_in_integers_too(
+    wrong: Callable[[Tensor], Tensor], plain_net: nn.Sequential, train: tuple[Tensor, Tensor]
+) -> None:
+    images = train[0][:32]
+    reference = Reference(plain_net, rewritable(captured(plain_net, images)), images)
+    with torch.no_grad():
+        right = plain_net(images)
+    rounded = right + 0.1 * right.std(0) * torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
+    reference.compared_coarsely([rounded], "int8")
+    with pytest.raises(InputError, match="of the variation over the samples"):
+        reference.compared_coarsely([wrong(rounded).float()], "int8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import SMALL, slow_but
+from helpers.families import SMALL, slow_but, tiny
 from helpers.paths import ROOT
 from torch import nn
 
@@ -245,3 +245,19 @@ def test_csp_rows_are_checked() -> None:
 def test_a_row_that_is_none_is_refused(row: dict[str, Any]) -> None:
     with pytest.raises(fb.InputError):
         spec_from_row(row)
+
+
+def test_torchscript_is_refused_in_a_sentence_and_a_trace_takes_other_sizes() -> None:
+    model = tiny(num_classes=3).eval()
+    for network in (
+        model,
+        nn.Sequential(model, nn.Softmax(1)),
+        fb.create_model("shufflenet_v2_x0_5", features_only=True),
+    ):
+        with pytest.raises(
+            fb.InputError, match=r"torch.jit.script cannot read these networks.*torch.jit.trace.*fb.export"
+        ):
+            torch.jit.script(network)
+    traced = torch.jit.trace(model, torch.randn(2, 3, 64, 64))
+    images = torch.randn(3, 3, 96, 64)
+    assert torch.equal(traced(images), model(images))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import console, say, show_json, show_table
 from featherbone.errors import counted, needs
 from featherbone.files import PICTURES, check_output
@@ -21,12 +21,13 @@ def analyze(
     rounds: Annotated[int, typer.Option(help="How often each network runs, in turn with the others.")] = 15,
     only: Annotated[str | None, typer.Option(help="Some of them: G1,G3.")] = None,
     out: Annotated[Path | None, typer.Option(help="A picture to write: .png, .svg or .pdf.")] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a paper's experiment on this machine, and set it beside the paper's figures."""
     if out:
-        check_output("--out", out, PICTURES)
+        check_output("--out", out, PICTURES, overwrite=overwrite)
         with needs("train", "drawing"):
             import_module("matplotlib")
     wanted = only.split(",") if only else []
@@ -38,7 +39,7 @@ def analyze(
             progress=lambda done: status.update(f"measuring, in turn: {done:.0%}"),
         )
     if out:
-        fb.draw_guidelines([_plain(result) for result in results], out)
+        fb.draw_guidelines([_plain(result) for result in results], out, overwrite=overwrite)
     if json:
         show_json({"results": [_to_dict(result) for result in results]})
         return

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import command_line, console, next_steps, say, show_json, show_table
 from featherbone.errors import counted, needs
 from featherbone.files import check_output, write_text
@@ -33,11 +33,12 @@ def compare(
     channels_first: Annotated[bool, typer.Option("--channels-first", help="Keep the other memory order.")] = False,
     report: Annotated[Path | None, typer.Option(help="A page with plots to write: one .html file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="The rows to write as .csv.")] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure networks side by side on this machine, beside what they cost on paper."""
-    _check_outputs(report, csv)
+    _check_outputs(report, csv, overwrite=overwrite)
     with console(stderr=True).status("working out costs") as status:
         result = fb.compare(
             names or None,
@@ -53,7 +54,7 @@ def compare(
     if csv:
         write_text(csv, result.to_csv())
     if report:
-        fb.comparison_page(result, report, caption=command_line("featherbone", sys.argv[1:]))
+        fb.comparison_page(result, report, caption=command_line("featherbone", sys.argv[1:]), overwrite=overwrite)
     if json:
         show_json(result.to_dict())
         return
@@ -70,11 +71,12 @@ def compare(
         next_steps(["compare", *(names or []), "--report", "compare.html"])
 
 
-def _check_outputs(report: Path | None, csv: Path | None) -> None:
+def _check_outputs(report: Path | None, csv: Path | None, *, overwrite: bool) -> None:
     """Refuse what could not be written after the measurement."""
-    for option, path, suffix in (("--report", report, ".html"), ("--csv", csv, ".csv")):
-        if path:
-            check_output(option, path, [suffix])
+    if report:
+        check_output("--report", report, [".html"], overwrite=overwrite)
+    if csv:  # nothing of ours can stand in it
+        check_output("--csv", csv, [".csv"], overwrite=overwrite, mark=None)
     if report:
         with needs("report", "the page of a comparison"):
             import_module("plotly")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import command_line, next_steps, note, say, show_json, show_skipped, show_table
 from featherbone.files import check_output
 
@@ -26,16 +26,17 @@ def data() -> None:
 def check(
     source: Annotated[str, typer.Argument(metavar="DATA", help="Whatever train takes: a folder, a table, shards ...")],
     out: Annotated[Path | None, typer.Option(help="A page with sample images to write: .html.")] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Decode every image once and report what is broken, duplicated, mislabelled, odd or missing."""
     if out:
-        check_output("--out", out, [".html"])
+        check_output("--out", out, [".html"], overwrite=overwrite)
     note(f"checking {source} ...")
     found = fb.check_data(source)
     if out:
-        fb.data_page(found, out, caption=command_line("featherbone", ["data", "check", source]))
+        fb.data_page(found, out, caption=command_line("featherbone", ["data", "check", source]), overwrite=overwrite)
     if json:
         show_json({**found.to_dict(), **({"page": str(out)} if out else {})})
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json, RunArgument
+from featherbone.cli.options import Debug, Json, Overwrite, RunArgument
 from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
 from featherbone.files import PICTURES, check_output, check_outside
 
@@ -28,17 +28,18 @@ def evaluate(
             "the confusion matrix as NAME-confusion."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a trained network: top-1 and top-5 on labelled images, average precision on images with boxes."""
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     if out:
-        check_output("--out", out, PICTURES)
+        check_output("--out", out, PICTURES, overwrite=overwrite)
         if data:
             check_outside("--out", out, data)
     result = fb.evaluate(run, data, split=split)
-    pictures = fb.evaluation_pictures(run, result, out) if out else {}
+    pictures = fb.evaluation_pictures(run, result, out, overwrite=overwrite) if out else {}
     if json:
         show_json({**result.to_dict(), "pictures": {name: str(path) for name, path in pictures.items()}})
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses
+from featherbone.cli.options import Calibration, Debug, InChans, Json, MaxDrop, NetworkArgument, NumClasses, Overwrite
 from featherbone.cli.output import console, next_steps, show_json, show_table
 from featherbone.errors import counted
 
@@ -44,6 +44,7 @@ def export(
     max_detections: Annotated[
         int | None, typer.Option(help="Of a detector: boxes of an image at most; default 100.")
     ] = None,
+    overwrite: Overwrite = False,
     num_classes: NumClasses = None,
     in_chans: InChans = None,
     json: Json = False,
@@ -66,6 +67,7 @@ def export(
             score=score,
             iou=iou,
             max_detections=max_detections,
+            overwrite=overwrite,
         )
     if json:
         show_json(result.to_dict())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import next_steps, say, show_json, show_table
 from featherbone.errors import counted
 
@@ -19,6 +19,7 @@ def import_(
     ],
     network: Annotated[str, typer.Option("--as", metavar="NAME", help="The network; 'featherbone list' shows all.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors here.")] = None,
+    overwrite: Overwrite = False,
     config: Annotated[Path | None, typer.Option(help="darknet's .cfg; default: beside the weights.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the images the weights want, in pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Their mean per channel, 0 to 1: 0.49,0.48,0.45.")] = None,
@@ -30,10 +31,12 @@ def import_(
 ) -> None:
     """Turn another project's weights into a file that describes itself; say what was missing or left over."""
     target = out or Path(f"{network}.safetensors")
-    if out is None and target.exists():
+    if out is None and target.exists() and not overwrite:
         raise fb.InputError(f"{target} exists: say where to write with --out FILE")
     given = _preprocess(network, size, mean, std, bgr=bgr)
-    model, report = fb.import_file(file, network, target, config=config, classes=classes or (), preprocess=given)
+    model, report = fb.import_file(
+        file, network, target, config=config, classes=classes or (), preprocess=given, overwrite=overwrite
+    )
     images = given or report.preprocess
     if json:
         preprocess = images.to_dict() if images else None

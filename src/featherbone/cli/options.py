@@ -21,3 +21,6 @@ Calibration = Annotated[Path | None, typer.Option(help="For int8: a folder of im
 MaxDrop = Annotated[
     float, typer.Option(help="For int8: the share of the calibration images that may get another first class.")
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of these names that featherbone did not make.")
+]

@@ -5,7 +5,6 @@ Whatever is printed goes through here, where control characters in names of othe
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featherbone.errors import masked
+from featherbone.files import to_json
 from featherbone.text import printable
 
 # a table in a pipe or a file is not cut to a width that nobody looks at
@@ -86,7 +86,7 @@ def show_usage(error: BaseException) -> int | None:
 
 def show_json(value: Any) -> None:
     """Print one JSON object, and nothing else, to the output stream."""
-    print(json.dumps(value, indent=2))
+    print(to_json(value))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", left: int = 1) -> None:

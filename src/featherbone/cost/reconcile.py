@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections import Counter
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from featherbone.cost.macs import macs
-from featherbone.graph import image_channels, meta_copy, trace
+from featherbone.graph import copy_network, image_channels, meta_copy, trace
 
 # fvcore's names for what sums products, and ours
 _SAME = {"conv": "convolution", "linear": "matrix product", "matmul": "matrix product", "addmm": "matrix product"}
@@ -109,7 +108,7 @@ def _fvcores(module: nn.Module, shape: tuple[int, ...]) -> Counter[str] | None:
             from fvcore.nn import FlopCountAnalysis
 
             logging.getLogger("fvcore").setLevel(logging.ERROR)
-            analysis = FlopCountAnalysis(copy.deepcopy(module).eval(), torch.zeros(shape))
+            analysis = FlopCountAnalysis(copy_network(module).eval(), torch.zeros(shape))
             analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
             counted = analysis.by_operator()
         except (ModuleNotFoundError, RuntimeError, TypeError, ValueError):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from featherbone.data.image import UnreadableImageError, check_file
 from featherbone.errors import InputError, first_line
-from featherbone.files import check_output, replacing
+from featherbone.files import MARK, check_output, replacing
 
 _WRITTEN = (".mp4", ".mkv", ".mov")
 _TICKS = 90_000  # a second: divides the usual rates, 30000/1001 among them
@@ -92,9 +92,10 @@ def writing(path: Path, rate: Fraction) -> Iterator[Callable[[Frame], None]]:
     Raises:
         InputError: if it cannot be written, or no frame is given.
     """
-    check_output("path", path, _WRITTEN)
+    check_output("path", path, _WRITTEN, overwrite=True)  # the verb has asked
     codec = next(name for name in _CODECS if name in av.codecs_available)
     with replacing(path) as temporary, av.open(temporary, "w") as container:
+        container.metadata["comment"] = MARK
         stream = container.add_stream(codec, rate)
         assert isinstance(stream, av.VideoStream)
         stream.pix_fmt = "yuv420p"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 from featherbone.deploy.formats import Format
 from featherbone.deploy.nms import Postprocess
 from featherbone.errors import InputError
+from featherbone.files import to_json
 
 # how a runner opens the model, and calls it: x is the input, a numpy array
 CALLS: Mapping[str, tuple[str, str, str]] = {
@@ -212,7 +212,7 @@ class Contents:
         )
         letterbox = "resize_long_side" in self.preprocessing
         return {
-            "preprocessing.json": json.dumps(dict(self.preprocessing), indent=2) + "\n",
+            "preprocessing.json": to_json(dict(self.preprocessing)) + "\n",
             "labels.txt": "\n".join(self.labels) + "\n",
             "run.py": script(file_format.name, letterbox=letterbox, boxes=self.postprocess is not None),
             "README.md": readme,

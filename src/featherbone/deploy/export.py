@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-import json
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from featherbone.cost.measurement.machine import usable_cores
 from featherbone.deploy.bundle import Contents
+from featherbone.deploy.fidelity import TOLERANCE, OutputReport, Reference
 from featherbone.deploy.formats import FORMATS, Format
 from featherbone.deploy.nms import BoxReport, Postprocess, box_scale
 from featherbone.deploy.optimize import optimize_network
 from featherbone.deploy.optimize_report import OptimizeReport
-from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import Int8Report, check_calibration
-from featherbone.deploy.search import BOUNDS, REAL_IMAGES, largest
+from featherbone.deploy.pair import replace_pair
+from featherbone.deploy.program import captured, on_cpu, rewritable
+from featherbone.deploy.quantize import Calibration, Int8Report
+from featherbone.deploy.search import REAL_IMAGES
 from featherbone.deploy.variants import Variant
 from featherbone.deploy.verify import Verified
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, nearest, some
+from featherbone.files import MARK, check_replaceable, to_json
 
 METADATA_KEY = "featherbone"
+# ends the names of folders that hold what is not finished
+_WORK = ".export"
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ class Exported:
         rewrites: how often each exact rewrite applied.
         samples: images on which the file's outputs were compared with the network's.
         largest_error: largest difference of an output.
-        largest_output: largest magnitude of the network's outputs, to judge the error by.
-        same_answers: share of the samples whose highest output is the same.
+        largest_output: largest magnitude of the network's outputs.
+        same_answers: share of the samples whose highest output is the same, or equally high but for rounding.
+        outputs: of each output how far it was from the network's, by its own variation over the samples; none if the
+            file is a detector's.
         folder: the folder that is ready to be used, if one was asked for; ``path`` lies in it.
         report: what was tried to find the fastest form, if that was asked for.
         int8: what eight-bit integers cost, if the file has them; the score is that of the written file.
@@ -60,6 +67,7 @@ class Exported:
     largest_error: float
     largest_output: float
     same_answers: float
+    outputs: tuple[OutputReport, ...] = ()
     folder: Path | None = None
     report: OptimizeReport | None = None
     int8: Int8Report | None = None
@@ -69,14 +77,13 @@ class Exported:
     def proof(self) -> Mapping[str, str]:
         """The comparison in words, by subject."""
         how = "one by one" if self.boxes else "one by one and as a batch"
-        compared = {"compared": f"on {self.samples} images, random and real, {how}"}
+        chosen = "real, none of them calibrated with" if self.int8 else "random and real"
+        compared = {"compared": f"on {self.samples} images, {chosen}, {how}"}
         if self.boxes:
             return compared | {"boxes": str(self.boxes), "postprocessing": self.boxes.allowed}
-        share = self.largest_error / self.largest_output if self.largest_output else 0.0
-        return compared | {
-            "largest difference": f"{self.largest_error:.2g} ({share:.1g} of the largest output)",
-            "same first class": f"{self.same_answers:.2%}",
-        }
+        return (
+            compared | {one.name: str(one) for one in self.outputs} | {"same first class": f"{self.same_answers:.2%}"}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -98,59 +105,73 @@ def export_network(
     *,
     to: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    tolerance: float = BOUNDS["f32"],
+    tolerance: float = TOLERANCE,
     optimize: bool = False,
     contents: Contents | None = None,
     calibration: Tensor | None = None,
     max_drop: float = 0.01,
     postprocess: Postprocess | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Rewrite a network, write it, run the written file on ``samples`` one by one and all together, and compare.
 
+    Every channel of every output is judged by its own variation over the samples (see ``fidelity``).
+
     Args:
-        module: images ``(B, C, H, W)`` to one tensor. It is not changed.
+        module: images ``(B, C, H, W)`` to a tensor, or a tuple, list or dictionary of tensors. It is not changed.
         path: where to write; the format's suffix is added if it has none.
-        samples: images ``(N, C, H, W)``, N at least 2, of the size that the file is to take.
+        samples: images ``(N, C, H, W)``, N at least 2, of the size that the file is to take, which make outputs differ.
         to: a name in ``FORMATS``; default: by the suffix of ``path``, for a folder "onnx".
         metadata: stored in the file as JSON under the key ``featherbone``.
-        tolerance: largest allowed difference, as a share of the largest output; with boxes, as for ``compared``.
+        tolerance: largest allowed difference, as a share of the standard deviation of a channel over the samples,
+            beyond float32's rounding; with boxes, as for ``compared``.
         optimize: write the form that is fastest on the format's engine on this machine, one image at a time.
         contents: makes ``path`` a folder, which holds this beside the model.
         calibration: makes the file one of eight-bit integers, with scales from these images ``(N, C, H, W)``, as the
-            network gets them in use, 100 to 300. Then the outputs are compared on some of these, and may differ by as
-            much as ``fb.optimize`` allows.
-        max_drop: in integers, the share of the calibration images on which the highest output may be another.
+            network gets them in use, 50 or more of different content, 100 to 300 are usual. Scales come from one half
+            of them; on the other the outputs are compared, and may differ by half of their variation.
+        max_drop: in integers, the share of that other half on which the highest output may be another.
         postprocess: for a network that gives boxes and probabilities ``(B, N, 4 + classes)``: the file takes one
             image, and returns the boxes that are left after non-maximum suppression, ``(1, max_detections, 6)``.
+        overwrite: replace a file of this name whoever made it; else only one that ``export`` wrote.
 
     Raises:
         InputError: if the network cannot be captured, a package is missing, the file cannot be written, or its outputs
-            differ; then nothing is written.
+            differ; then nothing is written, and what was there stays.
     """
     target, file_format = _folder(Path(path), to) if contents else _target(Path(path), to)
     _check_able(file_format, postprocess, optimize=optimize, int8=calibration is not None)
-    if calibration is not None:
-        check_calibration(calibration, samples)
-        samples = calibration[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
-    module = copy.deepcopy(module).cpu().eval()
+    _check_replaceable(target, file_format, overwrite=overwrite)
+    module = on_cpu(module)
+    split = None if calibration is None else Calibration.of(calibration, samples)
     report = _fastest(module, samples, file_format, calibration, max_drop, postprocess) if optimize else None
-    graph, applied = (report.chosen.variant if report else Variant()).of(rewritable(captured(module, samples)))
-    with torch.no_grad():
-        wanted = module(samples)
+    if split:
+        samples = split.check[:REAL_IMAGES]  # eight bits are scaled for real images, and go astray on noise
+    plain = rewritable(captured(module, samples))
+    reference = Reference(module, plain, samples)
+    if (split or optimize) and len(reference.names) > 1:
+        raise InputError(
+            f"int8 and optimize are not allowed for a network of {len(reference.names)} outputs "
+            f"({some(reference.names)}): only for one"
+        )
+    graph, applied = (report.chosen.variant if report else Variant()).of(plain)
+    notes = {METADATA_KEY: to_json(dict(metadata or {}), indent=None), "generator": MARK}
     with _workshop(target) as shop:
         file = shop / (f"model{file_format.suffix}" if contents else target.name)
-        made = Verified(file_format, file, graph, samples, wanted, {METADATA_KEY: json.dumps(dict(metadata or {}))})
+        made = Verified(file_format, file, graph, samples, reference, notes)
         if postprocess:
             proof = made.with_boxes(postprocess, tolerance)
-        elif calibration is not None:
-            proof = made.in_integers(module, calibration, max_drop)
+        elif split:
+            proof = made.in_integers(torch.no_grad()(module), split, max_drop)
         else:
             proof = made.in_floats(tolerance)
         if contents:
             contents.write(shop, file_format)
             shop.replace(target)
+        elif file_format.beside:
+            replace_pair(file, target)
         else:
-            _move_files(shop, target)
+            file.replace(target)
     return Exported(
         path=target / file.name if contents else target,
         format=file_format.name,
@@ -161,6 +182,13 @@ def export_network(
         report=report,
         **proof,
     )
+
+
+def _check_replaceable(target: Path, file_format: Format, *, overwrite: bool) -> None:
+    """Refuse to replace somebody else's file, or one that would come to lie beside the named one."""
+    check_replaceable("out", target, overwrite=overwrite)
+    if file_format.beside and not target.exists():  # else it belongs to the named one
+        check_replaceable("out", target.with_suffix(file_format.beside), overwrite=overwrite, mark=None)
 
 
 def _check_able(file_format: Format, postprocess: Postprocess | None, *, optimize: bool, int8: bool) -> None:
@@ -200,7 +228,7 @@ def _fastest(
         calibration=calibration,
         max_drop=max_drop,
         threads=usable_cores(),
-        scale=box_scale if postprocess else largest,
+        scale=box_scale if postprocess else None,
     ).report
 
 
@@ -244,11 +272,13 @@ def _workshop(target: Path) -> Iterator[Path]:
     closed = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        closed = Path(tempfile.mkdtemp(prefix=f".{target.stem}.", dir=target.parent))
-        # a temporary folder is for its owner alone; a folder in it has the permissions that the user's folders have
-        shop = closed / "shop"
-        shop.mkdir()
-        yield shop
+        _sweep(target)
+        closed = Path(tempfile.mkdtemp(prefix=f".{target.stem}.", suffix=_WORK, dir=target.parent))
+        with FileLock(closed / "lock"):
+            # a temporary folder is for its owner alone; what is in it has the permissions that the user's files have
+            shop = closed / "shop"
+            shop.mkdir()
+            yield shop
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
@@ -256,7 +286,8 @@ def _workshop(target: Path) -> Iterator[Path]:
             shutil.rmtree(closed, ignore_errors=True)
 
 
-def _move_files(shop: Path, target: Path) -> None:
-    # the file that is named goes last: when it is there, all of it is there
-    for file in sorted(shop.iterdir(), key=lambda file: file.name == target.name):
-        file.replace(target.with_name(file.name))
+def _sweep(target: Path) -> None:
+    """Remove what exports to this target left behind that were killed: their locks were released by that."""
+    for left in target.parent.glob(f".{glob.escape(target.stem)}.*{_WORK}"):
+        with suppress(OSError, Timeout), FileLock(left / "lock", timeout=0):
+            shutil.rmtree(left, ignore_errors=True)

@@ -42,14 +42,15 @@ class Format:
 
     Attributes:
         name: as users say it.
-        suffix: of the file that is named; others may lie beside it.
+        suffix: of the file that is named.
         runtime: the package that runs its files.
         engine: name of the engine on which the fastest form is looked for; ``None`` where none stands for the device.
         batch: images at a time; ``None`` for any number.
         write: writes a graph, given images of its size, the file, and metadata by key.
-        load: a file to a function from images to outputs, in float32.
+        load: a file to a function from images to the output, in float32, or to a tuple of several.
         save: writes a network in eight-bit integers, as ``quantized`` gives it; ``None`` where files hold only floats.
         boxes: writes detectors; ``None`` where files cannot hold non-maximum suppression.
+        beside: suffix of another file of the same name that belongs to it; empty if there is none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Format:
     load: Callable[[Path], Runner]
     save: Callable[[Any, Path, Mapping[str, str]], None] | None = None
     boxes: BoxWriter | None = None
+    beside: str = ""
 
 
 _ONNX_BOXES = BoxWriter(partial(onnxruntime.translate, one=True), onnxruntime.with_boxes, onnxruntime.save)
@@ -89,6 +91,7 @@ FORMATS: Mapping[str, Format] = {
             openvino.load,
             openvino.save,
             _OPENVINO_BOXES,
+            beside=".bin",
         ),
         Format("torch", ".pt2", "torch", "eager", None, torch_export.write, torch_export.load),
         Format("executorch", ".pte", "executorch", None, 1, executorch.write, executorch.load),

@@ -81,6 +81,7 @@ class BoxReport:
         score_error: largest difference of a probability.
         same: share of the images on which the list is the network's, box by box; the lists of the others differ in
             boxes that only rounding decides.
+        alike: whether the network gives all images one and the same list, so that little is proven.
     """
 
     score: float
@@ -90,6 +91,7 @@ class BoxReport:
     edge_error: float
     score_error: float
     same: float
+    alike: bool
 
     def joined(self, other: BoxReport) -> BoxReport:
         """Return this report with the boxes and errors of another in it."""
@@ -98,6 +100,7 @@ class BoxReport:
             boxes=self.boxes + other.boxes,
             edge_error=max(self.edge_error, other.edge_error),
             score_error=max(self.score_error, other.score_error),
+            alike=self.alike and other.alike,
         )
 
     @property
@@ -108,7 +111,8 @@ class BoxReport:
 
     def __str__(self) -> str:
         wide = f"edges within {self.edge_error:.2g} pixels, scores within {self.score_error:.2g}"
-        return f"{self.boxes} boxes compared: {wide}; the very same list on {self.same:.2%} of the images"
+        little = "; all images have one and the same list: this proves little" if self.alike else ""
+        return f"{self.boxes} boxes compared: {wide}; the very same list on {self.same:.2%} of the images{little}"
 
 
 def box_scale(output: Tensor) -> Tensor:
@@ -144,9 +148,11 @@ def compared(given: Tensor, output: Tensor, postprocess: Postprocess, tolerance:
         count += len(found.rows)
         edge_error, score_error = max(edge_error, found.edge_error), max(score_error, found.score_error)
     wanted = postprocess.of(output)
-    same = ((given - wanted).abs() <= tolerance * box_scale(wanted)).all(2).all(1).float().mean().item()
+    near = tolerance * box_scale(wanted)
+    same = ((given - wanted).abs() <= near).all(2).all(1).float().mean().item()
+    alike = bool(((wanted - wanted[:1]).abs() <= near).all())
     return BoxReport(
-        postprocess.score, postprocess.iou, postprocess.max_detections, count, edge_error, score_error, same
+        postprocess.score, postprocess.iou, postprocess.max_detections, count, edge_error, score_error, same, alike
     )
 
 

@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from featherbone.deploy.engines import ENGINES, QUICK, Runner
 from featherbone.deploy.engines.openvino import OPENVINO
 from featherbone.deploy.optimize_report import OptimizeReport, recall, remember
-from featherbone.deploy.search import BOUNDS, Scale, Search, Subject, in_batches, largest
+from featherbone.deploy.search import BOUNDS, Scale, Search, Subject, in_batches
 from featherbone.errors import InputError, nearest
 
 
@@ -53,7 +53,7 @@ def optimize_network(
     threads: int,
     refresh: bool = False,
     log: Callable[[str], None] = lambda _: None,
-    scale: Scale = largest,
+    scale: Scale | None = None,
 ) -> Optimized:
     """Try equal forms of a network on engines in precisions, and keep the fastest that is proven close.
 
@@ -69,7 +69,7 @@ def optimize_network(
         threads: of the processor.
         refresh: measure again, even if the choice for this network, setting and machine is known.
         log: told what is being done.
-        scale: from outputs to magnitudes by which their errors are judged; default: the largest output's.
+        scale: from outputs to magnitudes by which their errors are judged; default: each channel's own variation.
 
     Raises:
         InputError: if an argument is not usable, no engine is installed, or nothing gives the network's outputs.

@@ -27,7 +27,8 @@ class Candidate:
         precision: what it computes in.
         variant: which of the network's equal forms it runs.
         timing: how long a batch took; ``None`` if it does not run or its outputs are too far away.
-        error: largest difference of an output, as a share of the largest output.
+        error: largest difference of an output, as a share of what it is judged by (its channel's variation over the
+            samples; of a detector 1 and the sides of boxes).
         problem: why there is no timing.
     """
 

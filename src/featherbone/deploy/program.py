@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.utils._pytree import tree_map
 
 from featherbone.errors import InputError, first_line
+from featherbone.graph import check_finite, copy_network
 
 # stands for the free batch size where shapes are worked out: no other side is it by chance
 BATCH = 7919
@@ -64,6 +65,18 @@ class Convolution:
     def shape(self) -> tuple[object, ...]:
         """What two convolutions must share to be one."""
         return tuple(self.weight.shape[2:]), self.stride, self.padding, self.dilation, self.weight.dtype
+
+
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode on the processor.
+
+    Raises:
+        InputError: if the module cannot be copied, or its weights are no numbers.
+    """
+    # in one order of memory: ExecuTorch refuses channels that lie together
+    copied = copy_network(module).cpu().to(memory_format=torch.contiguous_format).eval()
+    check_finite(copied)
+    return copied
 
 
 def captured(module: nn.Module, image: Tensor, *, one: bool = False) -> ExportedProgram:

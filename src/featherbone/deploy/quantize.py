@@ -10,21 +10,65 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from featherbone.deploy.engines import openvino as engine
 from featherbone.deploy.engines.engine import Runner
 from featherbone.deploy.openvino_int8 import integers, layer_errors, named
-from featherbone.errors import InputError
+from featherbone.errors import InputError, counted
 
 # what errors are measured on: more images change a sum over all points of a layer little
 _ERROR_IMAGES = 32
 # images at a time, of the scores
 _BATCH = 50
+
+
+# fewer images of different content say too little of how values lie; and how many are usual
+_LEAST, _USUAL = 50, "100 to 300"
+# two images whose 8 x 8 points differ by less, as a share of their size, have one content
+_ALIKE = 1e-3
+
+
+class Calibration(NamedTuple):
+    """Images for eight-bit integers, in two halves: one to find scales with, and others to judge the result on.
+
+    Attributes:
+        scale: ``(N, C, H, W)``.
+        check: ``(M, C, H, W)``.
+    """
+
+    scale: Tensor
+    check: Tensor
+
+    @classmethod
+    def of(cls, calibration: Tensor, images: Tensor) -> Calibration:
+        """Check and split images.
+
+        Args:
+            calibration: what is given.
+            images: what the network takes, ``(N, C, H, W)``.
+
+        Raises:
+            InputError: as ``check_calibration``; or if too few are of different content.
+        """
+        check_calibration(calibration, images)
+        points = nn.functional.adaptive_avg_pool2d(calibration, 8).flatten(1)
+        near = torch.cdist(points, points) <= _ALIKE * points.norm(dim=1).mean()
+        different = calibration[~near.tril(-1).any(1)]
+        if len(different) < _LEAST:
+            raise InputError(
+                f"calibration has {counted(len(calibration), 'image')}, {len(different)} of different content: "
+                f"{_LEAST} or more are needed, {_USUAL} are usual, as the network gets them in use"
+            )
+        return cls(different[::2], different[1::2])
+
+    def allowed(self, max_drop: float) -> float:
+        """Return a share as a whole number of the images that are judged, rounded up."""
+        return math.ceil(max_drop * len(self.check)) / len(self.check)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -13,27 +12,23 @@ from torch.fx import GraphModule
 from featherbone.cost.measurement import machine
 from featherbone.cost.measurement.race import race
 from featherbone.deploy.engines import ENGINES, Runner
+from featherbone.deploy.fidelity import COARSE, Reference
 from featherbone.deploy.optimize_report import Candidate, OptimizeReport, Way
-from featherbone.deploy.program import captured, rewritable
-from featherbone.deploy.quantize import quantized
+from featherbone.deploy.program import captured, on_cpu, rewritable
+from featherbone.deploy.quantize import Calibration, agreement, in_parts, quantized
 from featherbone.deploy.variants import PLAIN, Variant, further
 from featherbone.errors import InputError, first_line
 
-# largest difference of an output, as a share of the largest output; rounding in bfloat16 is 1/256 a layer. int8 is
-# judged by its classes on the calibration images, and here only kept from going astray
+# of a detector: largest difference, as a share of 1 for probabilities and of a box's longer side for its edges;
+# rounding in bfloat16 is 1/256 a layer. Of other networks see ``fidelity``
 BOUNDS: Mapping[str, float] = {"f32": 1e-4, "bf16": 5e-2, "int8": 0.3}
-# of the calibration images, so many are compared with the network's outputs
+# of the images that are not calibrated with, so many are compared with the network's outputs
 REAL_IMAGES = 32
 # a form must save this much of the time, or the simpler one stays: less is noise
 _WORTH = 0.01
 
 
 Scale = Callable[[Tensor], Tensor]
-
-
-def largest(outputs: Tensor) -> Tensor:
-    """Return the largest magnitude of all outputs: that by which errors are judged unless a caller knows better."""
-    return outputs.abs().max()
 
 
 class Subject:
@@ -44,7 +39,8 @@ class Subject:
         samples: images ``(N, C, H, W)`` of the wanted size, on which every way in float is compared with the module.
         calibration: images ``(N, C, H, W)`` as the network gets them in use; needed for int8, and compared on.
         max_drop: in int8, the share of the calibration images on which the highest output may be another.
-        scale: from outputs to magnitudes, of a shape that broadcasts, by which their errors are judged.
+        scale: from outputs to magnitudes, of a shape that broadcasts, by which their errors are judged; default: each
+            channel by its own variation over the samples.
 
     Raises:
         InputError: if the network cannot be captured or gives more than one tensor.
@@ -56,20 +52,20 @@ class Subject:
         samples: Tensor,
         calibration: Tensor | None = None,
         max_drop: float = 0.01,
-        scale: Scale = largest,
+        scale: Scale | None = None,
     ) -> None:
-        module = copy.deepcopy(module).cpu().eval()
-        self.samples, self.calibration, self.max_drop = samples, calibration, max_drop
+        module = on_cpu(module)
+        self.samples, self.max_drop = samples, max_drop
+        self.calibration = None if calibration is None else Calibration.of(calibration, samples)
         self.scale = scale
         self.graph = rewritable(captured(module, samples))
-        with torch.inference_mode():
-            self.wanted = module(samples)
-        if not isinstance(self.wanted, Tensor):
+        self.reference = Reference(module, self.graph, samples)
+        if self.reference.names != ("outputs",):
             raise InputError("only networks that give one tensor can be optimized")
         # eight bits are scaled for real images, and go astray on noise
-        self.real = None if calibration is None else calibration[:REAL_IMAGES]
-        with torch.inference_mode():
-            self.really = None if self.real is None else module(self.real)
+        self.real = None if self.calibration is None else self.calibration.check[:REAL_IMAGES]
+        self.really = None if self.real is None else Reference(module, self.graph, self.real)
+        self.score = None if self.calibration is None else agreement(in_parts(module), self.calibration.check)
         self.graphs: dict[Variant, GraphModule] = {}
         self.applied: dict[Variant, dict[str, int]] = {}
         self.translated: dict[tuple[str, Variant, bool], object] = {}
@@ -85,11 +81,27 @@ class Subject:
         """The network as it was given and, if any rule applies, rewritten."""
         return (PLAIN,) if self.variant(Variant()) is self.graph else (PLAIN, Variant())
 
-    def proof(self, precision: str) -> tuple[Tensor, Tensor]:
-        """Return images on which a way is compared with the network, and the network's outputs."""
-        if precision == "int8" and self.real is not None and self.really is not None:
-            return self.real, self.really
-        return self.samples, self.wanted
+    def images(self, precision: str) -> Tensor:
+        """Return the images on which a way is compared with the network."""
+        return self.real if precision == "int8" and self.real is not None else self.samples
+
+    def error(self, given: Tensor, precision: str) -> float:
+        """Return the largest difference of outputs for ``images(precision)``, as a share of what they are judged by.
+
+        Raises:
+            InputError: if it is too large.
+        """
+        reference = self.really if precision == "int8" and self.really else self.reference
+        if self.scale:
+            wanted = reference.plain[0]
+            scale = self.scale(wanted)
+            error = float(((given - wanted).abs() / torch.where(scale > 0, scale, 1.0)).max())
+            if not error <= BOUNDS[precision]:  # also refuses NaN
+                raise InputError(f"its outputs differ by {error:.1g} of their size, {BOUNDS[precision]:g} allowed")
+            return error
+        if precision in COARSE:
+            return reference.compared_coarsely([given], precision)[0].share
+        return reference.compared([given])[0].share
 
     def variant(self, variant: Variant) -> GraphModule:
         """Return the graph of a form."""
@@ -104,7 +116,8 @@ class Subject:
             graph = self.variant(variant)
             if precision == "int8":
                 assert self.calibration is not None
-                self.translated[key] = quantized(graph, self.calibration, max_drop=self.max_drop).model
+                most = self.calibration.allowed(self.max_drop)
+                self.translated[key] = quantized(graph, self.calibration.scale, score=self.score, max_drop=most).model
             else:
                 self.translated[key] = ENGINES[engine].translate(graph, self.samples)
         return self.translated[key]
@@ -145,19 +158,10 @@ class Search:
             run = ENGINES[name].start(
                 self.subject.read_by(name, precision, variant), self.images, precision, self.threads
             )
-            images, wanted = self.subject.proof(precision)
-            given = in_batches(run, images, self.batch)
+            given = in_batches(run, self.subject.images(precision), self.batch)
+            error = self.subject.error(given, precision)
         except Exception as failure:  # noqa: BLE001 - engines fail in ways of their own; the others go on
             self.candidates[way] = replace(candidate, problem=first_line(failure))
-            return False
-        scale = self.subject.scale(wanted)
-        error = float(((given - wanted).abs() / torch.where(scale > 0, scale, 1.0)).max())
-        if not error <= BOUNDS[precision]:  # also refuses NaN
-            self.candidates[way] = replace(
-                candidate,
-                error=error,
-                problem=f"its outputs differ by {error:.1g} of their size, {BOUNDS[precision]:g} allowed",
-            )
             return False
         self.candidates[way], self.runners[way] = replace(candidate, error=error), run
         return True

@@ -20,7 +20,7 @@ from featherbone.data.loader import LabelPipeline, loader
 from featherbone.data.progress import watched
 from featherbone.data.transforms import evaluation_transform
 from featherbone.errors import counted
-from featherbone.evaluation.report import Evaluation, Outputs, Prediction, percent
+from featherbone.evaluation.report import Evaluation, Outputs, Prediction, check_numbers, percent
 
 
 @dataclass(frozen=True)
@@ -231,14 +231,17 @@ def classifier_outputs(
         quiet: show no progress bar.
 
     Raises:
-        InputError: if an image cannot be read.
+        InputError: if an image cannot be read, or the outputs are no numbers.
     """
     model.eval()
     transform = evaluation_transform(preprocess)
     batches = loader(images, LabelPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     with without_pillows_warnings():
         logits = torch.cat(
-            [model(x).float() for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)]
+            [
+                check_numbers(model(x).float(), "an image")
+                for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)
+            ]
         )
     return ClassifierOutputs(images, tuple(classes), logits)
 
@@ -262,6 +265,9 @@ def classify_images(
         classes: names in the order of the outputs.
         top: how many classes to name per image.
         quiet: show no progress bar.
+
+    Raises:
+        InputError: if the outputs are no numbers.
     """
     model.eval()
     transform = evaluation_transform(preprocess)
@@ -276,7 +282,7 @@ def classify_images(
         except UnreadableImageError as error:
             skipped.append(Skipped(str(path), str(error)))
             continue
-        shares = model(transform(image)[None]).float().softmax(1)[0]
+        shares = check_numbers(model(transform(image)[None]).float(), path).softmax(1)[0]
         best = shares.topk(min(top, len(classes)))
         names = tuple(classes[i] for i in best.indices.tolist())
         found.append(ClassificationPrediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))

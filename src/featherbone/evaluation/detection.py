@@ -23,7 +23,7 @@ from featherbone.data.transforms import evaluation_transform
 from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Detections, postprocess
 from featherbone.evaluation.average_precision import DetectionEvaluation, score_boxes
 from featherbone.evaluation.matching import ImageDetections
-from featherbone.evaluation.report import Outputs, Prediction
+from featherbone.evaluation.report import Outputs, Prediction, check_numbers
 
 ANY_SCORE = 0.001  # the least that counts in average precision, which needs doubtful detections, too
 
@@ -109,7 +109,7 @@ def detector_outputs(
         quiet: show no progress bar.
 
     Raises:
-        InputError: if an image cannot be read, or ``preprocess`` crops.
+        InputError: if an image cannot be read, ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
     transform = evaluation_boxes(preprocess)
@@ -118,7 +118,12 @@ def detector_outputs(
     with without_pillows_warnings():
         for inputs, targets in watched(batches, "evaluating", total=len(batches), quiet=quiet):
             found += found_in(
-                model(inputs), targets, preprocess.size, score=score, iou=iou, max_detections=max_detections
+                check_numbers(model(inputs), "an image"),
+                targets,
+                preprocess.size,
+                score=score,
+                iou=iou,
+                max_detections=max_detections,
             )
     return DetectorOutputs(images, tuple(classes), tuple(found))
 
@@ -148,7 +153,7 @@ def detect_images(
         quiet: show no progress bar.
 
     Raises:
-        InputError: if ``preprocess`` crops.
+        InputError: if ``preprocess`` crops, or the outputs are no numbers.
     """
     letterboxing(preprocess)
     detections: list[DetectionPrediction] = []
@@ -195,11 +200,13 @@ def detect_image(
         max_detections: boxes that are shown.
 
     Raises:
-        InputError: if ``preprocess`` crops.
+        InputError: if ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
     inputs = evaluation_transform(letterboxing(preprocess))(image)[None]
-    best = postprocess(model(inputs), score=score, iou=iou, max_detections=max_detections)[0]
+    best = postprocess(
+        check_numbers(model(inputs), name or "an image"), score=score, iou=iou, max_detections=max_detections
+    )[0]
     placement = Placement.letterbox(image.size, preprocess.size)
     return DetectionPrediction(name, image.size, _in_image(best, placement), tuple(classes))
 

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from featherbone.data.dataset import Skipped
+from featherbone.errors import InputError
 
 
 class Evaluation(ABC):
@@ -77,6 +80,17 @@ class Prediction(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
+
+
+def check_numbers(outputs: Tensor, what: object) -> Tensor:
+    """Return a network's outputs, if they are numbers: NaN would come out as one of the classes, or as no box.
+
+    Raises:
+        InputError: if they are not.
+    """
+    if not bool(outputs.isfinite().all()):
+        raise InputError(f"the network's outputs for {what} hold NaN or infinity: it has no answer")
+    return outputs
 
 
 def percent(share: float | None) -> str:

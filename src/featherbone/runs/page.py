@@ -35,7 +35,7 @@ def write_page(folder: Path, page: Path, images: Dataset[Any] | None, *, quiet: 
     Raises:
         InputError: if there is no finished run, or the file cannot be written.
     """
-    check_output("out", page, (".html",))
+    check_output("out", page, (".html",), overwrite=True)  # its place is the run's, or was checked
     model = load_any(folder)
     header, preprocess = describe(folder)
     task = task_of(header)

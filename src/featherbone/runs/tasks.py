@@ -58,7 +58,8 @@ class Task:
         predict: what it predicts for image files, and those that could not be read.
         evaluation: the kind of scores.
         prediction: the kind of predictions.
-        draw: writes pictures of an evaluation to the given file, else to a folder; returns them by what they show.
+        draw: writes pictures of an evaluation to the given file, else to a folder; returns them by what they
+            show; only with ``overwrite`` it replaces files that are not ours.
         section: its part of the page of a run.
         values: what that part shows of the held-out images, named relative to a folder.
         model_name: what people call a network.
@@ -78,7 +79,7 @@ class Task:
     predict: Callable[..., tuple[Sequence[Prediction], list[Skipped]]]
     evaluation: type[Evaluation]
     prediction: type[Prediction]
-    draw: Callable[[Any, Path | None, Path], Mapping[str, Path]]
+    draw: Callable[..., Mapping[str, Path]]
     section: PageSection
     values: Callable[[Any, str], dict[str, Any]]
     model_name: Callable[[Any], str]
@@ -128,22 +129,26 @@ def _detect(
     return detect_images(model, files, preprocess, classes, score=score, quiet=quiet)
 
 
-def _draw_classification(evaluation: ClassificationEvaluation, out: Path | None, folder: Path) -> dict[str, Path]:
+def _draw_classification(
+    evaluation: ClassificationEvaluation, out: Path | None, folder: Path, *, overwrite: bool
+) -> dict[str, Path]:
     from featherbone.report.pictures.confusion import draw_confusion
 
     path = out or folder / "confusion.png"
-    draw_confusion(evaluation.confusion, [score.name for score in evaluation.classes], path)
+    draw_confusion(evaluation.confusion, [score.name for score in evaluation.classes], path, overwrite=overwrite)
     return {"confusion": path}
 
 
-def _draw_detection(evaluation: DetectionEvaluation, out: Path | None, folder: Path) -> dict[str, Path]:
+def _draw_detection(
+    evaluation: DetectionEvaluation, out: Path | None, folder: Path, *, overwrite: bool
+) -> dict[str, Path]:
     from featherbone.report.pictures.confusion import draw_confusion
     from featherbone.report.pictures.precision_recall import draw_precision_recall
 
     curve = out or folder / "precision-recall.png"
     confusion = out.with_stem(f"{out.stem}-confusion") if out else folder / "confusion.png"
-    draw_precision_recall(evaluation, curve)
-    draw_confusion(evaluation.confusion, [score.name for score in evaluation.classes], confusion)
+    draw_precision_recall(evaluation, curve, overwrite=overwrite)
+    draw_confusion(evaluation.confusion, [score.name for score in evaluation.classes], confusion, overwrite=overwrite)
     return {"precision_recall": curve, "confusion": confusion}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from featherbone.data.check.report import Check, ImageRef
 from featherbone.data.dataset import group_of
 from featherbone.errors import needs
-from featherbone.files import AnyPath, write_text
+from featherbone.files import AnyPath, check_replaceable, write_text
 from featherbone.report.pages.data import DUPLICATES, ISSUES, OF_ONE_GROUP, data_html
 
 
@@ -32,18 +32,20 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
     return task.check(task.opener.list(source, quiet=quiet), quiet=quiet)
 
 
-def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = False) -> None:
+def data_page(check: Check, path: AnyPath, *, caption: str = "", overwrite: bool = False, quiet: bool = False) -> None:
     """Write the page of a check: one file with pictures that works offline.
 
     Args:
         check: what ``check_data`` returned; its images must still be where they were.
         path: the file.
         caption: a line below the title, for example the command that made the page.
+        overwrite: replace a file that featherbone did not make.
         quiet: no progress on the error stream.
 
     Raises:
         InputError: if the file cannot be written.
     """
+    check_replaceable("path", path, overwrite=overwrite)
     groups = check.duplicates[:DUPLICATES]
     equal = _thumbnails((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)
     duplicates = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,8 +24,8 @@ from featherbone.cost.measurement import (
 from featherbone.cost.measurement.setting import Precision, Setting
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError
-from featherbone.files import AnyPath, write_text
-from featherbone.graph import image_channels
+from featherbone.files import AnyPath, check_replaceable, write_text
+from featherbone.graph import copy_network, image_channels
 from featherbone.report.pages.comparison import comparison_html
 from featherbone.spec import Backbone
 from featherbone.weights.open import open_network
@@ -106,12 +105,19 @@ def _usual(modules: Mapping[str, nn.Module]) -> int:
     return sizes.pop() if len(sizes) == 1 else _SIZE
 
 
-def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "") -> None:
+def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "", overwrite: bool = False) -> None:
     """Write the page of a comparison: one file with plots and a table that works offline.
+
+    Args:
+        comparison: what ``compare`` returned.
+        path: the file.
+        caption: a line below the title, for example the command that made the page.
+        overwrite: replace a file that featherbone did not make.
 
     Raises:
         InputError: if the plotting library is missing or the file cannot be written.
     """
+    check_replaceable("path", path, overwrite=overwrite)
     write_text(path, comparison_html(comparison.to_dict(), caption=caption))
 
 
@@ -126,7 +132,7 @@ def _group(
     progress: Callable[[float], None],
 ) -> ComparisonGroup:
     # copies, so that nobody's network changes its precision; costs are those of the precision it runs in
-    ready = {name: setting.prepared(copy.deepcopy(module)) for name, module in modules.items()}
+    ready = {name: setting.prepared(copy_network(module)) for name, module in modules.items()}
     channels = {name: image_channels(module) for name, module in ready.items()}
     costs = {
         name: cost(module, setting.size, batch=setting.batch, in_chans=channels[name]) for name, module in ready.items()

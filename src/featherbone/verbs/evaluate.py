@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from featherbone.errors import InputError, needs, some
 from featherbone.files import AnyPath, check_outside, read_json
-from featherbone.runs.folder import DATA, read_recipe
+from featherbone.graph import check_finite
+from featherbone.runs.folder import DATA, RECIPE, read_recipe
 from featherbone.weights import load_any, read_header
 from featherbone.weights.open import describe
 
@@ -30,7 +31,8 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
         quiet: no progress on the error stream.
 
     Raises:
-        InputError: if an argument is not usable, or the data has a class that the network does not know.
+        InputError: if an argument is not usable, the data has a class that the network does not know, or the network's
+            weights or outputs are no numbers.
     """
     header, preprocess = describe(run)
     recipe = read_recipe(run)
@@ -40,7 +42,8 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
     with needs("train", "evaluating"):
         from featherbone.data.open import same_source
         from featherbone.runs.tasks import task_of
-    task = task_of(header)
+    task, model = task_of(header), load_any(run)
+    check_finite(model, run)
     # digits are split once and for all
     if split is not None or not (source == "digits" or same_source(source, recipe.data)):
         images, skipped = task.opener.images(source, header.classes, split=split, quiet=quiet)
@@ -54,7 +57,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
         if Path(run).is_dir():
             _compare(Path(run), own, quiet=quiet)
         images, skipped = own.val, own.skipped
-    return task.outputs(load_any(run), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
+    return task.outputs(model, images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
 
 
 def _compare(run: Path, images: AnyData, *, quiet: bool) -> None:
@@ -71,7 +74,9 @@ def _compare(run: Path, images: AnyData, *, quiet: bool) -> None:
         )
 
 
-def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | None = None) -> Mapping[str, Path]:
+def evaluation_pictures(
+    run: AnyPath, evaluation: Evaluation, out: AnyPath | None = None, *, overwrite: bool = False
+) -> Mapping[str, Path]:
     """Draw what ``evaluate`` returned: the confusion matrix and, of a detector, precision against recall.
 
     Args:
@@ -79,6 +84,7 @@ def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | Non
         evaluation: what ``evaluate`` returned.
         out: a file that ends in .png, .svg or .pdf; default: files in the run's folder. Of a detector it shows
             precision and recall, and the confusion matrix lies beside it as NAME-confusion.
+        overwrite: replace files that featherbone did not make; a run's own are always drawn anew.
 
     Returns:
         The files, by what they show: "confusion" and perhaps "precision_recall".
@@ -91,4 +97,5 @@ def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | Non
     with needs("train", "drawing"):
         from featherbone.runs.tasks import task_of
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    return task_of(read_header(run)).draw(evaluation, None if out is None else Path(out), folder)
+    ours = overwrite or (out is None and (folder / RECIPE).exists())
+    return task_of(read_header(run)).draw(evaluation, None if out is None else Path(out), folder, overwrite=ours)

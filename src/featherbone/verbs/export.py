@@ -34,11 +34,13 @@ def export(
     score: float | None = None,
     iou: float | None = None,
     max_detections: int | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Write a network for ONNX Runtime, OpenVINO, PyTorch or ExecuTorch, rewritten exactly.
 
     The written file is run on random images and on photographs (for a run also on its held-out images). It appears
-    under its name only if its outputs are those of the network.
+    under its name only if its outputs are those of the network: every class, or map, is judged by how far it varies
+    over these images. A network may give several tensors, in a tuple, list or dictionary: each is named and judged.
 
     A detector's file, ONNX or OpenVINO, returns boxes: decoding and non-maximum suppression are in it. It takes
     one image, letterboxed, and gives ``(1, max_detections, 6)``: x1, y1, x2, y2 in pixels of the input, score and class
@@ -57,15 +59,17 @@ def export(
             preprocessing.
         precision: "f32", or "int8" for OpenVINO: the rewritten network in eight-bit integers.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
-            folder of them, of which up to 300 are taken.
-        max_drop: in int8, the share of the calibration images that may get another first class than from the
-            network; the worst layers stay in float for it.
+            folder of them, of which up to 300 are taken; 50 or more of different content. One half gives the scales,
+            the other judges the file.
+        max_drop: in int8, the share of the images that may get another first class than from the network; the worst
+            layers stay in float for it.
         score: of a detector: the least score of a box, 0 to 1; default 0.25.
         iou: of a detector: of two boxes of a class that overlap more, the better one stays; default 0.6.
         max_detections: of a detector: boxes of an image at most; default 100.
+        overwrite: replace a file of this name that featherbone did not make.
 
     Raises:
-        InputError: if an argument is not usable, or the file's outputs differ.
+        InputError: if an argument is not usable, the network's weights are no numbers, or the file's outputs differ.
     """
     if precision not in ("f32", "int8"):
         raise InputError(f"precision={precision!r} is not allowed{nearest(precision, ('f32', 'int8'))}: f32 or int8")
@@ -93,6 +97,7 @@ def export(
         calibration=calibration,
         max_drop=max_drop,
         postprocess=postprocess,
+        overwrite=overwrite,
     )
 
 

@@ -21,6 +21,7 @@ def import_file(
     config: AnyPath | None = None,
     classes: AnyPath | Sequence[str] = (),
     preprocess: Preprocess | None = None,
+    overwrite: bool = False,
 ) -> tuple[Backbone, Imported]:
     """Turn another project's weights into a file of ours, which describes itself.
 
@@ -31,6 +32,7 @@ def import_file(
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
         classes: names of the outputs, or a text file that lists them, one a line.
         preprocess: how the weights want their images; default: as the project publishes them, if that is known.
+        overwrite: replace an ``out`` that featherbone did not make.
 
     Returns:
         The network, and what of the file was loaded, missing or left over.
@@ -40,5 +42,5 @@ def import_file(
     """
     model, report = import_weights(network, source, config=config)
     names = class_list(read_text(Path(classes))) if isinstance(classes, (str, os.PathLike)) else classes
-    save(model, out, classes=names, preprocess=preprocess or report.preprocess)
+    save(model, out, classes=names, preprocess=preprocess or report.preprocess, overwrite=overwrite)
     return model, report

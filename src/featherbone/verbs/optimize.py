@@ -36,9 +36,11 @@ def optimize(
     A detector's function gives all boxes with their probabilities, ``(B, N, 4 + classes)``: ``fb.postprocess`` chooses.
 
     Equal forms of the network run on engines in precisions, side by side. The fastest whose outputs are proven close is
-    kept: 1e-4 of the largest output in float32, 5e-2 in bfloat16 (of a detector: of 1 for probabilities, and of every
-    box's longer side for its edges); in int8, which detectors do not have, all but ``max_drop`` of the calibration
-    images must keep their first class, for which the worst layers stay in float. If no rewritten form is faster than
+    kept. Every output is judged by how far it varies over real and random images: in float32 it may err by 1e-4 of that
+    (beyond float32's own rounding), in bfloat16 by a quarter as a root mean square; a detector by 1e-4 or 5e-2 of 1 for
+    probabilities, and of every box's longer side for its edges. In int8, which detectors do not have, scales come from
+    one half of the calibration images; of the other half all but ``max_drop`` must keep their first class, for which
+    the worst layers stay in float, and outputs may err by half of their variation. If no rewritten form is faster than
     the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 
     Args:
@@ -49,8 +51,8 @@ def optimize(
             "auto": the first three, as far as they are installed; for a module on a GPU, the last.
         precision: "f32", "bf16", "int8", or several; "auto": the floats that the processor computes in.
         calibration: for "int8": images ``(N, C, size, size)`` as the network gets them in use, preprocessed, or a
-            folder of them, of which up to 300 are taken.
-        max_drop: in int8, the share of the calibration images that may get another first class.
+            folder of them, of which up to 300 are taken; 50 or more of different content.
+        max_drop: in int8, the share of the images that may get another first class.
         threads: of the processor; default: all that this process may use.
         in_chans: channels of a module's images; default: those that its first convolution reads.
         refresh: measure again, even if the choice is known.
@@ -63,7 +65,6 @@ def optimize(
         from featherbone.deploy import optimize_network
         from featherbone.deploy.engines import QUICK, QUICK_ON_GPU
         from featherbone.deploy.nms import box_scale
-        from featherbone.deploy.search import largest
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} is not allowed: 1 or more")
     model, samples, header = samples_of(source, size=size, in_chans=in_chans)
@@ -84,7 +85,7 @@ def optimize(
         threads=threads or usable_cores(),
         refresh=refresh,
         log=log,
-        scale=box_scale if detector else largest,
+        scale=box_scale if detector else None,
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
 from featherbone.errors import InputError, counted, needs
-from featherbone.files import AnyPath, check_outside, replacing
+from featherbone.files import MARK, AnyPath, check_outside, check_replaceable, replacing
+from featherbone.graph import check_finite
 from featherbone.weights import load, load_any, read_header
 from featherbone.weights.open import describe
 
@@ -37,7 +38,8 @@ def predict(
         One prediction per readable image, and the files that could not be read.
 
     Raises:
-        InputError: if an argument is not usable, or no image can be read.
+        InputError: if an argument is not usable, no image can be read, or the network's weights or outputs are no
+            numbers.
     """
     header, preprocess = describe(run)
     if top < 1:
@@ -47,6 +49,7 @@ def predict(
         from featherbone.data.sources.folder import find_images
         from featherbone.runs.tasks import task_of
     files, model = find_images(images), load_any(run)
+    check_finite(model, run)
     found, skipped = task_of(header).predict(
         model, files, preprocess, header.classes, top=top, score=score, quiet=quiet
     )
@@ -103,6 +106,7 @@ def predict_files(
     out: AnyPath | None = None,
     top: int = 5,
     score: float | None = None,
+    overwrite: bool = False,
     quiet: bool = False,
 ) -> Predictions:
     """Classify images, or find boxes in images and videos and draw them.
@@ -113,6 +117,7 @@ def predict_files(
         out: of a detector: the folder for images and videos with boxes; default: ``predictions`` beside the weights.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names; default 0.25.
+        overwrite: replace files in ``out`` that featherbone did not make.
         quiet: no progress on the error stream.
 
     Raises:
@@ -133,51 +138,63 @@ def predict_files(
     for path in paths:
         check_outside("out", folder, path)
     images, videos = images_and_videos(paths)
+    overwrite = overwrite or (out is None and Path(run).is_dir())  # the run's own folder of drawings
+    _places([Path(path) for path in images], folder, ".jpg", overwrite=overwrite)
+    _places([Path(path) for path in videos], folder, ".mp4", overwrite=overwrite)
     score = SCORE_THRESHOLD if score is None else score
     found, skipped = predict(run, images, score=score, quiet=quiet) if images else ([], [])
-    pictures = draw_detections([one for one in found if isinstance(one, DetectionPrediction)], folder)
-    films = detect_videos(run, videos, folder, score=score, quiet=quiet)
+    drawn = [one for one in found if isinstance(one, DetectionPrediction)]
+    pictures = draw_detections(drawn, folder, overwrite=overwrite)
+    films = detect_videos(run, videos, folder, score=score, overwrite=overwrite, quiet=quiet)
     shown = [(video, path, frames) for video, (path, frames) in zip(videos, films, strict=True)]
     return Predictions(kind.columns, found, skipped, pictures, shown)
 
 
-def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath) -> list[Path]:
+def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath, *, overwrite: bool = False) -> list[Path]:
     """Write images with the boxes that were found in them to a folder, as JPEG files of the same names.
 
     Args:
         found: what ``predict`` returned; the images must still be where they were.
-        folder: made if it is not there; other files of the same names are replaced.
+        folder: made if it is not there.
+        overwrite: replace files of the same names that featherbone did not make.
 
     Returns:
         The files, one for each image.
 
     Raises:
-        InputError: if an image would be replaced by its own drawing or can no longer be read, or a file cannot be
-            written.
+        InputError: if an image would be replaced by its own drawing or can no longer be read, or a file is somebody
+            else's or cannot be written.
     """
     with needs("train", "drawing"):
         from featherbone.data.image import read_image, without_pillows_warnings
         from featherbone.report.pictures.boxes import draw_boxes
     sources = [Path(one.image) for one in found]
-    places = _places(sources, Path(folder), ".jpg")
+    places = _places(sources, Path(folder), ".jpg", overwrite=overwrite)
     for one, source, path in zip(found, sources, places, strict=True):
         with without_pillows_warnings():
             drawn = draw_boxes(read_image(source), one.found, one.classes)
         with replacing(path) as temporary, temporary.open("wb") as stream:
-            drawn.save(stream, "JPEG", quality=92)
+            drawn.save(stream, "JPEG", quality=92, comment=MARK)
     return places
 
 
 def detect_videos(
-    run: AnyPath, videos: Sequence[AnyPath], folder: AnyPath, *, score: float = SCORE_THRESHOLD, quiet: bool = False
+    run: AnyPath,
+    videos: Sequence[AnyPath],
+    folder: AnyPath,
+    *,
+    score: float = SCORE_THRESHOLD,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> list[tuple[Path, list[DetectionPrediction]]]:
     """Write videos with the boxes that are found in them to a folder, as .mp4 files of the same names.
 
     Args:
         run: of a detector.
         videos: files that FFmpeg reads.
-        folder: made if it is not there; other files of the same names are replaced.
+        folder: made if it is not there.
         score: as for ``detect_video``.
+        overwrite: replace files of the same names that featherbone did not make.
         quiet: no progress on the error stream.
 
     Returns:
@@ -186,15 +203,21 @@ def detect_videos(
     Raises:
         InputError: as ``detect_video``, before anything is written if a video would be replaced by its own drawing.
     """
-    places = _places([Path(video) for video in videos], Path(folder), ".mp4")
+    places = _places([Path(video) for video in videos], Path(folder), ".mp4", overwrite=overwrite)
     return [
-        (path, detect_video(run, video, path, score=score, quiet=quiet))
+        (path, detect_video(run, video, path, score=score, overwrite=overwrite, quiet=quiet))
         for path, video in zip(places, videos, strict=True)
     ]
 
 
 def detect_video(
-    run: AnyPath, video: AnyPath, out: AnyPath, *, score: float = SCORE_THRESHOLD, quiet: bool = False
+    run: AnyPath,
+    video: AnyPath,
+    out: AnyPath,
+    *,
+    score: float = SCORE_THRESHOLD,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> list[DetectionPrediction]:
     """Find boxes in every frame of a video and write it with the boxes drawn, without its sound.
 
@@ -205,6 +228,7 @@ def detect_video(
         video: a file that FFmpeg reads.
         out: .mp4, .mkv or .mov.
         score: the least score, 0 to 1, of a box that is drawn.
+        overwrite: replace a file that featherbone did not make.
         quiet: no progress on the error stream.
 
     Returns:
@@ -215,8 +239,10 @@ def detect_video(
     """
     header, preprocess = describe(run)
     model = load(run, Detector)
+    check_finite(model, run)
     check_score(score)
     _require_apart([Path(out)], [Path(video)])
+    check_replaceable("out", out, overwrite=overwrite)
     with needs("video", "reading videos"):
         from featherbone.data.video import reading, writing
     with needs("train", "predicting"):
@@ -236,17 +262,19 @@ def detect_video(
     return found
 
 
-def _places(sources: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+def _places(sources: Sequence[Path], folder: Path, suffix: str, *, overwrite: bool) -> list[Path]:
     """Return where the drawing of each goes, named like it, each at a place of its own.
 
     Raises:
-        InputError: if it would replace one of them.
+        InputError: if it would replace one of them, or somebody else's file.
     """
     places: list[Path] = []
     for source in sources:
         names = (f"{source.stem}{f'-{i}' if i > 1 else ''}{suffix}" for i in count(1))
         places.append(next(path for name in names if (path := folder / name) not in places))
     _require_apart(places, sources)
+    for place in places:
+        check_replaceable("out", place, overwrite=overwrite)
     return places
 
 

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherbone.errors import InputError, needs
-from featherbone.files import AnyPath
+from featherbone.files import AnyPath, check_replaceable
 
 if TYPE_CHECKING:
     from featherbone.data.dataset import Dataset
 
 
 def run_page(
-    run: AnyPath, out: AnyPath | None = None, *, images: Dataset[Any] | None = None, quiet: bool = False
+    run: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    images: Dataset[Any] | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> Path:
     """Write the page of a finished run: what it reached, curves, confusion, mistakes as pictures, recipe; one file.
 
@@ -25,6 +30,7 @@ def run_page(
         run: the folder of a finished run.
         out: the file to write, ending in ``.html``; default ``RUN/run.html``.
         images: the run's held-out images, if they are open already; default: they are opened once more.
+        overwrite: replace an ``out`` that featherbone did not make.
         quiet: no progress on the error stream.
 
     Returns:
@@ -41,6 +47,8 @@ def run_page(
         from featherbone.runs.page import write_page
         from featherbone.runs.writer import writing
     page = folder / PAGE if out is None else Path(out)
+    if out is not None:
+        check_replaceable("out", page, overwrite=overwrite)
     with nullcontext() if page.parent.resolve() != folder.resolve() else writing(folder):
         write_page(folder, page, images, quiet=quiet)
     return page

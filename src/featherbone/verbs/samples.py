@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from featherbone.weights import Header, read_header
 from featherbone.weights.open import open_network
 
 _DEFAULT_SIZE = 224
+# random images and real ones: enough that an engine that is wrong for one in eight is found out
+_RANDOM, _REAL = 4, 12
 
 
 class Samples(NamedTuple):
@@ -28,7 +31,7 @@ class Samples(NamedTuple):
 
     Attributes:
         model: the network.
-        samples: inputs ``(N, C, side, side)``: two of noise, then real ones.
+        samples: inputs ``(16, C, side, side)``: two of noise, two of smooth noise, then real ones.
         header: its spec, classes and preprocessing; ``None`` for a foreign module.
     """
 
@@ -56,7 +59,7 @@ def samples_of(source: AnyPath | nn.Module, *, size: int | None = None, in_chans
     side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
     if isinstance(model, Detector) and side % model.multiple:
         raise InputError(f"size={side} is not allowed for this detector: a multiple of {model.multiple} pixels")
-    random = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    random = _random_images(channels, side)
     fit: Fit = "letterbox" if isinstance(model, Detector) else "crop"
     known = known or (Preprocess.usual(side, channels, fit=fit) if channels in (1, 3) else None)
     if header:
@@ -93,15 +96,28 @@ def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
     return model, read_header(source) if Path(source).exists() else Header(model.spec)
 
 
+def _random_images(channels: int, side: int) -> Tensor:
+    """Return noise, and noise of large patches, as inputs ``(N, channels, side, side)``."""
+    generator = torch.Generator().manual_seed(0)
+    fine = torch.randn(_RANDOM // 2, channels, side, side, generator=generator)
+    patches = torch.randn(_RANDOM // 2, channels, 4, 4, generator=generator)
+    return torch.cat([fine, nn.functional.interpolate(patches, (side, side), mode="bilinear")])
+
+
 def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
-    """Return photographs, and a run's held-out images, as inputs ``(N, channels, side, side)``."""
+    """Return a run's held-out images, photographs and parts of these, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
         from featherbone.data.sources.scikit_learn import photographs
 
-        found: list[Any] = list(photographs())
+        photos = photographs()
+    found: list[Any] = []
     if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
         found += [path for name in read_facts(source).examples if (path := Path(name)).exists()]
-    inputs = _inputs(found, preprocess, channels, side)
+    found = found[: _REAL - len(photos)] + photos
+    parts = (
+        photo[top : top + 214, left : left + 320] for top in (0, 106, 213) for left in (0, 320) for photo in photos
+    )
+    inputs = _inputs([*found, *islice(parts, max(0, _REAL - len(found)))], preprocess, channels, side)
     assert inputs is not None
     return inputs
 

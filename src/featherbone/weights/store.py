@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector, DetectorSpec, detector_from_dict, detector_to_dict
 from featherbone.errors import InputError
-from featherbone.files import replacing
+from featherbone.files import check_replaceable, replacing
 from featherbone.models import spec_from_row
 from featherbone.spec import Backbone, Spec, spec_to_dict
 
 FILE_NAME = "model.safetensors"
 _KEY = "featherbone"
+_MARK = f'"{_KEY}":"{{'  # how the header of a file of ours begins
 _VERSION = 1
 _KINDS = {Backbone: "a classifier", Detector: "a detector"}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -93,6 +94,7 @@ def save(
     classes: Sequence[str] = (),
     preprocess: Preprocess | None = None,
     task: str = "",
+    overwrite: bool = False,
 ) -> None:
     """Write weights, spec, class names and preprocessing to one safetensors file, whole or not at all.
 
@@ -102,11 +104,13 @@ def save(
         classes: names, in the order of the outputs.
         preprocess: how an image becomes the input.
         task: what it was trained for, where that is not clear from its row.
+        overwrite: replace a file that ``save`` did not write.
 
     Raises:
         InputError: if the number of class names is not the number of outputs, a detector's images would be cropped, or
             the file cannot be written.
     """
+    check_replaceable("path", path, overwrite=overwrite, mark=_MARK)
     outputs = model.spec.num_classes
     if isinstance(model, Detector) and preprocess is not None and preprocess.fit != "letterbox":
         raise InputError(f"fit={preprocess.fit!r} is not allowed for a detector, which sees whole images: 'letterbox'")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.fx import GraphModule
@@ -27,3 +28,8 @@ class Engine:
     precisions: Callable[[], tuple[str, ...]]
     translate: Callable[[GraphModule, Tensor], object]
     start: Callable[[object, Tensor, str, int], Runner]
+
+
+def alone(outputs: Sequence[Tensor]) -> Any:
+    """Return the one output that there is, or a tuple of several."""
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.export import export
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines.engine import Runner
+from featherbone.deploy.engines.engine import Runner, alone
 from featherbone.errors import needs
 
 
@@ -50,6 +50,7 @@ def load(path: Path) -> Runner:
 
     def run(images: Tensor) -> Tensor:
         # the next call writes its outputs over this one's
-        return torch.cat([method.execute([image[None].contiguous()])[0].clone() for image in images])
+        rows = [[output.clone() for output in method.execute([image[None].contiguous()])] for image in images]
+        return alone([torch.cat(outputs) for outputs in zip(*rows, strict=True)])
 
     return run

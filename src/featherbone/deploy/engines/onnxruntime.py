@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines.engine import Engine, Runner
+from featherbone.deploy.engines.engine import Engine, Runner, alone
+from featherbone.deploy.fidelity import names_in
 from featherbone.deploy.program import captured
 from featherbone.errors import needs
 
@@ -41,12 +42,13 @@ def translate(graph: GraphModule, images: Tensor, *, one: bool = False) -> Any:
     with needs("export", "writing ONNX files"):
         import onnx  # noqa: F401 - the exporter needs both, and would name them late
         import onnxscript  # noqa: F401
+    program = captured(graph, images, one=one)
     with _quiet_exporter():
         written = torch.onnx.export(
-            captured(graph, images, one=one),
+            program,
             dynamo=True,
             input_names=["images"],
-            output_names=["outputs"],
+            output_names=names_in(program),
             optimize=True,
         )
     assert written is not None
@@ -99,7 +101,7 @@ def _runner(model: bytes | Path, threads: int) -> Runner:
     name = session.get_inputs()[0].name
 
     def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+        return alone([torch.from_numpy(output) for output in session.run(None, {name: images.numpy()})])
 
     return run
 

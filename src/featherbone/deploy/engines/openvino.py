@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from featherbone.deploy.engines.engine import Engine, Runner
+from featherbone.deploy.engines.engine import Engine, Runner, alone
+from featherbone.deploy.fidelity import names_in
 from featherbone.deploy.program import captured
 from featherbone.errors import needs
 
@@ -52,10 +53,12 @@ def translate(graph: GraphModule, images: Tensor, *, one: bool = False) -> Any:
     with needs("export", "writing OpenVINO files"):
         import openvino
     logging.getLogger("openvino").setLevel(logging.ERROR)
-    model = openvino.convert_model(captured(graph, images))
+    program = captured(graph, images)
+    model = openvino.convert_model(program)
     model.reshape([1 if one else -1, *images.shape[1:]])
     model.inputs[0].get_tensor().set_names({"images"})
-    model.outputs[0].get_tensor().set_names({"outputs"})
+    for output, name in zip(model.outputs, names_in(program), strict=True):
+        output.get_tensor().set_names({name})
     return model
 
 
@@ -110,7 +113,7 @@ def run_model(model: Any, precision: str, threads: int) -> Runner:
 
     def run(images: Tensor) -> Tensor:
         request.infer([images.numpy()], share_inputs=True, share_outputs=True)
-        return torch.from_numpy(request.get_output_tensor().data.copy())
+        return alone([torch.from_numpy(output.data.copy()) for output in request.output_tensors])
 
     return run
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_leaves
 
-from featherbone.deploy.engines.engine import Runner
+from featherbone.deploy.engines.engine import Runner, alone
 from featherbone.deploy.program import captured
 
 
@@ -17,7 +19,10 @@ def write(graph: GraphModule, images: Tensor, file: Path, metadata: Mapping[str,
     """Write a ``.pt2``: an archive of the program and plain tensors; each key of the metadata is a file in it."""
     program = captured(graph, images)
     program.example_inputs = None  # they would be stored, as a pickle
-    torch.export.save(program, file, extra_files=dict(metadata))
+    # into memory first: on a full disk PyTorch's own writer ends the whole process
+    content = BytesIO()
+    torch.export.save(program, content, extra_files=dict(metadata))
+    file.write_bytes(content.getbuffer())
 
 
 def load(path: Path) -> Runner:
@@ -29,6 +34,6 @@ def load(path: Path) -> Runner:
 
     def run(images: Tensor) -> Tensor:
         with torch.inference_mode():
-            return network(images)
+            return alone(tree_leaves(network(images)))
 
     return run

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from featherbone.errors import needs
+from featherbone.files import to_json
 
 _HERE = Path(__file__).parent
 
@@ -26,8 +26,8 @@ def comparison_html(comparison: Mapping[str, Any], *, caption: str = "") -> str:
     """
     with needs("report", "the page of a comparison"):
         from plotly.offline import get_plotlyjs
-    # without "<" nothing in it can end the script it stands in, or nest one; all but ASCII is escaped by json
-    data = json.dumps(comparison, ensure_ascii=True).replace("<", "\\u003c")
+    # without "<" nothing in it can end the script it stands in, or nest one; all but ASCII is escaped
+    data = to_json(comparison, indent=None).replace("<", "\\u003c")
     page = Template((_HERE / "comparison.html").read_text(encoding="utf-8"))
     return page.substitute(
         plotly=get_plotlyjs(),

@@ -6,13 +6,13 @@ and a library inside would make each of them 5 MB. The page may not load anythin
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from featherbone.files import to_json
 
 _HERE = Path(__file__).parent
 
@@ -62,13 +62,4 @@ def _files(*names: str) -> str:
 
 def _script_json(values: Any) -> str:
     """Return JSON that may stand in a script element: without ``<`` nothing in it can end or nest one."""
-    return json.dumps(_finite(values), allow_nan=False).replace("<", "\\u003c")
-
-
-def _finite(values: Any) -> Any:
-    """Return plain values with ``None`` for the numbers that JSON lacks."""
-    if isinstance(values, Mapping):
-        return {key: _finite(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
+    return to_json(values, indent=None).replace("<", "\\u003c")

@@ -8,24 +8,28 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from featherbone.files import PICTURES, check_output, replacing
+from featherbone.files import PICTURES, check_output
+from featherbone.report.pictures.figure import save_figure
 from featherbone.report.pictures.text import written
 
 _MOST_NUMBERED = 30  # with more classes the numbers would not be readable
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os.PathLike[str]) -> None:
+def draw_confusion(
+    confusion: np.ndarray, classes: Sequence[str], path: str | os.PathLike[str], *, overwrite: bool = False
+) -> None:
     """Draw counts, row true, column predicted, coloured by the share of the row.
 
     Args:
         confusion: images ``(classes, classes)``; or boxes ``(classes + 1, classes + 1)``, the last of which is nothing.
         classes: names, in label order.
         path: .png, .svg or .pdf.
+        overwrite: replace a file that featherbone did not make.
 
     Raises:
         InputError: if the picture cannot be written.
     """
-    check_output("path", path, PICTURES)
+    check_output("path", path, PICTURES, overwrite=overwrite)
     said = title(confusion, classes)
     classes = [*classes, "nothing"][: len(confusion)]
     count = len(classes)
@@ -47,8 +51,7 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: str | os
             axes.text(
                 predicted, true, str(confusion[true, predicted]), ha="center", va="center", color=colour, fontsize=8
             )
-    with replacing(path) as temporary:
-        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
+    save_figure(figure, path, bbox_inches="tight", pad_inches=0.15)
 
 
 def title(confusion: np.ndarray, classes: Sequence[str]) -> str:

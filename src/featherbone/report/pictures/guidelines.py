@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featherbone.errors import needs
-from featherbone.files import PICTURES, check_output, replacing
+from featherbone.files import PICTURES, check_output
+from featherbone.report.pictures.figure import save_figure
 
 Table = tuple[str, Sequence[str], Sequence[str], Sequence[Sequence[float]], Sequence[Sequence[float]]]
 
 
-def draw_guidelines(tables: Sequence[Table], path: Path) -> None:
+def draw_guidelines(tables: Sequence[Table], path: Path, *, overwrite: bool = False) -> None:
     """Draw for every table how fast each line is beside the first, here and in the paper.
 
     Args:
         tables: title, lines, columns, our speeds and the paper's, by line and column.
         path: the picture to write.
+        overwrite: replace a file that featherbone did not make.
 
     Raises:
         InputError: if the plotting library is missing or the file cannot be written.
     """
-    check_output("path", path, PICTURES)
+    check_output("path", path, PICTURES, overwrite=overwrite)
     with needs("train", "drawing"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(11, 2.9 * len(tables)), layout="constrained")
@@ -39,5 +41,4 @@ def draw_guidelines(tables: Sequence[Table], path: Path) -> None:
         axes.set_ylabel("speed beside the first")
         axes.set_title(title, loc="left")
         axes.legend(ncols=len(columns), fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path, dpi=110)

@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
-from featherbone.files import PICTURES, check_output, replacing
+from featherbone.files import PICTURES, check_output
 from featherbone.report.pictures.boxes import class_colour
+from featherbone.report.pictures.figure import save_figure
 from featherbone.report.pictures.text import written
 
 _MOST_NAMED = 10  # classes whose curves have a colour and a name: more could not be told apart
@@ -39,13 +40,18 @@ class Evaluation(Protocol):
     def ap50(self) -> float | None: ...
 
 
-def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Draw precision against recall at IoU 0.5, for each class and on average.
+
+    Args:
+        evaluation: of a detector.
+        path: .png, .svg or .pdf.
+        overwrite: replace a file that featherbone did not make.
 
     Raises:
         InputError: if the picture cannot be written.
     """
-    check_output("path", path, PICTURES)
+    check_output("path", path, PICTURES, overwrite=overwrite)
     figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=120)
     axes = figure.subplots()
     recalls = np.linspace(0, 1, evaluation.curves.shape[1])
@@ -62,8 +68,7 @@ def draw_precision_recall(evaluation: Evaluation, path: str | os.PathLike[str]) 
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="precision and recall at IoU 0.5")
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, path)
 
 
 def _styles() -> Iterator[str]:
