@@ -291,11 +291,12 @@ def test_a_files_boxes_are_the_networks(shipped: tuple[fb.Detector, Exported]) -
     assert result.batch == 1
     assert result.boxes
     assert (result.boxes.score, result.boxes.iou, result.boxes.max_detections) == (0.3, 0.5, 12)
-    assert result.samples == 4  # two random ones, two photographs
+    assert result.samples == 16  # four random ones, two photographs, parts of these
     assert result.boxes.boxes >= 12 * result.samples  # any box was let through, too
     assert result.boxes.edge_error <= 1e-3
     assert result.boxes.score_error <= 1e-4
     assert result.same_answers == result.boxes.same == 1.0
+    assert not result.boxes.alike
     assert result.rewrites["batch norm folded into a convolution"] > 30
     run = FORMATS[result.format].load(result.path)
     images = torch.randn(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
@@ -422,7 +423,8 @@ def test_a_way_whose_probabilities_are_wrong_is_not_taken() -> None:
     search = Search(subject, 1, 1)
     way = ("eager", "f32", subject.variants[0])
     assert search.build(way)
-    subject.wanted = subject.wanted + torch.tensor([0, 0, 0, 0, 1e-3, 0, 0])
+    (wanted,) = subject.reference.plain
+    subject.reference.plain = (wanted + torch.tensor([0, 0, 0, 0, 1e-3, 0, 0]),)
     again = Search(subject, 1, 1)
     assert not again.build(way)
     assert "its outputs differ by 0.001 of their size, 0.0001 allowed" in again.candidates[way].problem

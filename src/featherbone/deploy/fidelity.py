@@ -212,9 +212,9 @@ def outputs_of(given: Any) -> tuple[Tensor, ...]:
         InputError: if there is anything else in it, or nothing.
     """
     leaves = [leaf for _, leaf in tree_flatten_with_path(given)[0]]
-    other = next((leaf for leaf in leaves if not isinstance(leaf, Tensor) or leaf.is_complex()), None)
-    if not leaves or other is not None:
-        kind = "nothing" if not leaves else f"a {type(other).__name__}"
+    others = [leaf for leaf in leaves if not isinstance(leaf, Tensor) or leaf.is_complex()]
+    if others or not leaves:
+        kind = f"a {type(others[0]).__name__}" if others else "nothing"
         raise InputError(f"the network gives {kind}: a tensor, or a tuple, list or dictionary of tensors is allowed")
     return tuple(leaves)
 
@@ -241,7 +241,7 @@ def _exact(graph: GraphModule, samples: Tensor, default: Sequence[Tensor]) -> tu
     try:
         with torch.no_grad():
             network = copy.deepcopy(graph).double()
-            parts = [outputs_of(network(part)) for part in samples.double().split(_PART)]
+            parts = [outputs_of(network(part)) for part in torch.split(samples.double(), _PART)]
     except RuntimeError:
         return tuple(default)
     return tuple(_by_channel(torch.cat(outputs)) for outputs in zip(*parts, strict=True))
