@@ -192,7 +192,7 @@ class Several(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "suffix", "names"),
     [
-        ("tuple", "onnx", ("outputs_0", "outputs_1")),
+        pytest.param("tuple", "onnx", ("outputs_0", "outputs_1"), marks=pytest.mark.slow),
         ("dictionary", "xml", ("maps", "pooled")),
         ("list", "pt2", ("outputs_0", "outputs_1")),
     ],
@@ -238,7 +238,7 @@ def test_outputs_that_are_no_tensors_of_one_row_an_image_are_named(tmp_path: Pat
 
     with pytest.raises(fb.InputError, match="the network gives a NoneType: a tensor, or a tuple, list or dictionary"):
         fb.export(Odd(pooled=False), tmp_path / "m.onnx", size=16)
-    with pytest.raises(fb.InputError, match="one row each is allowed"):
+    with pytest.raises(fb.InputError, match="one row each"):
         fb.export(Odd(pooled=True), tmp_path / "m.onnx", size=16)
     assert not list(tmp_path.iterdir())
 
