@@ -192,7 +192,7 @@ def regress_images(
     return [RegressionPrediction(str(path), number) for path, number in zip(files, said, strict=True)], []
 
 
-def draw_nothing(evaluation: Any, out: Path | None, folder: Path) -> dict[str, Path]:
+def draw_nothing(evaluation: Any, out: Path | None, folder: Path, *, overwrite: bool) -> dict[str, Path]:
     return {}
 
 
