@@ -150,7 +150,7 @@ def test_a_stop_while_packages_are_imported_is_one_line(number: signal.Signals, 
         assert running.stdout
         assert running.stdout.readline() == "torch\n"
         running.send_signal(number)
-        _, err = running.communicate(timeout=30)
+        _, err = running.communicate(timeout=100)
     assert (running.returncode, err) == (128 + number, "featherbone: stopped\n")
 
 
