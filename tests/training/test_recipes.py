@@ -260,3 +260,28 @@ def test_wrong_recipes_are_refused(wrong: dict[str, object]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(fb.InputError, match=f"{name}={value!r} is not allowed"):
         fb.Recipe.from_dict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ({"optimizer": "adamw"}, "lr=0.1 is not allowed: with optimizer=adamw"),
+        ({"schedule": "steps", "milestones": [0.1, 0.5]}, "none before the end of warmup=0.15"),
+        ({"patience": 2, "freeze_epochs": 2}, "patience=2 is not allowed: more than freeze_epochs=2"),
+        ({"mixup": 0.2, "batch_size": 1}, "mixup=0.2 is not allowed: 0 with batch_size=1"),
+        ({"cutmix": 1.0, "batch_size": 1}, "cutmix=1.0 is not allowed: 0 with batch_size=1"),
+        ({"power": 2.0}, "power=2.0 is not allowed: 4.0, as it changes nothing without schedule=polynomial"),
+        ({"milestones": [0.6]}, "changes nothing without schedule=steps"),
+        ({"temperature": 4.0}, "temperature=4.0 is not allowed: 2.0, as it changes nothing without a teacher"),
+        ({"distill_weight": 0.9}, "changes nothing without a teacher"),
+    ],
+)
+def test_columns_that_are_wrong_or_idle_together_are_refused_before_a_run(pair: dict[str, object], said: str) -> None:
+    recipe = fb.Recipe.from_dict(pair)  # an older run may have it, and is read
+    with pytest.raises(fb.InputError, match=said):
+        recipe.check_for("classification")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_begins(name: str) -> None:
+    RECIPES[name].check_for("detection" if name in ("detection", "scratch") else "classification")

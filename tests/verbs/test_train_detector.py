@@ -137,7 +137,7 @@ def test_starting_from_a_detector(finder: fb.Run, shapes: Path, tmp_path: Path) 
 
 
 def test_the_head_learns_first(shapes: Path, tmp_path: Path) -> None:
-    changes = {**SHORT_BOXES, "epochs": 2, "ema_decay": 0.0, "freeze_epochs": 1, "patience": 1}
+    changes = {**SHORT_BOXES, "epochs": 2, "ema_decay": 0.0, "freeze_epochs": 1, "patience": 2}
     run = fb.train(shapes, BOXES_MODEL, neck="fpn", out=tmp_path / "run", changes=changes, quiet=True)
     assert run.scores["ap"] == max(round(float(row["val_ap"]), 6) for row in history(run.folder))
     first, _ = sorted((run.folder / "checkpoints").glob("[0-9]*.ckpt"))

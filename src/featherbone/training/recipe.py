@@ -190,20 +190,43 @@ class Recipe:
             self._require(column.name, fits(getattr(self, column.name)), kind)
 
     def check_for(self, task: str) -> None:
-        """Check that no column is used that only other tasks have.
+        """Check that no column is used that only other tasks have, and no two that are wrong or idle together.
 
         Args:
             task: "classification", "detection" or another.
 
         Raises:
-            InputError: if one is.
+            InputError: if there are such columns.
         """
+        self._check_pairs()
         usual = {f.name: f.default for f in fields(self)}
         foreign = [(name, owner) for owner, names in _OWNERS.items() if owner != task for name in names]
         for name, owner in foreign:
             value = getattr(self, name)
             if value != usual[name] and (name != "label_smoothing" or value):
                 raise InputError(f"{name}={value!r} is for {owner}, but the data is for {task}: leave it out")
+
+    def _check_pairs(self) -> None:
+        adamw, steps = self.optimizer == "adamw", self.schedule == "steps"
+        self._require("lr", not adamw or self.lr <= 0.05, "with optimizer=adamw, which moves every weight by about lr "
+                      "in a step, at most 0.05; 0.001 is usual")  # fmt: skip
+        late = not steps or self.warmup <= self.milestones[0] if self.milestones else True
+        self._require("milestones", late, f"none before the end of warmup={self.warmup:g}")
+        waits = not 0 < self.patience <= self.freeze_epochs
+        self._require(
+            "patience", waits, f"more than freeze_epochs={self.freeze_epochs}, or the run ends before all learns"
+        )
+        for name in ("mixup", "cutmix"):
+            self._require(name, not getattr(self, name) or self.batch_size > 1, "0 with batch_size=1: it mixes a batch")
+        idle = {
+            "power": self.schedule != "polynomial" and "schedule=polynomial",
+            "milestones": not steps and "schedule=steps",
+        }
+        idle |= dict.fromkeys(("distill_weight", "temperature"), not self.teacher and "a teacher")
+        for column in fields(self):
+            needed = idle.get(column.name)
+            unused = f"{column.default!r}, as it changes nothing without {needed}"
+            self._require(column.name, not needed or getattr(self, column.name) == column.default, unused)
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
