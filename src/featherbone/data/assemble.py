@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,7 @@ from featherbone.data.dataset import (
     Source,
     T,
 )
+from featherbone.data.duplicates import about_copies, copies
 from featherbone.data.image import info_upright
 from featherbone.data.names import TRAIN, in_order
 from featherbone.data.scan import scan_image, scan_images, shown
@@ -58,8 +59,12 @@ class Assembler(ABC, Generic[R, T, D]):
         skipped = scan.skipped if scan else (*skipped, *unusable)
         train, val = _kept(found[: len(learned)]), _kept(found[len(learned) :])
         self.require(listing, classes, train, val, skipped)
+        first = copies([source for source, _ in (*train, *val)])
         if not listing.held_out:
-            train, val = self._split(train, classes, seed, val_fraction)
+            train, val = self._split(train, first, classes, seed, val_fraction)
+            first = copies([source for source, _ in (*train, *val)])  # their places are others now
+            if not val:
+                raise InputError(f"{listing.name} has nothing to hold out: its images are copies of one another")
         return self.make(
             listing,
             [info for info in infos if info],
@@ -69,6 +74,7 @@ class Assembler(ABC, Generic[R, T, D]):
             train=Dataset.of(train),
             val=Dataset.of(val),
             skipped=skipped if scan else (*listing.left_out, *skipped),
+            notes=about_copies(first, [self.said(target) for _, target in (*train, *val)], len(train)),
             root=listing.root,
         )
 
@@ -102,6 +108,10 @@ class Assembler(ABC, Generic[R, T, D]):
         self, item: Item[R], info: ImageInfo, listing: Listing[R], labels: Mapping[str, int]
     ) -> tuple[T, Skipped | None]:
         """Return the target of an image that was decoded, and what of it cannot be used."""
+
+    def said(self, target: T) -> Hashable:
+        """Return what is said of an image, equal for equal targets."""
+        return repr(target)
 
     @abstractmethod
     def require(
@@ -163,15 +173,32 @@ class Assembler(ABC, Generic[R, T, D]):
         return found, tuple(skipped)
 
     def _split(
-        self, found: Sequence[tuple[Source, T]], classes: Sequence[str], seed: int, val_fraction: float
+        self,
+        found: Sequence[tuple[Source, T]],
+        first: Sequence[int],
+        classes: Sequence[str],
+        seed: int,
+        val_fraction: float,
     ) -> tuple[list[tuple[Source, T]], list[tuple[Source, T]]]:
-        """Hold out the same share of every stratum, never all of it."""
+        """Hold out the same share of every stratum, never all of it; images of the same bytes stay together.
+
+        ``first`` is the place of the first image that holds the bytes of each.
+        """
+        together: dict[int, list[int]] = defaultdict(list)
+        for place, one in enumerate(first):
+            together[one].append(place)
         random = np.random.default_rng(seed)
         held: set[int] = set()
         for places, least in self.strata([target for _, target in found], classes):
             members = random.permutation(places)
             count = min(max(least, round(val_fraction * len(members))), len(members) - 1)
-            held.update(members[: max(0, count)].tolist())
+            different = [place for place in members.tolist() if first[place] == place]
+            taken = 0
+            for place in different[:-1]:
+                if taken >= count:
+                    break
+                held.update(together[place])
+                taken += len(together[place])
         train = [pair for i, pair in enumerate(found) if i not in held]
         return train, [pair for i, pair in enumerate(found) if i in held]
 
@@ -257,6 +284,9 @@ class BoxAssembler(Assembler[RawAnnotations, Annotations, DetectionData]):
     ) -> tuple[Annotations, Skipped | None]:
         fitted = fit(item, info)
         return fitted.annotations, left_out(shown(item.source, listing.place), fitted.issues)
+
+    def said(self, target: Annotations) -> Hashable:
+        return target.boxes.tobytes(), target.labels.tobytes()
 
     def require(
         self,

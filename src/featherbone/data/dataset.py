@@ -266,6 +266,7 @@ class Data(ABC, Generic[T]):
         train: images to learn from.
         val: images held out.
         skipped: folders, files, splits and boxes that were left out.
+        notes: what else is worth knowing before anybody learns from them, a sentence each.
         root: the folder that it lies in, if that is not its name.
     """
 
@@ -276,6 +277,7 @@ class Data(ABC, Generic[T]):
     train: Dataset[T]
     val: Dataset[T]
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
     root: Path | None = None
 
     @property

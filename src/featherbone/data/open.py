@@ -25,6 +25,7 @@ from featherbone.data.dataset import (
     T,
     origins_of,
 )
+from featherbone.data.duplicates import all_boxes, named_once, same_label
 from featherbone.data.names import TRAIN, VAL
 from featherbone.data.sources.annotation_tools import refuse_other_tools
 from featherbone.data.sources.cifar import find_cifar
@@ -148,7 +149,7 @@ def list_boxes(source: AnyPath, *, quiet: bool = False) -> BoxListing:
             if "://" not in given and os.path.exists(given):  # noqa: PTH110 - never raises
                 refuse_other_tools(Path(given))
             raise InputError(f"{given} is no detection data set: {_ALLOWED_BOXES}")
-        return read()
+        return named_once(read(), all_boxes)
     except OSError as error:
         raise InputError(f"{os.fspath(source)} cannot be read: {error.strerror or error}") from error
 
@@ -161,7 +162,7 @@ def list_data(source: AnyPath, *, quiet: bool) -> Listing[str]:
     """
     given = os.fspath(source)
     try:
-        return _list(given, quiet=quiet)
+        return named_once(_list(given, quiet=quiet), same_label)
     except OSError as error:
         raise InputError(f"{given} cannot be read: {error.strerror or error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -78,6 +79,8 @@ def prepare(
         log(f"left out: {one.path}: {one.reason}")
     if len(images.skipped) > _MOST_SAID:
         log(f"left out: {len(images.skipped) - _MOST_SAID:,} more, at the end and in the run")
+    for note in images.notes:
+        warnings.warn(f"{images.name}: {note}", stacklevel=3)
     _check_outside(folder, images)
     size = early.size or _usual_size(request, images, task)
     trained = request.weights is not None
@@ -277,6 +280,7 @@ def _facts(folder: Path, images: AnyData, task: Task) -> dict[str, Any]:
         "channels": images.channels,
         "fingerprint": images.fingerprint,
         "skipped": [asdict(file) for file in images.skipped],
+        "notes": list(images.notes),
         "examples": [str(path) for path in _examples(folder, images)],
     }
 
