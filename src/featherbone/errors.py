@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
+import reprlib
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 # in an address: user and password, and what a query calls a secret
 _ADDRESS = re.compile(r"\w+://\S+")
@@ -102,6 +106,23 @@ def first_line(error: object) -> str:
 
 
 @contextmanager
+def parsing(source: object, said: str) -> Iterator[None]:
+    """Turn whatever is raised while a file of somebody else's is understood into a sentence about that file.
+
+    A damaged or hostile file makes a parser fail in any way. The block holds the parser alone, so that a fault of ours
+    elsewhere keeps its traceback; ``--debug`` shows the one in here.
+
+    Raises:
+        InputError: if anything is raised inside the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{source} cannot be read: {said} ({reason})") from error
+
+
+@contextmanager
 def needs(extra: str, doing: str) -> Iterator[None]:
     """Turn a missing package inside the block into a sentence that says what to install.
 
@@ -123,3 +144,48 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1 box', '1,200 images')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def check_types(record: Any, where: str = "") -> None:
+    """Check that every field of a dataclass has the type that it states: types come before ranges.
+
+    Args:
+        record: the dataclass. Which words a ``Literal`` allows is left to it.
+        where: what a sentence says after "is not allowed".
+
+    Raises:
+        InputError: if one has not.
+    """
+    for name, hint in _hints(record.__class__).items():
+        value = getattr(record, name)
+        if not _has_type(value, hint):
+            raise InputError(f"{name}={reprlib.repr(value)} is not allowed{where}: {_words(hint)}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+
+
+def _has_type(value: object, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (int, float):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return number or (hint is float and isinstance(value, float) and math.isfinite(value))
+    if origin is Literal:
+        return isinstance(value, str)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_has_type(part, arguments[0]) for part in value)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is tuple:
+        return _MANY.get(get_args(hint)[0], "a list")
+    return _ONE.get(hint, f"a {hint.__name__}")
+
+
+_ONE: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_MANY: dict[Any, str] = {int: "whole numbers", float: "numbers", bool: "true or false for each", str: "texts"}

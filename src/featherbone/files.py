@@ -215,7 +215,7 @@ def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
     Raises:
         InputError: if it is no file, too large, or cannot be read.
     """
-    with _opened(path) as stream:
+    with open_file(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:
             raise InputError(f"{path} cannot be read: it is too large ({size:,} bytes, at most {most:,})")
@@ -228,7 +228,7 @@ def digest(path: Path) -> str:
     Raises:
         InputError: if it is no file, or cannot be read.
     """
-    with _opened(path) as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
 
 
@@ -299,8 +299,12 @@ def typed(values: Any, kind: type[_T], path: object) -> _T:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    """Open a file to read: whatever else the name stands for, and whatever goes wrong, is a sentence."""
+def open_file(path: Path) -> Iterator[BufferedReader]:
+    """Open a file to read; opening a pipe would wait for ever, so only files are.
+
+    Raises:
+        InputError: if it is no file, or cannot be read.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -313,6 +317,20 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
             raise
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"{path} cannot be read: {why}") from error
+
+
+def exists(path: Path) -> bool:
+    """Return whether something has that name; one that no disk can hold is nobody's.
+
+    Raises:
+        InputError: if a folder on the way may not be entered.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except OSError:
+        return False
 
 
 def _no_number(name: str) -> float:

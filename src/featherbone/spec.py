@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, check_types, nearest
 from featherbone.layers import Head, Parallel, Split, dilate, initialize, stochastic_depth
 
 Fusion = Literal["both", "first", "last"]
@@ -58,6 +59,7 @@ class Spec(ABC):
             value = getattr(self, field.name)
             if isinstance(value, list):  # rows read from JSON
                 object.__setattr__(self, field.name, tuple(value))
+        check_types(self)
         self._require_count("num_classes", least=0)
         self._require_count("in_chans")
         self._require("stem_stride", self.stem_stride in (1, 2, 4), "1, 2 or 4")
@@ -85,6 +87,11 @@ class Spec(ABC):
         network.strides = tuple(min(stride, self.output_stride) for stride in network.strides)
         stochastic_depth(network, self.drop_path)
         return network
+
+    def build_empty(self) -> Backbone:
+        """Return the network with shapes and no values: PyTorch's "meta" device holds none."""
+        with torch.device("meta"):
+            return self.build()
 
     def cross_stage(
         self,
@@ -310,6 +317,8 @@ def spec_from_dict(row: Mapping[str, Any], families: Mapping[str, type[Spec]]) -
     Raises:
         InputError: if the family or a column is unknown, missing or out of range.
     """
+    if not isinstance(row, Mapping):
+        raise InputError(f"incomplete row: {type(row).__name__} holds no columns")
     columns = dict(row)
     family = str(columns.pop("family", ""))
     if family not in families:

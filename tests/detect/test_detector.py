@@ -99,7 +99,7 @@ def test_columns_that_do_not_fit_are_named(kind: str, changes: dict[str, Any], s
         ({"num_classes": None}, "num_classes=None"),
         ({"backbone": {"family": "densnet"}}, "family 'densnet' is unknown"),
         ({"neck": {}}, "neck"),
-        ({"neck": 5}, "incomplete row for a detector"),
+        ({"neck": 5}, "incomplete row for a neck: int"),
     ],
 )
 def test_plain_values_that_are_no_detector_are_refused(change: dict[str, Any], said: str) -> None:
@@ -288,7 +288,7 @@ def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
         ({"head": "x"}, "describes no network we know: head='x'"),
         ({"neck": None}, "describes no network we know: incomplete row"),
         ({"backbone": None}, "describes no network we know: incomplete row"),
-        ({"backbone": "x"}, "damaged"),
+        ({"backbone": "x"}, "describes no network we know: incomplete row"),
         ({"anchors": 5}, "describes no network we know: anchors=5"),
         ({"family": None}, "family 'None' is unknown"),
     ],

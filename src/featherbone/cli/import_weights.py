@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 import featherbone as fb
 from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import next_steps, say, show_json, show_table
-from featherbone.errors import counted
+from featherbone.errors import counted, some
 
 
 def import_(
@@ -21,6 +22,9 @@ def import_(
     out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors here.")] = None,
     overwrite: Overwrite = False,
     config: Annotated[Path | None, typer.Option(help="darknet's .cfg; default: beside the weights.")] = None,
+    part: Annotated[
+        str, typer.Option(metavar="NAME", help="Of several weights in the file, those under this name: state_dict.")
+    ] = "",
     size: Annotated[int | None, typer.Option(help="Side of the images the weights want, in pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Their mean per channel, 0 to 1: 0.49,0.48,0.45.")] = None,
     std: Annotated[str | None, typer.Option(help="Their standard deviation likewise.")] = None,
@@ -35,24 +39,31 @@ def import_(
         raise fb.InputError(f"{target} exists: say where to write with --out FILE")
     given = _preprocess(network, size, mean, std, bgr=bgr)
     model, report = fb.import_file(
-        file, network, target, config=config, classes=classes or (), preprocess=given, overwrite=overwrite
+        file,
+        network,
+        target,
+        config=config,
+        part=part,
+        classes=classes or (),
+        preprocess=given,
+        overwrite=overwrite,
     )
     images = given or report.preprocess
     if json:
         preprocess = images.to_dict() if images else None
-        lists = {"missing": list(report.missing), "left_over": list(report.left_over), "notes": list(report.notes)}
-        show_json(
-            {"path": str(target), "source": report.source, "loaded": report.loaded, **lists, "preprocess": preprocess}
-        )
+        names = ("source", "loaded", "part", "others", "missing", "left_over", "notes")
+        values = {name: value for name, value in asdict(report).items() if name in names}
+        show_json({"path": str(target), **values, "preprocess": preprocess})
         return
     outputs, inputs = model.spec.num_classes, model.spec.in_chans
     facts = [
         ("file", f"{target} ({network}, {counted(outputs, 'class', 'classes')}, {counted(inputs, 'channel')})"),
         ("form", report.source),
-        ("loaded", counted(report.loaded, "tensor")),
-        *(("adapted", note) for note in report.notes),
-        ("missing", _some(report.missing, "keeps its random start")),
-        ("left over", _some(report.left_over, "no layer takes it")),
+        ("loaded", counted(report.loaded, "tensor") + (f" under {report.part}" if report.part else "")),
+        *(("note", note) for note in report.notes),
+        *([("not read", some(report.others, 8))] if report.others else []),
+        ("missing", _some(report.missing, "random as they were")),
+        ("left over", _some(report.left_over, "no layer takes them")),
         ("images", _shown(images)),
     ]
     show_table(("", ""), facts, left=2)
@@ -65,8 +76,7 @@ def import_(
 def _some(names: tuple[str, ...], why: str) -> str:
     if not names:
         return "nothing"
-    shown = ", ".join(names[:3])
-    return f"{counted(len(names), 'tensor')} ({why}): {shown}{', ...' if len(names) > 3 else ''}"
+    return f"{counted(len(names), 'tensor')} ({why}): {some(names, 3)}"
 
 
 def _shown(images: fb.Preprocess | None) -> str:

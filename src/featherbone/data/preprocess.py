@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_types
 
 Fit = Literal["crop", "letterbox"]
 
+# far from anything that is trained; beyond, one image takes gigabytes
+_MOST_PIXELS = 8192
+_LEAST_CROP = 0.05
 _NORMALIZATION: Mapping[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
     1: ((0.449,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -44,8 +48,9 @@ class Preprocess:
         Raises:
             InputError: if one is out of range.
         """
-        if not isinstance(self.size, int) or self.size < 1:
-            raise InputError(f"size={self.size!r} is not allowed: a whole number of pixels, 1 or more")
+        check_types(self)
+        if not 1 <= self.size <= _MOST_PIXELS:
+            raise InputError(f"size={self.size!r} is not allowed: a whole number of pixels, 1 to {_MOST_PIXELS:,}")
         if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
             raise InputError(
                 f"mean={self.mean} and std={self.std} are not allowed: one value each (grey) or three (RGB)"
@@ -54,9 +59,9 @@ class Preprocess:
             raise InputError(f"fit={self.fit!r} is not allowed: {' or '.join(get_args(Fit))}")
         if self.fit == "letterbox" and self.crop != 1:
             raise InputError(f"crop={self.crop} is not allowed with fit='letterbox', which cuts nothing off: 1")
-        if min(self.std) <= 0 or not 0 < self.crop <= 1:
+        if min(self.std) <= 0 or not _LEAST_CROP <= self.crop <= 1:
             raise InputError(
-                f"std={self.std}, crop={self.crop} are not allowed: std above 0, crop above 0 and at most 1"
+                f"std={self.std}, crop={self.crop} are not allowed: std above 0, crop from {_LEAST_CROP} to 1"
             )
 
     @property
@@ -91,13 +96,9 @@ class Preprocess:
         Raises:
             InputError: if a value is unknown, missing or out of range.
         """
-        if set(values) - {f.name for f in fields(cls)} or not {"size", "mean", "std"} <= set(values):
-            raise InputError(f"preprocessing {dict(values)} is not allowed: size, mean, std and perhaps crop, bgr, fit")
-        return cls(
-            size=values["size"],
-            mean=tuple(values["mean"]),
-            std=tuple(values["std"]),
-            crop=values.get("crop", 1.0),
-            bgr=values.get("bgr", False),
-            fit=values.get("fit", "crop"),
-        )
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) - known or not {"size", "mean", "std"} <= set(values):
+            raise InputError(
+                f"preprocessing {reprlib.repr(values)} is not allowed: size, mean, std and perhaps crop, bgr, fit"
+            )
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from featherbone.detect.anchors import Anchors
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead
 from featherbone.detect.necks import Neck, NeckSpec, build_neck
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, check_types, nearest
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone, Spec, spec_to_dict
 
@@ -48,11 +49,11 @@ class DetectorSpec:
         Raises:
             InputError: if a value is not allowed in its column.
         """
-        object.__setattr__(self, "backbone", replace(self.backbone, num_classes=0))
-        whole = isinstance(self.num_classes, int) and not isinstance(self.num_classes, bool)
-        self._require("num_classes", whole and self.num_classes >= 1, "a whole number, 1 or more")
-        self._require("head", self.head in ("anchors", "free"), "anchors or free")
         object.__setattr__(self, "anchors", _nested(self.anchors))
+        check_types(self, " in a detector")
+        object.__setattr__(self, "backbone", replace(self.backbone, num_classes=0))
+        self._require("num_classes", self.num_classes >= 1, "a whole number, 1 or more")
+        self._require("head", self.head in ("anchors", "free"), "anchors or free")
         if self.head == "free":
             self._require("anchors", not self.anchors, "none, for a free head")
             return
@@ -218,6 +219,8 @@ def detector_from_dict(row: Mapping[str, Any], read_spec: Callable[[Mapping[str,
     Raises:
         InputError: if the family or a column is unknown, missing or out of range.
     """
+    if not isinstance(row, Mapping):
+        raise InputError(f"incomplete row: {type(row).__name__} holds no columns")
     columns = dict(row)
     family = columns.pop("family", "")
     if family != DetectorSpec.family:
@@ -243,5 +246,7 @@ def _nested(anchors: Any) -> Anchors:
     """
     try:
         return tuple(tuple((float(w), float(h)) for w, h in scale) for scale in anchors)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"anchors={anchors!r} is not allowed in a detector: widths and heights by scale") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"anchors={reprlib.repr(anchors)} is not allowed in a detector: widths and heights by scale"
+        ) from error

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, check_types, nearest
 from featherbone.layers import Attention, Maxout, concat, conv, initialize, pools
 
 NeckKind = Literal["fpn", "pan", "gfm", "efm"]
@@ -86,12 +86,10 @@ class NeckSpec:
         widths: object = self.widths
         if isinstance(widths, list):  # rows read from JSON
             object.__setattr__(self, "widths", tuple(widths))
+        check_types(self, " in a neck")
         self._require("kind", self.kind in _WIRINGS, f"one of {', '.join(_WIRINGS)}")
-        whole = isinstance(self.widths, tuple) and all(_is_count(width) for width in self.widths)
-        self._require("widths", whole and len(self.widths) > 0, "whole numbers, each 1 or more")
-        self._require("maxout", _is_count(self.maxout), "a whole number, 1 or more")
-        for name in ("sam", "spp"):
-            self._require(name, isinstance(getattr(self, name), bool), "true or false")
+        self._require("widths", min(self.widths, default=0) >= 1, "whole numbers, each 1 or more")
+        self._require("maxout", self.maxout >= 1, "a whole number, 1 or more")
 
     @property
     def finer(self) -> int:
@@ -109,6 +107,8 @@ class NeckSpec:
         Raises:
             InputError: if a column is unknown, missing or out of range.
         """
+        if not isinstance(row, Mapping):
+            raise InputError(f"incomplete row for a neck: {type(row).__name__} holds no columns")
         known = [field.name for field in fields(cls)]
         for name in row:
             if name not in known:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from featherbone.errors import InputError, nearest
 from featherbone.models import cspnet, densenet, peleenet, rdnet, shufflenet_v1, shufflenet_v2, vovnet, yolox
 from featherbone.spec import Spec, spec_from_dict
@@ -75,8 +73,7 @@ def count_parameters(model: str | Spec) -> int:
     >>> count_parameters("densenet121")
     7978856
     """
-    with torch.device("meta"):
-        return sum(p.numel() for p in row_for(model).build().parameters())
+    return sum(p.numel() for p in row_for(model).build_empty().parameters())
 
 
 def spec_from_row(row: Mapping[str, Any]) -> Spec:

@@ -19,6 +19,7 @@ def import_file(
     out: AnyPath,
     *,
     config: AnyPath | None = None,
+    part: str = "",
     classes: AnyPath | Sequence[str] = (),
     preprocess: Preprocess | None = None,
     overwrite: bool = False,
@@ -30,6 +31,7 @@ def import_file(
         network: the name of the network.
         out: the safetensors file to write.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
+        part: which weights of several in the file, by the name under which they lie there, as "state_dict_ema".
         classes: names of the outputs, or a text file that lists them, one a line.
         preprocess: how the weights want their images; default: as the project publishes them, if that is known.
         overwrite: replace an ``out`` that featherbone did not make.
@@ -40,7 +42,7 @@ def import_file(
     Raises:
         InputError: if the file cannot be read or does not fit, or ``out`` cannot be written.
     """
-    model, report = import_weights(network, source, config=config)
+    model, report = import_weights(network, source, config=config, part=part)
     names = class_list(read_text(Path(classes))) if isinstance(classes, (str, os.PathLike)) else classes
     save(model, out, classes=names, preprocess=preprocess or report.preprocess, overwrite=overwrite)
     return model, report

@@ -8,7 +8,7 @@ from pathlib import Path
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, nearest
-from featherbone.files import AnyPath
+from featherbone.files import AnyPath, exists
 from featherbone.models import list_models, row_for
 from featherbone.spec import Backbone
 from featherbone.weights import Header, load_any, read_header
@@ -27,7 +27,7 @@ def open_network(
     Raises:
         InputError: if there is no such network, or a trained one differs from what is asked.
     """
-    if Path(source).exists():
+    if exists(Path(source)):
         model = load_any(source, num_classes=num_classes)
         if in_chans not in (None, model.spec.in_chans):
             raise InputError(f"in_chans={in_chans}, but {source} reads {model.spec.in_chans} channels")

@@ -11,24 +11,28 @@ from typing import Any, TypeVar, overload
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector, DetectorSpec, detector_from_dict, detector_to_dict
-from featherbone.errors import InputError
-from featherbone.files import check_replaceable, replacing
+from featherbone.errors import InputError, check_types, counted, first_line, parsing, some
+from featherbone.files import check_replaceable, exists, parse_json, replacing
 from featherbone.models import spec_from_row
 from featherbone.spec import Backbone, Spec, spec_to_dict
+from featherbone.weights.budget import Budget, values_of
+from featherbone.weights.signature import is_safetensors, read_start, what_it_is
 
 FILE_NAME = "model.safetensors"
 _KEY = "featherbone"
 _MARK = f'"{_KEY}":"{{'  # how the header of a file of ours begins
 _VERSION = 1
 _KINDS = {Backbone: "a classifier", Detector: "a detector"}
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_SMALL = 1024  # what a row may say that counts no values, as a side in pixels
+_MOST_TEXT = 1 << 24  # characters of our header: 20,000 class names are a million
 
 Row = Spec | DetectorSpec
 Network = Backbone | Detector
+Shapes = Mapping[str, Sequence[int]]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -43,8 +47,7 @@ def row_from_dict(values: Mapping[str, Any]) -> Row:
     Raises:
         InputError: if the family or a column is unknown, missing or out of range.
     """
-    values = dict(values)
-    detects = values.get("family") == DetectorSpec.family
+    detects = isinstance(values, Mapping) and values.get("family") == DetectorSpec.family
     return detector_from_dict(values, spec_from_row) if detects else spec_from_row(values)
 
 
@@ -80,11 +83,22 @@ class Header:
 
         Raises:
             InputError: if it describes no network or preprocessing.
-            KeyError: if a part is missing.
         """
-        preprocess = Preprocess.from_dict(values["preprocess"]) if values["preprocess"] else None
-        classes = tuple(map(str, values["classes"]))
-        return cls(row_from_dict(values["spec"]), classes, preprocess, str(values.get("task", "")))
+        lacking = [name for name in ("spec", "classes", "preprocess") if name not in values]
+        if lacking:
+            raise InputError(f"it lacks {some(lacking)}")
+        classes, images = values["classes"], values["preprocess"]
+        header = cls(
+            row_from_dict(values["spec"]),
+            tuple(classes) if isinstance(classes, list) else classes,
+            Preprocess.from_dict(images) if images is not None else None,
+            values.get("task", ""),
+        )
+        check_types(header)
+        outputs = header.spec.num_classes
+        if header.classes and len(header.classes) != outputs:
+            raise InputError(f"it has {len(header.classes)} class names for {counted(outputs, 'output')}")
+        return header
 
 
 def save(
@@ -131,27 +145,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
         InputError: if it is missing, damaged, of another format or without our header.
     """
-    file = _weight_file(path)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata: Mapping[str, str] = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file} cannot be read as safetensors: {_what_is_wrong(file, error)}") from error
-    if _KEY not in metadata:
-        raise InputError(
-            f"{file} has no featherbone header, so the network it belongs to is unknown: "
-            f"'featherbone import {file} --as NAME' makes one that has"
-        )
-    try:
-        values = json.loads(metadata[_KEY])
-        version = int(values["version"])
-        if version <= _VERSION:
-            return Header.from_dict(values)
-    except InputError as error:
-        raise InputError(f"the header of {file} describes no network we know: {error}") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"the header of {file} is damaged ({type(error).__name__}: {error})") from error
-    raise InputError(f"{file} was written by a newer featherbone (format {version}): upgrade to read it")
+    return _read(_weight_file(path))[0]
 
 
 @overload
@@ -175,19 +169,20 @@ def load(
     Raises:
         InputError: as ``read_header``; or if the tensors do not fit the network, or it is another than counted on.
     """
-    header = read_header(path)
     file = _weight_file(path)
+    header, shapes = _read(file)
     if num_classes not in (None, header.spec.num_classes):
         raise InputError(f"num_classes={num_classes}, but {file} has {header.spec.num_classes} classes")
-    model = header.spec.build()
+    with parsing(file, "its header describes no network that can be built"), Budget(shapes):
+        model = header.spec.build()
     if not isinstance(model, kind):
         found, wanted = type(model), _KINDS.get(kind, kind.__name__)
         raise InputError(f"{file} holds {_KINDS[found]}, not {wanted}: load(path, {found.__name__}) reads it")
-    tensors = load_file(file)
-    wrong = _differences(model.state_dict(), tensors)
+    wrong = _differences({name: tensor.shape for name, tensor in model.state_dict().items()}, shapes)
     if wrong:
         raise InputError(f"{file} does not fit its own header: {'; '.join(wrong[:3])} ({len(wrong)} differences)")
-    model.load_state_dict(tensors)
+    with parsing(file, "a tensor in it is damaged"):
+        model.load_state_dict(load_file(file))
     return model.eval()
 
 
@@ -204,35 +199,74 @@ def load_any(path: str | os.PathLike[str], *, num_classes: int | None = None) ->
 
 def _weight_file(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
+    if not exists(file):
+        raise InputError(f"no such run or weight file: {file}")
     if file.is_dir():
-        if not (file / FILE_NAME).exists():
+        if not exists(file / FILE_NAME):
             unfinished = (file / "recipe.json").exists()
             why = f"its training did not finish: featherbone train --resume {file}" if unfinished else "it is no run"
             raise InputError(f"the folder {file} holds no {FILE_NAME}; {why}")
         return file / FILE_NAME
-    if not file.exists():
-        raise InputError(f"no such run or weight file: {file}")
     return file
 
 
-def _what_is_wrong(file: Path, error: Exception) -> str:
-    with file.open("rb") as stream:
-        start = stream.read(8)
-    if not start:
-        return "the file is empty"
-    if start.startswith(_PICKLE_STARTS):
-        return "it is a pickle (a .pt or .pth checkpoint), which can run code and is never opened"
-    if 8 < int.from_bytes(start, "little") < 100_000_000:
-        return f"it is damaged or cut short ({error})"
-    return f"it is of another format ({error})"
+def _read(file: Path) -> tuple[Header, Shapes]:
+    """Return what a weight file says of itself, compared with the shapes of its tensors, and these."""
+    metadata, shapes = read_shapes(file)
+    if _KEY not in metadata:
+        raise InputError(
+            f"{file} has no featherbone header, so the network it belongs to is unknown: "
+            f"'featherbone import {file} --as NAME' makes one that has"
+        )
+    text = metadata[_KEY]
+    if len(text) > _MOST_TEXT:
+        raise InputError(f"the header of {file} is too long: {len(text):,} characters, at most {_MOST_TEXT:,}")
+    values = parse_json(text, f"the header of {file}")
+    version = values.get("version") if isinstance(values, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"the header of {file} is damaged: it does not say its version")
+    if version > _VERSION:
+        raise InputError(f"{file} was written by a newer featherbone (format {version}): upgrade to read it")
+    try:
+        header = Header.from_dict(values)
+    except InputError as error:
+        raise InputError(f"the header of {file} describes no network we know: {error}") from error
+    # whatever a row counts, layers, channels or classes, has values in the file
+    if (most := _largest(row_to_dict(header.spec))) > max(values_of(shapes), _SMALL):
+        raise InputError(f"the header of {file} does not fit its tensors: it says {most:,}, more than they hold values")
+    return header, shapes
 
 
-def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def read_shapes(file: Path) -> tuple[Mapping[str, str], Shapes]:
+    """Return the metadata and the tensors' shapes of a safetensors file. No tensor is read.
+
+    Raises:
+        InputError: if it is no file, cannot be read, is damaged or of another format.
+    """
+    start = read_start(file)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            return opened.metadata() or {}, shapes
+    except Exception as error:
+        why = f" ({first_line(error)})" if is_safetensors(start) else ""
+        raise InputError(f"{file} cannot be read as safetensors: {what_it_is(file)}{why}") from error
+
+
+def _largest(values: Any) -> int:
+    """Return the largest whole number in plain JSON values."""
+    if isinstance(values, dict | list):
+        inner = values.values() if isinstance(values, dict) else values
+        return max(map(_largest, inner), default=0)
+    return values if isinstance(values, int) else 0
+
+
+def _differences(wanted: Shapes, given: Shapes) -> list[str]:
     missing = [f"{name} is missing" for name in wanted if name not in given]
     extra = [f"{name} is unknown" for name in given if name not in wanted]
     shapes = [
-        f"{name} is {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+        f"{name} is {tuple(given[name])} instead of {tuple(wanted[name])}"
         for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
+        if name in given and tuple(given[name]) != tuple(wanted[name])
     ]
     return missing + extra + shapes

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featherbone as fb
-from featherbone.weights.importers.checkpoint import read_tensors
+from featherbone.weights.importers.checkpoint import read_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def header(minor: int = 2) -> bytes:
 @pytest.mark.parametrize("minor", [1, 2])
 def test_routes_groups_and_headers_are_read(tmp_path: Path, minor: int) -> None:
     numbers = torch.arange(NUMBERS, dtype=torch.float32)
-    state = read_tensors(tiny(tmp_path, content=header(minor) + numbers.numpy().tobytes()))
+    state = read_checkpoint(tiny(tmp_path, content=header(minor) + numbers.numpy().tobytes())).tensors
     shapes = [tuple(tensor.shape) for name, tensor in state.items() if name.endswith("conv.weight")]
     assert shapes == [(4, 3, 3, 3), (2, 2, 1, 1), (5, 6, 1, 1)]
     assert torch.equal(torch.cat([tensor.flatten() for tensor in state.values()]), numbers)
@@ -128,13 +128,13 @@ def test_routes_groups_and_headers_are_read(tmp_path: Path, minor: int) -> None:
 def test_a_damaged_configuration_is_refused_with_the_place(tmp_path: Path, old: str, new: str, said: str) -> None:
     file = tiny(tmp_path, TINY.replace(old, new), content=header() + bytes(4 * NUMBERS))
     with pytest.raises(fb.InputError, match=said):
-        read_tensors(file)
+        read_checkpoint(file)
 
 
 @pytest.mark.parametrize("odd", [1, 2, 3])
 def test_a_file_that_was_cut_is_refused(tmp_path: Path, odd: int) -> None:
     with pytest.raises(fb.InputError, match=f"cut short: its last number has {odd} of 4 bytes"):
-        read_tensors(tiny(tmp_path, content=header() + bytes(4 * NUMBERS - 4 + odd)))
+        read_checkpoint(tiny(tmp_path, content=header() + bytes(4 * NUMBERS - 4 + odd)))
 
 
 LINES = TINY.splitlines()
@@ -152,6 +152,6 @@ def test_whatever_is_damaged_gets_a_sentence(
     text = "\n".join([*LINES[:place], line, *LINES[place + 1 :]])
     file = tiny(tmp_path_factory.mktemp("damaged"), text, content=(header() + bytes(4 * NUMBERS))[:length])
     try:
-        read_tensors(file)
+        read_checkpoint(file)
     except fb.InputError as error:
         assert str(file.with_suffix("")) in str(error)  # noqa: PT017 - most examples are refused, some are not

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, some
+from featherbone.data.names import printable
+from featherbone.errors import InputError, counted, first_line, some
 from featherbone.models import list_models
 from featherbone.models import spec as named_spec
 from featherbone.spec import Backbone, Spec
 from featherbone.weights.catalog import PUBLISHED
-from featherbone.weights.importers.checkpoint import read_tensors
-from featherbone.weights.importers.convert import COUNTS, misfits, translated
-from featherbone.weights.importers.match import Match, ours, recognize
+from featherbone.weights.importers.checkpoint import Checkpoint, read_checkpoint
+from featherbone.weights.importers.convert import misfits, translated
+from featherbone.weights.importers.match import OURS, Match, layers_of, matches, shapes_of
 from featherbone.weights.importers.sources import SOURCES
+from featherbone.weights.importers.values import COUNTS, Values
 
 _EXPECTED = ("num_classes", "in_chans")  # columns that follow the file without a word
 
@@ -32,9 +35,11 @@ class Imported:
         source: the project whose form the file has.
         loaded: how many of our tensors were filled.
         missing: our tensors that the file has nothing for; they keep what they had. Only last layers may be missing.
-        left_over: tensors of the file that no layer of ours takes, for example a detector's head.
-        notes: what was adapted on the way.
+        left_over: tensors beside the loaded ones that no layer of ours takes, for example a detector's head.
+        notes: what was chosen, converted and adapted on the way.
         preprocess: how the weights want their images, where the project's files do not differ in it.
+        part: what the weights are called in the file, for example "state_dict"; nothing where they are alone in it.
+        others: what else the file holds tensors under, for example other weights of the network, or an optimizer.
     """
 
     source: str
@@ -43,38 +48,48 @@ class Imported:
     left_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    part: str = ""
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A network's row against weights in a file, and what keeps them from fitting."""
+
+    row: Spec
+    match: Match
+    problems: list[str]
 
 
 def load_weights(
     model: Backbone,
-    source: str | os.PathLike[str] | Mapping[str, Tensor],
+    source: str | os.PathLike[str] | Mapping[str, Any],
     *,
     config: str | os.PathLike[str] | None = None,
+    part: str = "",
 ) -> Imported:
     """Fill a network, in place, with weights of another project (or plain ones of ours).
 
     Recognized are the forms in which torchvision, timm, pytorchcv and the papers' authors publish these families;
     names are translated, channels put in our order, folded norms unfolded, and a first convolution for other channels
     adapted (grey: the sum over the colours; more: the colours repeated and scaled). A classifier for another number of
-    classes is left out.
+    classes is left out. Of a checkpoint with averaged weights these are taken, as the programs that keep them evaluate
+    and publish them.
 
     Args:
         model: the network.
         source: a file (safetensors, a PyTorch checkpoint, darknet's ``.weights``), or named tensors.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
+        part: which weights of several in the file, by the name under which they lie there, as "state_dict_ema".
 
     Raises:
-        InputError: if the file cannot be read, its form is not known, or it does not fit the network; the network is
-            then as it was.
+        InputError: if the file cannot be read, its form is not known, it does not fit the network or does not say which
+            of several weights are meant, or values are NaN or infinite; the network is then as it was.
     """
-    given = _in_full(source if isinstance(source, Mapping) else read_tensors(source, config))
-    what = "the given tensors" if isinstance(source, Mapping) else str(source)
-    if set(given) >= {name for name in model.state_dict() if not name.startswith("head.")}:
-        return _load(model, given, ours(model, given), what)
-    match = recognize(model.spec, given)
-    if match is None:
-        raise InputError(f"{what} is in no form of {model.spec.family} that is known{_suggestion(given)}")
-    return _load(model, given, match, what)
+    checkpoint = read_checkpoint(source, config)
+    shapes, own = shapes_of(checkpoint), [name for name, _ in layers_of(model)]
+    attempts = [_tried(model.spec, match, model) for match in matches(model.spec, shapes, own)]
+    return _load(model, _chosen(attempts, checkpoint, part, model.spec.family), checkpoint)
 
 
 def import_weights(
@@ -82,44 +97,129 @@ def import_weights(
     source: str | os.PathLike[str],
     *,
     config: str | os.PathLike[str] | None = None,
+    part: str = "",
 ) -> tuple[Backbone, Imported]:
     """Return a network with foreign weights, in evaluation mode. What the file decides is taken from it.
 
     The numbers of classes and of input channels, whether there is a norm after a small stem, and whether the
-    classifier has a bias: those columns follow the file.
+    classifier has a bias: those columns follow the file. It may also be what ``torch.save`` made of the ``state_dict``
+    of a network of ours.
 
     Args:
         network: the name of the network, or a row.
         source: the file.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
+        part: which weights of several in the file, by the name under which they lie there, as "state_dict_ema".
 
     Raises:
         InputError: as ``load_weights``; or if the name is unknown.
     """
     row = named_spec(network) if isinstance(network, str) else network
-    given = _in_full(read_tensors(source, config))
-    candidates = dict.fromkeys(candidate for project in SOURCES[row.family] for candidate in project.rows(row))
-    known = [(candidate, match) for candidate in candidates if (match := recognize(candidate, given))]
-    failed = f"{source} is in no form of {row.family} that is known{_suggestion(given) if not known else ''}"
-    for candidate, match in sorted(known, key=lambda pair: -pair[1].found):
-        decided = _decided(candidate, match)
-        model = decided.build().eval()
-        try:
-            report = _load(model, given, match, str(source))
-        except InputError as error:
-            failed = str(error)
-            continue
-        changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(decided, field.name)]
-        shown = [f"{name}={getattr(decided, name)}, as in the file" for name in changed if name not in _EXPECTED]
-        preprocess = report.preprocess or _published_preprocess(network, report.source, decided)
-        return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess)
-    raise InputError(failed)
+    checkpoint = read_checkpoint(source, config)
+    shapes = shapes_of(checkpoint)
+    attempts = []
+    like_ours = any(".stages.0." in f".{name}" for name in shapes)
+    for candidate in _candidates(row, like_ours=like_ours):
+        own = [name for name, _ in layers_of(candidate.build_empty())] if like_ours else []
+        attempts += [_tried(candidate, match) for match in matches(candidate, shapes, own)]
+    attempt = _chosen(attempts, checkpoint, part, row.family)
+    model = attempt.row.build().eval()
+    report = _load(model, attempt, checkpoint)
+    changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(attempt.row, field.name)]
+    shown = [f"{name}={getattr(attempt.row, name)}, as in the file" for name in changed if name not in _EXPECTED]
+    if report.source == OURS and len(_strides(attempts, attempt)) > 1:
+        shown.append(f"stem_stride={attempt.row.stem_stride}, as published: the tensors do not tell it")
+    preprocess = report.preprocess or _published_preprocess(network, report.source, attempt.row)
+    return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess)
 
 
-def _in_full(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return half-precision tensors as float32, since arithmetic on them would lose digits."""
-    halves = (torch.float16, torch.bfloat16)
-    return {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in tensors.items()}
+def _candidates(row: Spec, *, like_ours: bool) -> list[Spec]:
+    """Return the row, and those that files of the same network also come in; of ours, those of other stems."""
+    projects = [candidate for project in SOURCES[row.family] for candidate in project.rows(row)]
+    stems = [replace(row, stem_stride=stride) for stride in (4, 2, 1)] if like_ours else []
+    return list(dict.fromkeys([row, *projects, *stems]))
+
+
+def _strides(attempts: Iterable[_Attempt], chosen: _Attempt) -> set[int]:
+    """Return the strides of stems of our own form whose tensors would be of the same shapes."""
+    return {
+        one.row.stem_stride
+        for one in attempts
+        if not one.problems and one.match.source.name == OURS and one.match.prefix == chosen.match.prefix
+    }
+
+
+def _tried(row: Spec, match: Match, model: Backbone | None = None) -> _Attempt:
+    """Return what keeps tensors of the match's shapes from being a network's; nothing is computed with values.
+
+    Args:
+        row: the network's.
+        match: with shapes alone.
+        model: the network; default: that of the row, with the columns that the file decides.
+    """
+    try:
+        decided = row if model else _decided(row, match)
+        model = model or decided.build_empty()
+        return _Attempt(decided, match, misfits(model, translated(model, match)[0]))
+    except Exception as error:  # noqa: BLE001 - shapes of strangers make tensor operations fail in any way
+        return _Attempt(row, match, [first_line(error)])
+
+
+def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family: str) -> _Attempt:
+    """Return the attempt to load: of several weights in a file the average, else the one that is asked for.
+
+    Raises:
+        InputError: if none fits, or several do and it is not clear which are meant.
+    """
+    what = checkpoint.name
+    if part:
+        labels = list(dict.fromkeys(one.match.label for one in attempts))
+        attempts = [one for one in attempts if f".{one.match.label}.".find(f".{part}.") >= 0]
+        if not attempts:
+            raise InputError(f"part={part!r} is not allowed: {what} holds weights of it under {_listed(labels)}")
+    if not attempts:
+        raise InputError(f"{what} is in no form of {family} that is known{_suggestion(checkpoint)}")
+    attempts = [one if not one.problems else _completed(one, attempts, checkpoint) for one in attempts]
+    best: dict[str, _Attempt] = {}
+    for one in sorted(attempts, key=lambda one: -one.match.found):
+        if not one.problems:
+            best.setdefault(one.match.label, one)
+    if not best:
+        problems = max(attempts, key=lambda one: one.match.found).problems
+        raise InputError(f"{what} does not fit the network: {some(problems, 3)}{_suggestion(checkpoint)}")
+    averages = [label for label in best if checkpoint.is_average(label)]
+    labels = averages or list(best)
+    if any(not _same(best[labels[0]], best[label], checkpoint) for label in labels[1:]):
+        raise InputError(f"{what} holds weights of this network under {_listed(labels)}: say which with part=NAME")
+    return best[labels[0]]
+
+
+def _listed(labels: Iterable[str]) -> str:
+    return some([printable(label) or "no name" for label in labels], 8)
+
+
+def _completed(attempt: _Attempt, attempts: Iterable[_Attempt], checkpoint: Checkpoint) -> _Attempt:
+    """Return an average of parameters alone with the statistics of norms that the raw weights beside it have."""
+    if not checkpoint.is_average(attempt.match.label):
+        return attempt
+    for other in attempts:
+        same = other.match.source.name == attempt.match.source.name and other.row == attempt.row
+        if same and not other.problems and other.match.label != attempt.match.label:
+            return _tried(attempt.row, attempt.match.with_statistics(other.match), attempt.row.build_empty())
+    return attempt
+
+
+def _same(one: _Attempt, other: _Attempt, checkpoint: Checkpoint) -> bool:
+    """Return whether two names in a file stand for the same weights."""
+    ours, theirs = (
+        {name.removeprefix(attempt.match.prefix): own for name, own in attempt.match.names.items()
+         if name.startswith(attempt.match.prefix)}
+        for attempt in (one, other)
+    )  # fmt: skip
+    pairs = [
+        (checkpoint.tensors[own], checkpoint.tensors[theirs[name]]) for name, own in ours.items() if name in theirs
+    ]
+    return all(a is b or (a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())) for a, b in pairs)
 
 
 def _published_preprocess(network: str | Spec, source: str, row: Spec) -> Preprocess | None:
@@ -139,45 +239,71 @@ def _decided(row: Spec, match: Match) -> Spec:
         columns["num_classes"] = last[0].shape[0]
         if "classifier_bias" in {field.name for field in fields(row)}:
             columns["classifier_bias"] = match.get(match.layers[-1], "bias") is not None
-    match.used.clear()
     return replace(row, **columns)
 
 
-def _load(model: Backbone, given: Mapping[str, Tensor], match: Match, what: str) -> Imported:
+def _load(model: Backbone, attempt: _Attempt, checkpoint: Checkpoint) -> Imported:
+    values = Values(checkpoint.tensors)
+    match = attempt.match.of(values)
     try:
         state, notes = translated(model, match)
-        problems = misfits(model, state)
+        wanted = model.state_dict()
+        ready = {name: _as(wanted[name], tensor, name, notes) for name, tensor in state.items()}
     except InputError as error:
-        problems = [str(error)]
-    if problems:
-        raise InputError(f"{what} does not fit the network: {some(problems, 3)}{_suggestion(given)}")
-    wanted = model.state_dict()
+        raise InputError(f"{checkpoint.name} cannot be loaded: {error}") from error
     with torch.no_grad():
-        for name, tensor in state.items():
+        for name, tensor in ready.items():
             wanted[name].copy_(tensor)
+    where = {checkpoint.given[name][0] for name in match.used if name.startswith(match.prefix)}
+    left_over = [
+        name for at, name in _unused(checkpoint, match) if at in where and not name.endswith((COUNTS, "n_averaged"))
+    ]
     return Imported(
         source=match.source.name,
         loaded=len(state),
         missing=tuple(name for name in wanted if name not in state),
-        left_over=tuple(name for name in match.tensors if name not in match.used and not name.endswith(COUNTS)),
-        notes=tuple(dict.fromkeys(notes)),
+        left_over=tuple(left_over),
+        notes=tuple(dict.fromkeys([*_choice(match, checkpoint), *values.notes(), *notes])),
         preprocess=match.source.preprocess,
+        part=match.label,
+        others=tuple(
+            dict.fromkeys((at or name).split(".")[0] for at, name in _unused(checkpoint, match) if at not in where)
+        ),
     )
 
 
-def _suggestion(tensors: Mapping[str, Tensor]) -> str:
+def _unused(checkpoint: Checkpoint, match: Match) -> list[tuple[str, str]]:
+    return [given for name, given in checkpoint.given.items() if name not in match.used]
+
+
+def _as(wanted: Tensor, tensor: Tensor, name: str, notes: list[str]) -> Tensor:
+    """Return a tensor in the type of ours, if its values can be held there."""
+    if tensor.dtype == torch.float64 and wanted.dtype == torch.float32:
+        notes.append("float64 was rounded to float32")
+        if not bool(tensor.float().isfinite().all()):
+            raise InputError(f"{name} holds values too large for float32")
+    return tensor.to(wanted.dtype)
+
+
+def _choice(match: Match, checkpoint: Checkpoint) -> list[str]:
+    """Return what is to be said of the weights that were taken."""
+    said = []
+    if checkpoint.is_average(match.label):
+        said.append(f"averaged weights were taken ({printable(match.label) or 'n_averaged'})")
+    if match.borrowed:
+        said.append(f"{counted(match.borrowed, 'statistic')} of norms are the raw weights', as the average has none")
+    return said
+
+
+def _suggestion(checkpoint: Checkpoint) -> str:
     """Return which of our networks the tensors fit, so that the form can be named."""
-    fitting = [name for name in list_models() if _fits(named_spec(name), tensors)]
+    shapes = shapes_of(checkpoint)
+    own = any(re.search(r"(^|\.)head\.(\w+\.)?classifier\.weight$", name) for name in shapes)
+    fitting = [name for name in list_models() if _fits(named_spec(name), shapes, own=own)]
     return f"; they fit {some(fitting)}" if fitting else ""
 
 
-def _fits(row: Spec, tensors: Mapping[str, Tensor]) -> bool:
-    match = recognize(row, tensors)
-    if match is None:
-        return False
-    with torch.device("meta"):
-        model = row.build()
-    try:
-        return not misfits(model, translated(model, match)[0])
-    except InputError:  # channels that cannot be reordered
-        return False
+def _fits(row: Spec, shapes: Mapping[str, Tensor], *, own: bool) -> bool:
+    meta = row.build_empty() if own else None
+    found = matches(row, shapes, [name for name, _ in layers_of(meta)] if meta else ())
+    return any(not _tried(row, match, meta or row.build_empty()).problems for match in found)

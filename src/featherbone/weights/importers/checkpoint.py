@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featherbone.errors import InputError
+from featherbone.data.names import printable
+from featherbone.errors import InputError, first_line
+from featherbone.files import exists
 from featherbone.weights.importers.darknet import read_darknet
+from featherbone.weights.signature import UNKNOWN, is_darknet, is_safetensors, is_torch, read_start, what_it_is
 
-_NESTED = ("state_dict", "model", "model_state_dict", "net", "params", "ema", "state_dict_ema", "model_ema")
+_DEEPEST = 12
+_MOST_PARTS = 100_000
+_SPARE_VALUES = 1 << 26
 # what training scripts leave beside their tensors: numpy's numbers (an accuracy) and parsed arguments; both are values
 _NUMBER = np.float64(0).__reduce__()[0]
 _HARMLESS: list[Any] = [
@@ -30,49 +35,143 @@ _HARMLESS: list[Any] = [
     _NUMBER,
     (_NUMBER, "numpy.core.multiarray.scalar"),  # before numpy 2
 ]
+# what wraps a module while it trains; its name comes between those of the network's parts
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+_AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|average|averaged|moving_average|polyak|shadow)\d*([._]|$)", re.IGNORECASE)
+_COUNT = "n_averaged"  # which torch.optim.swa_utils keeps beside an average
 
 
-def read_tensors(path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: tensors by name. The keys under which they lie are the beginnings of their names.
+
+    Attributes:
+        name: the file, for messages.
+        tensors: by name, without the parts of names that only wrap a module.
+        given: for these names, the dictionary in which the tensor lies, and its name there.
+        averaged: beginnings of names under which averaged weights lie, whatever they are called.
+        raw: those under which none lie.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    given: Mapping[str, tuple[str, str]]
+    averaged: frozenset[str] = frozenset()
+    raw: frozenset[str] = frozenset()
+
+    def is_average(self, label: str) -> bool:
+        """Return whether the weights whose names begin so are an average over the training."""
+        beginnings = {"", label, *(label[: found.start()] for found in re.finditer(r"\.", label))}
+        if beginnings & self.raw:
+            return False
+        return bool(beginnings & self.averaged) or _AVERAGED.search(label) is not None
+
+
+def read_checkpoint(
+    source: str | os.PathLike[str] | Mapping[str, Any], config: str | os.PathLike[str] | None = None
+) -> Checkpoint:
     """Return the named tensors of a weight file.
 
     Args:
-        path: safetensors, a PyTorch checkpoint (read with ``weights_only``) or darknet's ``.weights``.
+        source: safetensors, a PyTorch checkpoint (read with ``weights_only``) or darknet's ``.weights``; which it is,
+            is told by what it holds. Or named tensors, nested or not.
         config: darknet's ``.cfg``; default: the file of the same name beside the weights.
 
     Raises:
-        InputError: if it is missing, damaged, of another format, or holds anything but tensors.
+        InputError: if it is missing, damaged, of another format, or holds no tensors.
     """
-    file = Path(path)
-    if not file.is_file():
+    if isinstance(source, Mapping):
+        return _checkpoint(source, "the given tensors", None)
+    file = Path(source)
+    if not exists(file):
         raise InputError(f"no such weight file: {file}")
-    if file.suffix == ".safetensors":
+    return _checkpoint(_content(file, config), str(file), file.stat().st_size)
+
+
+def _content(file: Path, config: str | os.PathLike[str] | None) -> Any:
+    start = read_start(file)
+    if is_torch(start, file):
+        return _unpickled(file)
+    if is_safetensors(start):
         try:
             return load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{file} cannot be read as safetensors: {error}") from error
-    if file.suffix == ".weights":
+        except Exception as error:
+            raise InputError(f"{file} cannot be read as safetensors: {first_line(error)}") from error
+    if config is not None or is_darknet(start):
         return read_darknet(file, Path(config) if config else file.with_suffix(".cfg"))
+    what = what_it_is(file)
+    if file.suffix == ".weights" and what == UNKNOWN:
+        return read_darknet(file, file.with_suffix(".cfg"))
+    raise InputError(f"{file} is no safetensors, no PyTorch checkpoint of plain tensors, no darknet weights: {what}")
+
+
+def _unpickled(file: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of foreign pickle protocols; what fails is said below
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
         held = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {held[1]}" if held else "it is damaged or of another format"
-        raise InputError(
-            f"{file} is no PyTorch checkpoint of plain tensors ({reason}), and nothing else is read, as it could run "
-            "code: save its state_dict() where you trust it, or convert it to safetensors"
-        ) from error
-    return _tensors(content, file)
+        if held:
+            raise InputError(
+                f"{file} is no PyTorch checkpoint of plain tensors (it holds {printable(held[1])}), and nothing else "
+                "is read, as it could run code: save its state_dict() where you trust it, or convert it to safetensors"
+            ) from error
+        why = printable(first_line(error))[:100]
+        raise InputError(f"{file} is a damaged PyTorch checkpoint ({type(error).__name__}: {why})") from error
 
 
-def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        found = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        if found:
-            return found
-        inner = next((content[k] for k in _NESTED if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    raise InputError(f"{file} holds no tensors under a name we know: at the top, or in one of {', '.join(_NESTED)}")
+def _checkpoint(content: Any, name: str, size: int | None) -> Checkpoint:
+    """Return the tensors in what a file held, if they are not more than it can hold."""
+    found = list(_tensors(content, name))
+    if not found:
+        raise InputError(f"{name} holds no named tensors")
+    if size is not None and sum(tensor.numel() for *_, tensor in found) > 8 * size + _SPARE_VALUES:
+        raise InputError(f"{name} is damaged: it says that it holds more values than its {size:,} bytes can")
+    bare = [_bare(where + inner) for where, inner, _ in found]
+    if len(set(bare)) < len(bare):  # the same names, once wrapped and once not
+        bare = [where + inner for where, inner, _ in found]
+    averaged = {_bare(where) for where, inner, _ in found if inner == _COUNT}
+    exchanged, raw = _exchanged(content)
+    return Checkpoint(
+        name,
+        {full: tensor for full, (*_, tensor) in zip(bare, found, strict=True)},
+        {full: (where, inner) for full, (where, inner, _) in zip(bare, found, strict=True)},
+        frozenset(averaged | exchanged),
+        frozenset(raw),
+    )
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part and part not in _WRAPPERS)
+
+
+def _exchanged(content: Any) -> tuple[set[str], set[str]]:
+    """Return where averaged and where raw weights lie, for programs that write the average in the raw ones' place."""
+    if not isinstance(content, Mapping):
+        return set(), set()
+    meta = content.get("meta")
+    if isinstance(meta, Mapping) and "mmengine_version" in meta and "ema_state_dict" in content:
+        return {"state_dict"}, {"ema_state_dict"}
+    lightning = "averaging_state" in content and "current_model_state" in content
+    return {"state_dict"} if lightning else set(), set()
+
+
+def _tensors(content: Any, name: str) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield all tensors in nested dictionaries and lists: the keys that lead there, the last key, the tensor."""
+    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
+    for parts in count():
+        if not waiting:
+            return
+        where, inner, depth = waiting.pop()
+        if parts > _MOST_PARTS:
+            raise InputError(f"{name} is damaged: it is nested without end")
+        if not isinstance(inner, Mapping | list | tuple):
+            continue
+        for key, value in list(inner.items() if isinstance(inner, Mapping) else enumerate(inner)):
+            if isinstance(value, Tensor):
+                if value.is_nested:
+                    raise InputError(f"{name} holds a nested tensor, {printable(f'{where}{key}')}, which is not read")
+                yield where, str(key), value
+            elif depth < _DEEPEST:
+                waiting.append((f"{where}{key}.", value, depth + 1))

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from featherbone.spec import Backbone
 from featherbone.weights.importers.match import Match, layers_of
 from featherbone.weights.importers.sources import LayerMapping, State
-
-COUNTS = "num_batches_tracked"
+from featherbone.weights.importers.values import COUNTS
 
 
 def translated(model: Backbone, match: Match) -> tuple[State, list[str]]:

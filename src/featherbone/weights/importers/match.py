@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
-from featherbone.spec import Backbone, Spec
+from featherbone.spec import Spec
+from featherbone.weights.importers.checkpoint import Checkpoint
 from featherbone.weights.importers.sources import SOURCES, LayerMapping, Project
+from featherbone.weights.importers.values import COUNTS
+
+OURS = "featherbone"
+_MOST_NETWORKS = 64  # in one file, so that a hostile one takes no time
+_STATISTICS = ("running_mean", "running_var", COUNTS)
 
 
 @dataclass
 class Match:
-    """A source against a file."""
+    """A source against a file.
+
+    Attributes:
+        source: the project.
+        layers: its layers, in the order of ours.
+        prefix: what their names begin with in the file.
+        names: the file's names, by those that the source gives them.
+        tensors: the file's.
+        used: names of tensors that were taken.
+        borrowed: how many statistics of norms are those of other weights in the file.
+    """
 
     source: Project
     layers: list[LayerMapping]
     prefix: str
+    names: Mapping[str, str]
     tensors: Mapping[str, Tensor]
     used: set[str] = field(default_factory=set)
+    borrowed: int = 0
+
+    @property
+    def label(self) -> str:
+        """What these weights are called in the file; nothing for a file that holds them alone."""
+        return self.prefix.rstrip(".")
 
     @property
     def found(self) -> int:
@@ -28,41 +52,67 @@ class Match:
 
     def has(self, layer: LayerMapping) -> bool:
         name = self.prefix + layer.names[0]
-        return name in self.tensors or f"{name}.weight" in self.tensors
+        return name in self.names or f"{name}.weight" in self.names
 
     def get(self, layer: LayerMapping, tensor: str) -> list[Tensor] | None:
         """Return a tensor of every foreign layer that makes up one of ours; all or none."""
         names = [self.prefix + name for name in layer.names]
-        full = [name if name in self.tensors else f"{name}.{tensor}" for name in names]
-        if not all(name in self.tensors for name in full):
+        full = [name if name in self.names else f"{name}.{tensor}" for name in names]
+        if not all(name in self.names for name in full):
             return None
-        self.used.update(full)
-        return [self.tensors[name] for name in full]
+        own = [self.names[name] for name in full]
+        self.used.update(own)
+        return [self.tensors[name] for name in own]
+
+    def of(self, tensors: Mapping[str, Tensor]) -> Match:
+        """Return the same with other tensors of the same names."""
+        return replace(self, tensors=tensors, used=set())
+
+    def with_statistics(self, other: Match) -> Match:
+        """Return the same, with the statistics of norms that it lacks taken from other weights in the file."""
+        theirs = {name: own for name, own in other.names.items() if name.startswith(other.prefix)}
+        lacking = {
+            new: own
+            for name, own in theirs.items()
+            if name.endswith(_STATISTICS) and (new := self.prefix + name.removeprefix(other.prefix)) not in self.names
+        }
+        return replace(self, names={**self.names, **lacking}, borrowed=len(lacking))
 
 
-def recognize(row: Spec, tensors: Mapping[str, Tensor]) -> Match | None:
-    """Return the source of which the file has most layers, if it has a good part of them."""
-    matches = []
+def shapes_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return tensors of the same shapes that hold nothing, to try what fits without reading or making values."""
+    return {name: torch.empty(tensor.shape, device="meta") for name, tensor in checkpoint.tensors.items()}
+
+
+def matches(row: Spec, tensors: Mapping[str, Tensor], own: Iterable[str]) -> list[Match]:
+    """Return every source, and every place in the file, with a good part of a network's layers.
+
+    Args:
+        row: the network's.
+        tensors: the file's.
+        own: the names of our own layers; none to leave our own form out.
+    """
+    found: list[Match] = []
+    ours = [LayerMapping((name,)) for name in own]
+    forms = [(Project(OURS, lambda _: ()), ours)]
     for source in SOURCES[row.family]:
-        renamed = {source.rename(name): tensor for name, tensor in tensors.items()}
-        layers = [layer if isinstance(layer, LayerMapping) else LayerMapping((layer,)) for layer in source.layers(row)]
+        named = source.layers(row)
+        forms.append((source, [one if isinstance(one, LayerMapping) else LayerMapping((one,)) for one in named]))
+    for source, layers in forms:
         if layers:
-            matches.append(Match(source, layers, _prefix(layers[0].names[0], renamed), renamed))
-    best = max(matches, key=lambda match: match.found, default=None)
+            names = {source.rename(name): name for name in tensors}
+            prefixes = _prefixes(layers[0].names[0], names)[:_MOST_NETWORKS]
+            found += [Match(source, layers, prefix, names, tensors) for prefix in prefixes]
     # a file with folded norms and without last layers has nearly half
-    return best if best and best.found > 0.4 * len(best.layers) else None
+    return [match for match in found if match.found > 0.4 * len(match.layers)]
 
 
-def _prefix(first: str, tensors: Iterable[str]) -> str:
-    """Return what stands before the first layer's name, as "module." or "backbone."."""
-    found = [name for name in tensors if f".{name}".endswith(f".{first}.weight")]
-    return min(found, key=len).removesuffix(f"{first}.weight") if found else ""
-
-
-def ours(model: Backbone, tensors: Mapping[str, Tensor]) -> Match:
-    """Return our own names as a source, for files that have them."""
-    layers = [LayerMapping((name,)) for name, _ in layers_of(model)]
-    return Match(Project("featherbone", lambda _: ()), layers, "", tensors)
+def _prefixes(first: str, names: Iterable[str]) -> list[str]:
+    """Return what stands before the first layer's name, as "state_dict." or "backbone."; the shortest first."""
+    return sorted(
+        {name.removesuffix(f"{first}.weight") for name in names if f".{name}".endswith(f".{first}.weight")},
+        key=lambda prefix: (len(prefix), prefix),
+    )
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
