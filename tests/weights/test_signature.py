@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import featherbone as fb
 
@@ -38,7 +37,7 @@ def tar(stream: io.BytesIO) -> None:
 
 
 CHECKPOINT = written(lambda stream: torch.save({"a": torch.zeros(9)}, stream))
-SCRIPT = written(lambda stream: torch.jit.save(torch.jit.script(nn.ReLU()), stream))
+SCRIPT = archive(**{"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/__torch__.py": b""})
 KINDS = {
     "empty": (b"", "the file is empty"),
     "gzip": (gzip.compress(CHECKPOINT), "compressed with gzip: unpack it first"),
