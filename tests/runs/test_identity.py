@@ -162,7 +162,7 @@ def test_a_record_that_is_damaged_is_named(content: str, tmp_path: Path) -> None
 
 
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:
-    write_environment(tmp_path)
+    write_environment(tmp_path, torch.device("cpu"))
     here = torch.get_num_threads()
     with threads_of(tmp_path):
         assert torch.get_num_threads() == here

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json, Overwrite, RunArgument
+from featherbone.cli.options import Debug, Device, Json, Overwrite, RunArgument
 from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
 from featherbone.files import PICTURES, check_output, check_outside
 
@@ -28,6 +28,7 @@ def evaluate(
             "the confusion matrix as NAME-confusion."
         ),
     ] = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
@@ -38,7 +39,7 @@ def evaluate(
         check_output("--out", out, PICTURES, overwrite=overwrite)
         if data:
             check_outside("--out", out, data)
-    result = fb.evaluate(run, data, split=split)
+    result = fb.evaluate(run, data, split=split, device=device)
     pictures = fb.evaluation_pictures(run, result, out, overwrite=overwrite) if out else {}
     if json:
         show_json({**result.to_dict(), "pictures": {name: str(path) for name, path in pictures.items()}})

@@ -17,6 +17,9 @@ NetworkArgument = Annotated[
     str,
     typer.Argument(metavar="RUN|NAME", help="A run's folder, a weight file, or a network's name (random weights)."),
 ]
+Device = Annotated[
+    str | None, typer.Option(help="Where it computes: cpu, or an accelerator that is there, such as cuda:1.")
+]
 Calibration = Annotated[Path | None, typer.Option(help="For int8: a folder of images as the network gets them in use.")]
 MaxDrop = Annotated[
     float, typer.Option(help="For int8: the share of the calibration images that may get another first class.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json, Overwrite, RunArgument
+from featherbone.cli.options import Debug, Device, Json, Overwrite, RunArgument
 from featherbone.cli.output import next_steps, say, show_json, show_skipped, show_table
 
 
@@ -23,12 +23,13 @@ def predict(
         Path | None,
         typer.Option(help="Of a detector: the folder for pictures with the boxes; default RUN/predictions."),
     ] = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Classify images, or find boxes in images and videos."""
-    result = fb.predict_files(run, images, out=out, top=top, score=score, overwrite=overwrite)
+    result = fb.predict_files(run, images, out=out, top=top, score=score, device=device, overwrite=overwrite)
     if json:
         show_json(result.to_dict())
         return

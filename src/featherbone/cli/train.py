@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import featherbone as fb
-from featherbone.cli.options import Debug, Json
+from featherbone.cli.options import Debug, Device, Json
 from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table, tell
 from featherbone.errors import counted, masked
 
@@ -66,6 +66,7 @@ def train(
         typer.Option("--set", metavar="COLUMN=VALUE", help="Change any column of the recipe, such as mixup=0.2."),
     ] = None,
     devices: Annotated[int, typer.Option(help="Processes on this machine that share every batch.")] = 1,
+    device: Device = None,
     accept_changes: Annotated[
         bool,
         typer.Option(
@@ -97,7 +98,7 @@ def train(
         own = [name for name, value in others.items() if value is not None] + list(changes)
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        run = fb.resume(resume, devices=devices, accept_changes=accept_changes, quiet=quiet, log=log)
+        run = fb.resume(resume, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log)
     elif accept_changes:
         raise fb.InputError("--accept-changes is for a run that goes on: give --resume RUN, too")
     else:
@@ -112,6 +113,7 @@ def train(
             changes=changes,
             teacher=teacher,
             devices=devices,
+            device=device,
             quiet=quiet,
             log=log,
         )

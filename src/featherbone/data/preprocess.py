@@ -101,4 +101,5 @@ class Preprocess:
             raise InputError(
                 f"preprocessing {reprlib.repr(values)} is not allowed: size, mean, std and perhaps crop, bgr, fit"
             )
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        given: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+        return cls(**given)

@@ -234,12 +234,13 @@ def classifier_outputs(
         InputError: if an image cannot be read, or the outputs are no numbers.
     """
     model.eval()
+    device = next(model.parameters()).device
     transform = evaluation_transform(preprocess)
     batches = loader(images, LabelPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     with without_pillows_warnings():
         logits = torch.cat(
             [
-                check_numbers(model(x).float(), "an image")
+                check_numbers(model(x.to(device)).float().cpu(), "an image")
                 for x, _ in watched(batches, "evaluating", total=len(batches), quiet=quiet)
             ]
         )
@@ -270,6 +271,7 @@ def classify_images(
         InputError: if the outputs are no numbers.
     """
     model.eval()
+    device = next(model.parameters()).device
     transform = evaluation_transform(preprocess)
     mode: Literal["L", "RGB"] = "L" if preprocess.channels == 1 else "RGB"
     found: list[ClassificationPrediction] = []
@@ -282,7 +284,7 @@ def classify_images(
         except UnreadableImageError as error:
             skipped.append(Skipped(str(path), str(error)))
             continue
-        shares = check_numbers(model(transform(image)[None]).float(), path).softmax(1)[0]
+        shares = check_numbers(model(transform(image)[None].to(device)).float().cpu(), path).softmax(1)[0]
         best = shares.topk(min(top, len(classes)))
         names = tuple(classes[i] for i in best.indices.tolist())
         found.append(ClassificationPrediction(str(path), names, tuple(round(p, 6) for p in best.values.tolist())))

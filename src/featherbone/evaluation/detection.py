@@ -112,13 +112,14 @@ def detector_outputs(
         InputError: if an image cannot be read, ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
+    device = next(model.parameters()).device
     transform = evaluation_boxes(preprocess)
     batches = loader(images, BoxPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     found: list[ImageDetections] = []
     with without_pillows_warnings():
         for inputs, targets in watched(batches, "evaluating", total=len(batches), quiet=quiet):
             found += found_in(
-                check_numbers(model(inputs), "an image"),
+                check_numbers(model(inputs.to(device)).cpu(), "an image"),
                 targets,
                 preprocess.size,
                 score=score,
@@ -203,9 +204,9 @@ def detect_image(
         InputError: if ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
-    inputs = evaluation_transform(letterboxing(preprocess))(image)[None]
+    inputs = evaluation_transform(letterboxing(preprocess))(image)[None].to(next(model.parameters()).device)
     best = postprocess(
-        check_numbers(model(inputs), name or "an image"), score=score, iou=iou, max_detections=max_detections
+        check_numbers(model(inputs).cpu(), name or "an image"), score=score, iou=iou, max_detections=max_detections
     )[0]
     placement = Placement.letterbox(image.size, preprocess.size)
     return DetectionPrediction(name, image.size, _in_image(best, placement), tuple(classes))

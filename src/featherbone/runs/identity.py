@@ -82,16 +82,17 @@ class Environment:
     changes: tuple[str, ...] = ()
 
 
-def environment(count: int) -> dict[str, str | int | bool]:
+def environment(count: int, device: torch.device) -> dict[str, str | int | bool]:
     """Return what the bits of a run depend on, here and now.
 
     Args:
         count: of the processes that train.
+        device: that of each of them.
     """
     return {
         "torch": str(torch.__version__),
         **{package: version(package) for package in ("featherbone", "torchvision", "pillow")},
-        "device": _device(),
+        "device": _named(device),
         "processor": _processor(),
         "processes": count,
         "threads": torch.get_num_threads(),
@@ -110,9 +111,9 @@ def read_environment(folder: Path) -> Environment | None:
     return typed(read_json(path), Environment, path) if path.exists() else None
 
 
-def write_environment(folder: Path, changes: Sequence[str] = ()) -> None:
+def write_environment(folder: Path, device: torch.device, changes: Sequence[str] = ()) -> None:
     """Record where a run is computed from now on, and what has been accepted."""
-    write_json(folder / ENVIRONMENT, asdict(Environment(environment(processes().world), tuple(changes))))
+    write_json(folder / ENVIRONMENT, asdict(Environment(environment(processes().world, device), tuple(changes))))
 
 
 @contextmanager
@@ -162,9 +163,9 @@ def changed_images(folder: Path, images: AnyData, *, quiet: bool) -> list[str]:
     )
 
 
-def changed_environment(folder: Path, count: int) -> list[str]:
+def changed_environment(folder: Path, count: int, device: torch.device) -> list[str]:
     """Return what differs from where a run began, in words."""
-    known, here = read_environment(folder), environment(count)
+    known, here = read_environment(folder), environment(count, device)
     if known is None:
         return []
     names = [name for name in known.values if name in here]
@@ -264,12 +265,9 @@ def _read(path: Path) -> dict[File, FileState] | None:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _device() -> str:
-    if not torch.accelerator.is_available():
-        return "cpu"
-    kind = torch.accelerator.current_accelerator()
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return f"{kind} {name}".strip()
+def _named(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return f"{device.type} {name}".strip()
 
 
 def _processor() -> str:

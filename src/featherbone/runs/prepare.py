@@ -13,6 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from featherbone.data import Preprocess
 from featherbone.data.dataset import AnyData, ScanResult
 from featherbone.data.progress import waiting
@@ -54,6 +56,7 @@ def prepare(
     recipe: Recipe | None,
     changes: Mapping[str, Any],
     *,
+    device: torch.device,
     quiet: bool,
     log: Callable[[str], None],
 ) -> AnyData:
@@ -66,6 +69,7 @@ def prepare(
         request: the network that was asked for.
         recipe: how to train; ``None`` for what suits the data.
         changes: columns of the recipe to change.
+        device: where it will be trained.
         quiet: no progress on the error stream.
         log: told the outline of the run, line by line.
 
@@ -100,7 +104,7 @@ def prepare(
     if learns_badly := check_batches(network, resolved, len(images.train), row.in_chans):
         log(learns_badly)
     with waiting("timing precisions and memory orders", quiet=quiet):
-        resolved = resolve(resolved, network, replace(images, channels=row.in_chans))
+        resolved = resolve(resolved, network, replace(images, channels=row.in_chans), device)
     if start is not None and request.weights is not None:
         known = read_header(request.weights).preprocess
         preprocess = task.preprocess(known.resized(size)) if known else None

@@ -29,9 +29,8 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def resolve(recipe: Recipe, model: nn.Module, data: AnyData) -> Recipe:
-    """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits here."""
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+def resolve(recipe: Recipe, model: nn.Module, data: AnyData, device: torch.device) -> Recipe:
+    """Return the recipe with ``precision``, ``channels_last`` and ``workers`` decided: as given, or what suits."""
     allowed = [
         (precision, channels_last)
         for precision, channels_last in CANDIDATES

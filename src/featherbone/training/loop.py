@@ -42,8 +42,19 @@ class Outcome:
     epochs: int
 
 
+# Lightning's words
+_ACCELERATORS = {"cuda": "gpu"}
+
+
 def fit(
-    model: nn.Module, job: Job, recipe: Recipe, folder: Path, *, fingerprint: str = "", quiet: bool = False
+    model: nn.Module,
+    job: Job,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: torch.device,
+    fingerprint: str = "",
+    quiet: bool = False,
 ) -> Outcome:
     """Train ``model`` in place, continuing from the folder's newest checkpoint if there is one.
 
@@ -54,6 +65,7 @@ def fit(
         job: the learner and its batches.
         recipe: all choices; precision, memory order and workers must be resolved.
         folder: where checkpoints, ``history.csv`` and TensorBoard's files go.
+        device: where one process trains; several take one each.
         fingerprint: of the images, by which a checkpoint tells whose it is.
         quiet: no progress on the error stream.
 
@@ -74,8 +86,8 @@ def fit(
         for checkpoint in candidates(folder, owner):
             history, begun = History(folder / "history.csv"), Begun()
             trainer = L.Trainer(
-                accelerator="auto",
-                devices=team.local,
+                accelerator="auto" if team.world > 1 else _ACCELERATORS.get(device.type, device.type),
+                devices=team.local if team.world > 1 or device.index is None else [device.index],
                 num_nodes=team.world // team.local,
                 strategy=_strategy(team, recipe),
                 max_epochs=recipe.epochs,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featherbone.device import device_named
 from featherbone.errors import InputError, needs, some
 from featherbone.files import AnyPath, check_outside, read_json
 from featherbone.graph import check_finite
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from featherbone.evaluation.report import Evaluation
 
 
-def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = None, quiet: bool = False) -> Evaluation:
+def evaluate(
+    run: AnyPath,
+    data: AnyPath | None = None,
+    *,
+    split: str | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Evaluation:
     """Evaluate a run or a weight file: a classifier on labelled images, a detector on images with boxes.
 
     Args:
@@ -28,6 +36,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
         data: whatever ``train`` takes; all its images count (those of its ``val`` or ``test`` split if it has one).
             Default, and for the data that the run was trained on: the images that were held out.
         split: "train", "val" or "test": the images of this split of the data instead.
+        device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
         quiet: no progress on the error stream.
 
     Raises:
@@ -35,6 +44,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
             weights or outputs are no numbers.
     """
     header, preprocess = describe(run)
+    where = device_named(device)
     recipe = read_recipe(run)
     source = recipe.data if data is None else os.fspath(data)
     if not source:
@@ -57,7 +67,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
         if Path(run).is_dir():
             _compare(Path(run), own, quiet=quiet)
         images, skipped = own.val, own.skipped
-    return task.outputs(model, images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
+    return task.outputs(model.to(where), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
 
 
 def _compare(run: Path, images: AnyData, *, quiet: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
+from featherbone.device import device_named
 from featherbone.errors import InputError, counted, needs
 from featherbone.files import MARK, AnyPath, check_outside, check_replaceable, replacing
 from featherbone.graph import check_finite
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SCORE_THRESHOLD, quiet: bool = False
+    run: AnyPath,
+    images: Iterable[AnyPath],
+    *,
+    top: int = 5,
+    score: float = SCORE_THRESHOLD,
+    device: str | None = None,
+    quiet: bool = False,
 ) -> tuple[list[Prediction], list[Skipped]]:
     """Classify image files, or find boxes in them.
 
@@ -32,6 +39,7 @@ def predict(
         images: files, folders, shell patterns.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names.
+        device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
         quiet: no progress on the error stream.
 
     Returns:
@@ -42,6 +50,7 @@ def predict(
             numbers.
     """
     header, preprocess = describe(run)
+    where = device_named(device)
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
     check_score(score)
@@ -51,7 +60,7 @@ def predict(
     files, model = find_images(images), load_any(run)
     check_finite(model, run)
     found, skipped = task_of(header).predict(
-        model, files, preprocess, header.classes, top=top, score=score, quiet=quiet
+        model.to(where), files, preprocess, header.classes, top=top, score=score, quiet=quiet
     )
     if not found:
         raise InputError(
@@ -106,6 +115,7 @@ def predict_files(
     out: AnyPath | None = None,
     top: int = 5,
     score: float | None = None,
+    device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Predictions:
@@ -117,6 +127,7 @@ def predict_files(
         out: of a detector: the folder for images and videos with boxes; default: ``predictions`` beside the weights.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names; default 0.25.
+        device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
         overwrite: replace files in ``out`` that featherbone did not make.
         quiet: no progress on the error stream.
 
@@ -132,7 +143,7 @@ def predict_files(
     if not kind.drawn:
         if out is not None:
             raise InputError(f"out={out} is not allowed: {run} finds no boxes that could be drawn")
-        found, skipped = predict(run, find_images(paths), top=top, quiet=quiet)
+        found, skipped = predict(run, find_images(paths), top=top, device=device, quiet=quiet)
         return Predictions(kind.columns, found, skipped)
     folder = Path(out) if out else (Path(run) if Path(run).is_dir() else Path(run).parent) / "predictions"
     for path in paths:
@@ -142,10 +153,10 @@ def predict_files(
     _places([Path(path) for path in images], folder, ".jpg", overwrite=overwrite)
     _places([Path(path) for path in videos], folder, ".mp4", overwrite=overwrite)
     score = SCORE_THRESHOLD if score is None else score
-    found, skipped = predict(run, images, score=score, quiet=quiet) if images else ([], [])
+    found, skipped = predict(run, images, score=score, device=device, quiet=quiet) if images else ([], [])
     drawn = [one for one in found if isinstance(one, DetectionPrediction)]
     pictures = draw_detections(drawn, folder, overwrite=overwrite)
-    films = detect_videos(run, videos, folder, score=score, overwrite=overwrite, quiet=quiet)
+    films = detect_videos(run, videos, folder, score=score, device=device, overwrite=overwrite, quiet=quiet)
     shown = [(video, path, frames) for video, (path, frames) in zip(videos, films, strict=True)]
     return Predictions(kind.columns, found, skipped, pictures, shown)
 
@@ -184,6 +195,7 @@ def detect_videos(
     folder: AnyPath,
     *,
     score: float = SCORE_THRESHOLD,
+    device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> list[tuple[Path, list[DetectionPrediction]]]:
@@ -194,6 +206,7 @@ def detect_videos(
         videos: files that FFmpeg reads.
         folder: made if it is not there.
         score: as for ``detect_video``.
+        device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
         overwrite: replace files of the same names that featherbone did not make.
         quiet: no progress on the error stream.
 
@@ -205,7 +218,7 @@ def detect_videos(
     """
     places = _places([Path(video) for video in videos], Path(folder), ".mp4", overwrite=overwrite)
     return [
-        (path, detect_video(run, video, path, score=score, overwrite=overwrite, quiet=quiet))
+        (path, detect_video(run, video, path, score=score, device=device, overwrite=overwrite, quiet=quiet))
         for path, video in zip(places, videos, strict=True)
     ]
 
@@ -216,6 +229,7 @@ def detect_video(
     out: AnyPath,
     *,
     score: float = SCORE_THRESHOLD,
+    device: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> list[DetectionPrediction]:
@@ -228,6 +242,7 @@ def detect_video(
         video: a file that FFmpeg reads.
         out: .mp4, .mkv or .mov.
         score: the least score, 0 to 1, of a box that is drawn.
+        device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
         overwrite: replace a file that featherbone did not make.
         quiet: no progress on the error stream.
 
@@ -238,7 +253,7 @@ def detect_video(
         InputError: if the run is not that of a detector, a file cannot be read or written, or both are one.
     """
     header, preprocess = describe(run)
-    model = load(run, Detector)
+    model = load(run, Detector).to(device_named(device))
     check_finite(model, run)
     check_score(score)
     _require_apart([Path(out)], [Path(video)])

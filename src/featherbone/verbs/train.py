@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import nn
 from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
+from featherbone.device import device_named, usual_device
 from featherbone.errors import InputError, InterruptedRunError, needs
 from featherbone.files import AnyPath, write_json
 from featherbone.runs.folder import FILES, PAGE, RECIPE, RESULT, read_facts, read_recipe
@@ -51,6 +52,7 @@ def train(
     changes: Mapping[str, Any] | None = None,
     teacher: AnyPath | nn.Module | None = None,
     devices: int = 1,
+    device: str | None = None,
     quiet: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -74,6 +76,8 @@ def train(
         teacher: a run or weight file of the same classes, or any module of the same inputs and outputs, whose answers
             are learned, too.
         devices: processes on this machine that share every batch, one a GPU if there are GPUs.
+        device: where the network learns: "cpu", or an accelerator of this machine, such as "cuda:1"; default the
+            accelerator, if there is one.
         quiet: no progress on the error stream.
         log: told the outline of the run, line by line, before the first epoch.
 
@@ -96,6 +100,7 @@ def train(
         from featherbone.runs.writer import writing
     task = task_for(data)
     module = teacher if isinstance(teacher, nn.Module) else None
+    where = _chosen(device, max(devices, team.world))
     if team.world > 1:
         if out is None:
             raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
@@ -103,18 +108,18 @@ def train(
         with ExitStack() as stack:
             if team.first and not (folder / RECIPE).exists():
                 stack.enter_context(new_folder(out, data, request, task))
-                prepare(folder, data, task, request, row, wanted, quiet=quiet, log=log)
+                prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
             elif team.first:
                 stack.enter_context(writing(folder))
             _await(folder / RECIPE)
-            return _resumed(folder, module, accept_changes=False, quiet=quiet)
+            return _resumed(folder, module, device=where, accept_changes=False, quiet=quiet)
     _check_devices(devices)
     if devices > 1 and module is not None:
         raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
     with new_folder(out, data, request, task) as folder:
-        images = prepare(folder, data, task, request, row, wanted, quiet=quiet, log=log)
+        images = prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
         if devices == 1:
-            return _trained(folder, task, read_recipe(folder), images, module, quiet=quiet)
+            return _trained(folder, task, read_recipe(folder), images, module, device=where, quiet=quiet)
     return _launched(folder, devices, accept_changes=False, quiet=quiet)
 
 
@@ -123,6 +128,7 @@ def resume(
     *,
     teacher: nn.Module | None = None,
     devices: int = 1,
+    device: str | None = None,
     accept_changes: bool = False,
     quiet: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -135,6 +141,8 @@ def resume(
         folder: of the run.
         teacher: the module that ``train`` was given, if it was given one.
         devices: processes on this machine.
+        device: where the network learns: "cpu", or an accelerator of this machine, such as "cuda:1"; default the
+            accelerator, if there is one.
         accept_changes: go on although a file that the run reads, or what computes it, is another one than when it
             began; the result names what.
         quiet: no progress on the error stream.
@@ -146,6 +154,7 @@ def resume(
         InterruptedRunError: on Ctrl-C.
     """
     place, team = Path(folder), processes()
+    where = _chosen(device, max(devices, team.world))
     if not (place / RECIPE).exists():
         raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
     if (place / RESULT).exists() and (place / PAGE).exists():
@@ -158,7 +167,7 @@ def resume(
         if team.world == 1 and not (place / RESULT).exists():
             _check_devices(devices)
         if devices == 1 or (place / RESULT).exists():
-            return _resumed(place, teacher, accept_changes=accept_changes, quiet=quiet, log=log)
+            return _resumed(place, teacher, device=where, accept_changes=accept_changes, quiet=quiet, log=log)
     return _launched(place, devices, accept_changes=accept_changes, quiet=quiet)
 
 
@@ -166,6 +175,7 @@ def _resumed(
     folder: Path,
     teacher: nn.Module | None,
     *,
+    device: torch.device,
     accept_changes: bool,
     quiet: bool,
     log: Callable[[str], None] = lambda _: None,
@@ -184,26 +194,21 @@ def _resumed(
     with threads_of(folder):
         images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet or not team.first)
         if team.first:
-            _compare(folder, images, recipe, facts.fingerprint, accept_changes=accept_changes, quiet=quiet)
+            changes = _changes(folder, images, recipe, facts.fingerprint, device, quiet=quiet)
+            _record(folder, images, recipe, device, changes, accepted=accept_changes, quiet=quiet)
             tell_outline(log, folder, images, task, beginning(folder, recipe)[0], recipe, weights="")
-        return _trained(folder, task, recipe, images, teacher, quiet=quiet)
+        return _trained(folder, task, recipe, images, teacher, device=device, quiet=quiet)
 
 
-def _compare(
-    folder: Path, images: AnyData, recipe: Recipe, fingerprint: str, *, accept_changes: bool, quiet: bool
-) -> None:
-    """Compare what a run reads, and what computes it, with what was recorded when it began; record what is accepted.
+def _changes(
+    folder: Path, images: AnyData, recipe: Recipe, fingerprint: str, device: torch.device, *, quiet: bool
+) -> list[str]:
+    """Return what a run reads, or what computes it, that is not as it was recorded when it began.
 
     Raises:
-        InputError: if something differs, and is not or cannot be accepted.
+        InputError: if the images are others.
     """
-    from featherbone.runs.identity import (
-        changed_environment,
-        changed_files,
-        read_environment,
-        write_environment,
-        write_files,
-    )
+    from featherbone.runs.identity import changed_environment, changed_files
 
     files = changed_files(folder, images, recipe, quiet=quiet)
     if images.fingerprint != fingerprint:
@@ -211,13 +216,32 @@ def _compare(
             f"the images in {recipe.data} are not those that the run in {folder} began with: "
             f"{'; '.join(files) or 'their order, labels or classes are others'}"
         )
-    known = read_environment(folder)
-    changes = [*files, *changed_environment(folder, processes().world)]
-    if changes and not accept_changes:
+    return [*files, *changed_environment(folder, processes().world, device)]
+
+
+def _record(
+    folder: Path,
+    images: AnyData,
+    recipe: Recipe,
+    device: torch.device,
+    changes: Sequence[str],
+    *,
+    accepted: bool,
+    quiet: bool,
+) -> None:
+    """Record changes that are accepted, and what an older version did not record.
+
+    Raises:
+        InputError: if they are not.
+    """
+    from featherbone.runs.identity import read_environment, write_environment, write_files
+
+    if changes and not accepted:
         raise InputError(
             f"the run in {folder} would not go on as it began: {'; '.join(changes)}; put that right, or go on all the "
             "same with --accept-changes (accept_changes=True), and the result will name it"
         )
+    known = read_environment(folder)
     if not (folder / FILES).exists():
         warnings.warn(
             f"the run in {folder} did not record the content of its files, nor its versions and threads, as it is an "
@@ -227,11 +251,18 @@ def _compare(
     if changes or not (folder / FILES).exists():
         write_files(folder, images, recipe, quiet=quiet)
     if changes or known is None:
-        write_environment(folder, (*(known.changes if known else ()), *changes))
+        write_environment(folder, device, (*(known.changes if known else ()), *changes))
 
 
 def _trained(
-    folder: Path, task: Task, recipe: Recipe, images: AnyData, teacher: nn.Module | None, *, quiet: bool
+    folder: Path,
+    task: Task,
+    recipe: Recipe,
+    images: AnyData,
+    teacher: nn.Module | None,
+    *,
+    device: torch.device,
+    quiet: bool,
 ) -> Run:
     with needs("train", "training"):
         from featherbone.runs.identity import read_environment, write_environment
@@ -239,14 +270,14 @@ def _trained(
         from featherbone.training.loop import fit
     team = processes()
     if team.first and read_environment(folder) is None:
-        write_environment(folder)
+        write_environment(folder, device)
     fingerprint = images.fingerprint
     model, given = beginning(folder, recipe)
     preprocess = task.preprocess(given) if given else usual_preprocess(task, recipe, images.channels)
     images = replace(images, channels=preprocess.channels)
     taught = teacher_of(recipe, teacher, images.classes, preprocess)
     job = task.job(model, images, preprocess, recipe, team, taught)
-    outcome = fit(model, job, recipe, folder, fingerprint=fingerprint, quiet=quiet)
+    outcome = fit(model, job, recipe, folder, fingerprint=fingerprint, device=device, quiet=quiet)
     if team.first:
         save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
@@ -275,6 +306,19 @@ def _named_changes(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool
     for change in meanwhile:
         warnings.warn(f"while the run in {folder} was trained, {change}", stacklevel=4)
     return [*(known.changes if known else ()), *(f"while it was trained, {change}" for change in meanwhile)]
+
+
+def _chosen(device: str | None, processes: int) -> torch.device:
+    """Return where a run is trained.
+
+    Raises:
+        InputError: if there is no such device, or each of several processes has its own.
+    """
+    if device is None:
+        return usual_device()
+    if processes > 1:
+        raise InputError(f"device={device} is not allowed with {processes} processes: each has its own; leave it out")
+    return device_named(device)
 
 
 def _check_devices(devices: int) -> None:
