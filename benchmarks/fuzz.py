@@ -85,7 +85,9 @@ def mutated(content: bytes, chance: random.Random, most: int | None = None) -> b
 def mistyped(value: Any, chance: random.Random) -> Any:
     """Return JSON values of which one, anywhere, is another, missing, repeated or deep."""
     value = copy.deepcopy(value)
-    parent, key, inner = None, None, value
+    parent: Any = None
+    key: Any = None
+    inner = value
     while isinstance(inner, dict | list) and inner and (parent is None or chance.random() < 0.8):
         parent, key = inner, chance.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
         inner = inner[key]

@@ -17,6 +17,7 @@ from featherbone import signals as signals  # a request to stop may come while t
 if TYPE_CHECKING:
     from featherbone.api import *  # noqa: F403 - all that it has is public
 
+    __all__: list[str]
     __version__: str
 
 

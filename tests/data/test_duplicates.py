@@ -107,7 +107,7 @@ def test_boxes_of_several_entries_of_an_image_are_all_its(tmp_path: Path) -> Non
     data = DETECTION.open(tmp_path, quiet=True)
     assert len(data.train) + len(data.val) == 12
     assert {len(target.labels) for split in (data.train, data.val) for target in split.targets} == {2}
-    assert set(data.train.sources).isdisjoint(data.val.sources)  # type: ignore[arg-type]
+    assert set(data.train.sources).isdisjoint(data.val.sources)
 
 
 def test_copies_are_those_of_the_same_bytes(tmp_path: Path) -> None:

@@ -258,6 +258,6 @@ def test_torchscript_is_refused_in_a_sentence_and_a_trace_takes_other_sizes() ->
             fb.InputError, match=r"torch.jit.script cannot read these networks.*torch.jit.trace.*fb.export"
         ):
             torch.jit.script(network)
-    traced = torch.jit.trace(model, torch.randn(2, 3, 64, 64))
+    traced = torch.jit.trace(model, torch.randn(2, 3, 64, 64))  # type: ignore[no-untyped-call]
     images = torch.randn(3, 3, 96, 64)
     assert torch.equal(traced(images), model(images))

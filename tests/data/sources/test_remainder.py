@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.annotation_formats import PARTS, WRITERS, Drawn, write_coco, write_voc, write_yolo
@@ -30,7 +31,7 @@ def files_of(root: Path) -> set[str]:
     return {os.path.join(place, name) for place, _, names in os.walk(root) for name in names}  # noqa: PTH118
 
 
-def used_of(listing: Listing[object]) -> set[str]:
+def used_of(listing: Listing[Any]) -> set[str]:
     sources = [item.source for items in listing.splits.values() for item in items]
     return {str(one) for one in (*listing.annotations, *(o for source in sources for o in origins_of(source)))}
 

@@ -29,7 +29,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked: list[str] = []
         self.breaks = 0
         self.secret = ""  # that every request must have, in its query or as its user and password
-        self.sends: Callable[[str, io.RawIOBase, bytes], bool] = lambda *_: False  # in another way than usual
+        self.sends: Callable[[str, io.BufferedIOBase, bytes], bool] = lambda *_: False  # in another way than usual
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
 
     @property
@@ -258,7 +258,7 @@ def test_what_comes_in_pieces_is_read_to_its_end(
     names = ["blue", "green", "red", *(f"class {i:04}" for i in range(1000 if piece > 1 else 20))]
     (tmp_path / "served" / "classes.txt").write_text("\n".join(names))
 
-    def in_pieces(path: str, out: io.RawIOBase, content: bytes) -> bool:
+    def in_pieces(path: str, out: io.BufferedIOBase, content: bytes) -> bool:
         if path.endswith(".txt"):
             for start in range(0, len(content), piece):
                 out.write(content[start : start + piece])
@@ -269,14 +269,14 @@ def test_what_comes_in_pieces_is_read_to_its_end(
     assert fb.check_data(f"{server.url}/s-000.tar", quiet=True).classes == tuple(names)
 
 
-def cut(path: str, out: io.RawIOBase, content: bytes) -> bool:
+def cut(path: str, out: io.BufferedIOBase, content: bytes) -> bool:
     if path.endswith(".txt"):
         out.write(content[:-3])
         raise ConnectionError
     return False
 
 
-def drip(path: str, out: io.RawIOBase, content: bytes) -> bool:
+def drip(path: str, out: io.BufferedIOBase, content: bytes) -> bool:
     for byte in content[:60]:
         out.write(bytes([byte]))
         time.sleep(0.05)
@@ -287,7 +287,7 @@ def drip(path: str, out: io.RawIOBase, content: bytes) -> bool:
     ("sends", "said"), [(cut, "classes.txt cannot be read: "), (drip, "server is too slow: it must give 30,000 bytes")]
 )
 def test_a_server_that_does_not_come_to_the_end_is_named(
-    sends: Callable[[str, io.RawIOBase, bytes], bool],
+    sends: Callable[[str, io.BufferedIOBase, bytes], bool],
     said: str,
     server: Server,
     colours: Path,
