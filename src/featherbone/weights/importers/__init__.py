@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -89,7 +89,8 @@ def load_weights(
     checkpoint = read_checkpoint(source, config)
     shapes, own = shapes_of(checkpoint), [name for name, _ in layers_of(model)]
     attempts = [_tried(model.spec, match, model) for match in matches(model.spec, shapes, own)]
-    return _load(model, _chosen(attempts, checkpoint, part, model.spec.family), checkpoint)
+    attempt, others = _chosen(attempts, checkpoint, part, model.spec.family)
+    return _load(model, attempt, others, checkpoint)
 
 
 def import_weights(
@@ -118,13 +119,13 @@ def import_weights(
     checkpoint = read_checkpoint(source, config)
     shapes = shapes_of(checkpoint)
     attempts = []
-    like_ours = any(".stages.0." in f".{name}" for name in shapes)
+    like_ours = any(".stages." in f".{name}" for name in shapes)
     for candidate in _candidates(row, like_ours=like_ours):
         own = [name for name, _ in layers_of(candidate.build_empty())] if like_ours else []
         attempts += [_tried(candidate, match) for match in matches(candidate, shapes, own)]
-    attempt = _chosen(attempts, checkpoint, part, row.family)
+    attempt, others = _chosen(attempts, checkpoint, part, row.family)
     model = attempt.row.build().eval()
-    report = _load(model, attempt, checkpoint)
+    report = _load(model, attempt, others, checkpoint)
     changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(attempt.row, field.name)]
     shown = [f"{name}={getattr(attempt.row, name)}, as in the file" for name in changed if name not in _EXPECTED]
     if report.source == OURS and len(_strides(attempts, attempt)) > 1:
@@ -158,20 +159,21 @@ def _tried(row: Spec, match: Match, model: Backbone | None = None) -> _Attempt:
         model: the network; default: that of the row, with the columns that the file decides.
     """
     try:
-        decided = row if model else _decided(row, match)
-        model = model or decided.build_empty()
-        return _Attempt(decided, match, misfits(model, translated(model, match)[0]))
+        row = row if model else _decided(row, match)
+        model = model or row.build_empty()
+        return _Attempt(row, match, misfits(model, translated(model, match)[0]))
     except Exception as error:  # noqa: BLE001 - shapes of strangers make tensor operations fail in any way
         return _Attempt(row, match, [first_line(error)])
 
 
-def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family: str) -> _Attempt:
-    """Return the attempt to load: of several weights in a file the average, else the one that is asked for.
+def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family: str) -> tuple[_Attempt, list[str]]:
+    """Return the attempt to load, of several weights the average or what is asked for, and what the others are called.
 
     Raises:
         InputError: if none fits, or several do and it is not clear which are meant.
     """
     what = checkpoint.name
+    every = [one.match.label for one in attempts if not one.problems]
     if part:
         labels = list(dict.fromkeys(one.match.label for one in attempts))
         attempts = [one for one in attempts if f".{one.match.label}.".find(f".{part}.") >= 0]
@@ -188,10 +190,16 @@ def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family:
         problems = max(attempts, key=lambda one: one.match.found).problems
         raise InputError(f"{what} does not fit the network: {some(problems, 3)}{_suggestion(checkpoint)}")
     averages = [label for label in best if checkpoint.is_average(label)]
+    odd = [one for one in attempts if checkpoint.is_average(one.match.label) and one.match.label not in best]
+    if odd and not averages and not part:
+        raise InputError(
+            f"{what} holds averaged weights under {_listed([odd[0].match.label])}, which do not fit the network "
+            f"({some(odd[0].problems, 2)}), and others under {_listed(best)}: say which with part=NAME"
+        )
     labels = averages or list(best)
     if any(not _same(best[labels[0]], best[label], checkpoint) for label in labels[1:]):
         raise InputError(f"{what} holds weights of this network under {_listed(labels)}: say which with part=NAME")
-    return best[labels[0]]
+    return best[labels[0]], [label for label in dict.fromkeys(every) if label != labels[0]]
 
 
 def _listed(labels: Iterable[str]) -> str:
@@ -242,7 +250,7 @@ def _decided(row: Spec, match: Match) -> Spec:
     return replace(row, **columns)
 
 
-def _load(model: Backbone, attempt: _Attempt, checkpoint: Checkpoint) -> Imported:
+def _load(model: Backbone, attempt: _Attempt, others: Sequence[str], checkpoint: Checkpoint) -> Imported:
     values = Values(checkpoint.tensors)
     match = attempt.match.of(values)
     try:
@@ -254,10 +262,7 @@ def _load(model: Backbone, attempt: _Attempt, checkpoint: Checkpoint) -> Importe
     with torch.no_grad():
         for name, tensor in ready.items():
             wanted[name].copy_(tensor)
-    where = {checkpoint.given[name][0] for name in match.used if name.startswith(match.prefix)}
-    left_over = [
-        name for at, name in _unused(checkpoint, match) if at in where and not name.endswith((COUNTS, "n_averaged"))
-    ]
+    left_over, beside = _unused(match, others, checkpoint)
     return Imported(
         source=match.source.name,
         loaded=len(state),
@@ -266,14 +271,23 @@ def _load(model: Backbone, attempt: _Attempt, checkpoint: Checkpoint) -> Importe
         notes=tuple(dict.fromkeys([*_choice(match, checkpoint), *values.notes(), *notes])),
         preprocess=match.source.preprocess,
         part=match.label,
-        others=tuple(
-            dict.fromkeys((at or name).split(".")[0] for at, name in _unused(checkpoint, match) if at not in where)
-        ),
+        others=tuple(beside),
     )
 
 
-def _unused(checkpoint: Checkpoint, match: Match) -> list[tuple[str, str]]:
-    return [given for name, given in checkpoint.given.items() if name not in match.used]
+def _unused(match: Match, others: Sequence[str], checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
+    """Return the names of tensors beside those that were taken, and under what the file holds anything else."""
+    taken = {checkpoint.given[name][0] for name in match.used if name.startswith(match.prefix)}
+    known = {label.split(".")[0] for label in others}
+    left_over, beside = [], dict.fromkeys(others)
+    for name, (where, inner) in checkpoint.given.items():
+        if name in match.used or any(name.startswith(f"{label}.") for label in others):
+            continue
+        if where in taken:
+            left_over += [] if inner.endswith((COUNTS, "n_averaged")) else [inner]
+        elif (first := (where or inner).split(".")[0]) not in known:
+            beside[first] = None
+    return left_over, list(beside)
 
 
 def _as(wanted: Tensor, tensor: Tensor, name: str, notes: list[str]) -> Tensor:

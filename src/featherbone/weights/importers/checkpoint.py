@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -107,9 +108,10 @@ def _content(file: Path, config: str | os.PathLike[str] | None) -> Any:
 
 def _unpickled(file: Path) -> Any:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
+        # an open file, as torch.load goes by the suffix of a name
+        with file.open("rb") as stream, warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of foreign pickle protocols; what fails is said below
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:
         held = re.search(r"GLOBAL (\S+)", str(error))
         if held:
@@ -159,11 +161,11 @@ def _exchanged(content: Any) -> tuple[set[str], set[str]]:
 
 def _tensors(content: Any, name: str) -> Iterator[tuple[str, str, Tensor]]:
     """Yield all tensors in nested dictionaries and lists: the keys that lead there, the last key, the tensor."""
-    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
+    waiting: deque[tuple[str, Any, int]] = deque([("", content, 0)])
     for parts in count():
         if not waiting:
             return
-        where, inner, depth = waiting.pop()
+        where, inner, depth = waiting.popleft()
         if parts > _MOST_PARTS:
             raise InputError(f"{name} is damaged: it is nested without end")
         if not isinstance(inner, Mapping | list | tuple):

@@ -63,7 +63,7 @@ def _norm(name: str, layer: LayerMapping, match: Match, eps: float, bias: Tensor
         found = match.get(layer, tensor)
         if found:
             state[f"{name}.{tensor}"] = torch.cat(found)
-    if state:
+    if len(state) == 4:
         counts = match.get(layer, COUNTS)
         state[f"{name}.{COUNTS}"] = counts[0] if counts else torch.tensor(0)
         if bias is not None:  # taken off again with the mean
