@@ -8,7 +8,7 @@ from typing import Any
 
 from featherbone.data.check.report import Check, ImageRef
 from featherbone.data.dataset import group_of
-from featherbone.errors import needs
+from featherbone.errors import check_type, needs
 from featherbone.files import AnyPath, write_text
 from featherbone.report.pages.data import DUPLICATES, ISSUES, OF_ONE_GROUP, data_html
 
@@ -44,6 +44,7 @@ def data_page(check: Check, path: AnyPath, *, caption: str = "", quiet: bool = F
     Raises:
         InputError: if the file cannot be written.
     """
+    check_type("check", check, Check, "what check_data returned")
     groups = check.duplicates[:DUPLICATES]
     equal = _thumbnails((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)
     duplicates = [

@@ -6,12 +6,13 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
-from featherbone.errors import InputError, needs, some
+from featherbone.errors import InputError, check_type, needs, some
 from featherbone.files import AnyPath, check_outside, read_json
 from featherbone.runs.folder import DATA, read_recipe
-from featherbone.weights import load_any, read_header
+from featherbone.weights import load, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
     """
     header, preprocess = describe(run)
     recipe = read_recipe(run)
+    check_type("data", data, (str, os.PathLike, NoneType), "the name, path or address of a data set")
     source = recipe.data if data is None else os.fspath(data)
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
@@ -54,7 +56,7 @@ def evaluate(run: AnyPath, data: AnyPath | None = None, *, split: str | None = N
         if Path(run).is_dir():
             _compare(Path(run), own, quiet=quiet)
         images, skipped = own.val, own.skipped
-    return task.outputs(load_any(run), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
+    return task.outputs(load(run), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
 
 
 def _compare(run: Path, images: AnyData, *, quiet: bool) -> None:
@@ -86,9 +88,13 @@ def evaluation_pictures(run: AnyPath, evaluation: Evaluation, out: AnyPath | Non
     Raises:
         InputError: if a file cannot be written, or lies inside the data.
     """
+    with needs("train", "drawing"):
+        from featherbone.evaluation.report import Evaluation
+        from featherbone.runs.tasks import task_of
+    check_type("run", run, (str, os.PathLike), "a run, its folder or a weight file")
+    check_type("evaluation", evaluation, Evaluation, "what evaluate returned")
+    check_type("out", out, (str, os.PathLike, NoneType), "the path of a picture")
     if out is not None:
         check_outside("out", out, read_recipe(run).data)
-    with needs("train", "drawing"):
-        from featherbone.runs.tasks import task_of
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     return task_of(read_header(run)).draw(evaluation, None if out is None else Path(out), folder)

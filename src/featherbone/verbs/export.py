@@ -13,6 +13,7 @@ from featherbone.files import AnyPath, check_outside
 from featherbone.runs.folder import read_recipe
 from featherbone.verbs.samples import folder_inputs, samples_of
 from featherbone.weights import Header
+from featherbone.weights.open import AnyNetwork
 
 if TYPE_CHECKING:
     from featherbone.deploy import Contents, Exported
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: AnyPath | nn.Module,
+    source: AnyNetwork,
     out: AnyPath,
     *,
     to: str | None = None,
@@ -45,8 +46,8 @@ def export(
     of every box, the best first, zeros after the last.
 
     Args:
-        source: a run's folder, a weight file, the name of a network (freshly initialized), or any module that takes
-            images.
+        source: a run or its folder, a weight file, the name or row of a network (freshly initialized), or any module
+            that takes images.
         out: the file; its suffix, ``.onnx``, ``.xml``, ``.pt2`` or ``.pte``, says the format.
         to: "onnx", "openvino", "torch" or "executorch", if ``out`` has no suffix; default for a folder: "onnx".
         size: side of the input, in pixels; default: as trained, else as published, else 224.
@@ -121,7 +122,7 @@ def _metadata(header: Header | None, postprocess: Postprocess | None) -> dict[st
     return header.to_dict() | ({"boxes": boxes} if boxes else {})
 
 
-def _check_known(source: AnyPath | nn.Module, header: Header | None) -> None:
+def _check_known(source: AnyNetwork, header: Header | None) -> None:
     if not (header and header.classes and header.preprocess):
         name = "a module" if isinstance(source, nn.Module) else source
         raise InputError(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, check_type, needs
 from featherbone.files import AnyPath, check_outside, replacing
-from featherbone.weights import load, load_any, read_header
+from featherbone.weights import load, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: AnyPath, images: Iterable[AnyPath], *, top: int = 5, score: float = SCORE_THRESHOLD, quiet: bool = False
+    run: AnyPath,
+    images: AnyPath | Iterable[AnyPath],
+    *,
+    top: int = 5,
+    score: float = SCORE_THRESHOLD,
+    quiet: bool = False,
 ) -> tuple[list[Prediction], list[Skipped]]:
     """Classify image files, or find boxes in them.
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        images: files, folders, shell patterns.
+        images: a file, a folder or a shell pattern, or several of them.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names.
         quiet: no progress on the error stream.
@@ -40,13 +46,14 @@ def predict(
         InputError: if an argument is not usable, or no image can be read.
     """
     header, preprocess = describe(run)
+    paths = _several("images", images)
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
     check_score(score)
     with needs("train", "predicting"):
         from featherbone.data.sources.folder import find_images
         from featherbone.runs.tasks import task_of
-    files, model = find_images(images), load_any(run)
+    files, model = find_images(paths), load(run)
     found, skipped = task_of(header).predict(
         model, files, preprocess, header.classes, top=top, score=score, quiet=quiet
     )
@@ -98,7 +105,7 @@ class Predictions:
 
 def predict_files(
     run: AnyPath,
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Iterable[AnyPath],
     *,
     out: AnyPath | None = None,
     top: int = 5,
@@ -109,7 +116,7 @@ def predict_files(
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        paths: files, folders, shell patterns.
+        paths: a file, a folder or a shell pattern, or several of them.
         out: of a detector: the folder for images and videos with boxes; default: ``predictions`` beside the weights.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names; default 0.25.
@@ -123,6 +130,7 @@ def predict_files(
         from featherbone.data.sources.folder import find_images, images_and_videos
         from featherbone.evaluation.detection import DetectionPrediction
         from featherbone.runs.tasks import task_of
+    paths = _several("paths", paths)
     kind = task_of(read_header(run)).prediction
     if not kind.drawn:
         if out is not None:
@@ -157,7 +165,12 @@ def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath) -> li
     """
     with needs("train", "drawing"):
         from featherbone.data.image import read_image, without_pillows_warnings
+        from featherbone.evaluation.detection import DetectionPrediction
         from featherbone.report.pictures.boxes import draw_boxes
+    check_type("found", found, list | tuple, "what predict returned for a detector")
+    check_type("folder", folder, (str, PathLike), "the path of a folder")
+    for one in found:
+        check_type("found", one, DetectionPrediction, "what predict returned for a detector")
     sources = [Path(one.image) for one in found]
     places = _places(sources, Path(folder), ".jpg")
     for one, source, path in zip(found, sources, places, strict=True):
@@ -214,6 +227,8 @@ def detect_video(
         InputError: if the run is not that of a detector, a file cannot be read or written, or both are one.
     """
     header, preprocess = describe(run)
+    for name, path in (("video", video), ("out", out)):
+        check_type(name, path, (str, PathLike), "the path of a video")
     model = load(run, Detector)
     check_score(score)
     _require_apart([Path(out)], [Path(video)])
@@ -234,6 +249,21 @@ def detect_video(
     if not found:
         raise InputError(f"{video} has no frame")
     return found
+
+
+def _several(name: str, given: AnyPath | Iterable[AnyPath]) -> Sequence[AnyPath]:
+    """Return one path, or several, as several.
+
+    Raises:
+        InputError: if there is something else among them.
+    """
+    allowed = "the path of a file, a folder, a shell pattern, or several of them"
+    if isinstance(given, bytes) or not isinstance(given, str | PathLike | Iterable):
+        check_type(name, given, (str, PathLike), allowed)
+    paths = [given] if isinstance(given, str | PathLike) else list(given)
+    for path in paths:
+        check_type(name, path, (str, PathLike), allowed)
+    return paths
 
 
 def _places(sources: Sequence[Path], folder: Path, suffix: str) -> list[Path]:

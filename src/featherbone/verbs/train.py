@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from torch import nn
 from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.errors import InputError, InterruptedRunError, masked, needs
+from featherbone.errors import InputError, InterruptedRunError, check_type, masked, needs
 from featherbone.files import AnyPath, read_json, write_json
 from featherbone.runs.folder import DATA, FILES, PAGE, RECIPE, RESULT, read_recipe
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
@@ -83,9 +84,15 @@ def train(
         InterruptedRunError: on Ctrl-C; ``resume`` continues.
     """
     team = processes()
+    check_type("data", data, (str, os.PathLike), "the name, path or address of a data set")
     remember(os.fspath(data))
     if team.first:
         log(f"preparing to train {model or weights or 'a network'} on {masked(os.fspath(data))} ...")
+    paths = (str, os.PathLike, NoneType)
+    check_type("recipe", recipe, (str, Recipe, NoneType), "the name of a recipe, or its row")
+    check_type("changes", changes, (Mapping, NoneType), "columns and their values, such as {'epochs': 3}")
+    check_type("teacher", teacher, (*paths, nn.Module), "a run, its folder, a weight file or a module")
+    check_type("out", out, paths, "the path of a folder")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:
@@ -145,6 +152,7 @@ def resume(
             process writes to it.
         InterruptedRunError: on Ctrl-C.
     """
+    check_type("folder", folder, (str, os.PathLike), "the folder of a run")
     place, team = Path(folder), processes()
     if team.first:
         log(f"preparing to resume {place} ...")

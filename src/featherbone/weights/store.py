@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector, DetectorSpec, detector_from_dict, detector_to_dict
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.files import replacing
 from featherbone.models import spec_from_row
 from featherbone.spec import Backbone, Spec, spec_to_dict
@@ -107,6 +107,7 @@ def save(
         InputError: if the number of class names is not the number of outputs, a detector's images would be cropped, or
             the file cannot be written.
     """
+    check_type("model", model, (Backbone, Detector), "one of our networks, a Backbone or a Detector")
     outputs = model.spec.num_classes
     if isinstance(model, Detector) and preprocess is not None and preprocess.fit != "letterbox":
         raise InputError(f"fit={preprocess.fit!r} is not allowed for a detector, which sees whole images: 'letterbox'")
@@ -151,7 +152,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 @overload
-def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone: ...
+def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Network: ...
 
 
 @overload
@@ -159,13 +160,14 @@ def load(path: str | os.PathLike[str], kind: type[Model], *, num_classes: int | 
 
 
 def load(
-    path: str | os.PathLike[str], kind: type[nn.Module] = Backbone, *, num_classes: int | None = None
+    path: str | os.PathLike[str], kind: type[nn.Module] = nn.Module, *, num_classes: int | None = None
 ) -> nn.Module:
     """Rebuild the network of a weight file, or of the run in a folder, in evaluation mode.
 
     Args:
-        path: a file that ``save`` wrote, or a run's folder.
-        kind: what the caller counts on, ``Backbone`` or ``Detector``; anything else in the file is refused.
+        path: a file that ``save`` wrote, a run or its folder.
+        kind: what the caller counts on, ``Backbone`` or ``Detector``; anything else in the file is refused. Default:
+            either.
         num_classes: the number of outputs the caller counts on; the same holds.
 
     Raises:
@@ -187,18 +189,8 @@ def load(
     return model.eval()
 
 
-def load_any(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Network:
-    """Rebuild the classifier or the detector of a weight file or a run, in evaluation mode.
-
-    Raises:
-        InputError: as ``load``.
-    """
-    model = load(path, nn.Module, num_classes=num_classes)
-    assert isinstance(model, Backbone | Detector)
-    return model
-
-
 def _weight_file(path: str | os.PathLike[str]) -> Path:
+    check_type("path", path, (str, os.PathLike), "a run, its folder or a weight file")
     file = Path(path)
     if file.is_dir():
         if not (file / FILE_NAME).exists():

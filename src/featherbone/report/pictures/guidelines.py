@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherbone.errors import needs
+from featherbone.errors import check_type, needs
 from featherbone.files import PICTURES, check_output, replacing
 
 Table = tuple[str, Sequence[str], Sequence[str], Sequence[Sequence[float]], Sequence[Sequence[float]]]
@@ -22,6 +22,8 @@ def draw_guidelines(tables: Sequence[Table], path: Path) -> None:
         InputError: if the plotting library is missing or the file cannot be written.
     """
     check_output("path", path, PICTURES)
+    for table in tables:
+        check_type("tables", table, tuple, "titles, lines, columns, our speeds and the paper's of every table")
     with needs("train", "drawing"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(11, 2.9 * len(tables)), layout="constrained")

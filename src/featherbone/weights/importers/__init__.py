@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, some
+from featherbone.errors import InputError, check_type, some
 from featherbone.models import list_models
 from featherbone.models import spec as named_spec
 from featherbone.spec import Backbone, Spec
@@ -67,6 +67,8 @@ def load_weights(
         InputError: if the file cannot be read, its form is not known, or it does not fit the network; the network is
             then as it was.
     """
+    check_type("model", model, Backbone, "a classifier; weights of whole detectors are not imported")
+    check_type("source", source, (str, os.PathLike, Mapping), "the path of a file, or named tensors")
     given = _in_full(source if isinstance(source, Mapping) else read_tensors(source, config))
     what = "the given tensors" if isinstance(source, Mapping) else str(source)
     if set(given) >= {name for name in model.state_dict() if not name.startswith("head.")}:
@@ -96,6 +98,8 @@ def import_weights(
     Raises:
         InputError: as ``load_weights``; or if the name is unknown.
     """
+    check_type("network", network, (str, Spec), "the name of a network, or its row")
+    check_type("source", source, (str, os.PathLike), "the path of a file")
     row = named_spec(network) if isinstance(network, str) else network
     given = _in_full(read_tensors(source, config))
     candidates = dict.fromkeys(candidate for project in SOURCES[row.family] for candidate in project.rows(row))
