@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from featherbone.data.check.report import Check, ImageRef
@@ -26,6 +27,7 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
     Raises:
         InputError: if it is no data set.
     """
+    check_type("source", source, (str, PathLike), "the name, path or address of a data set")
     with needs("train", "reading images"):
         from featherbone.runs.tasks import task_for
     task = task_for(source)

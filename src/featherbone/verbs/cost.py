@@ -16,7 +16,7 @@ _DEFAULT_SIZE = 224
 
 
 def cost(
-    network: AnyNetwork,
+    source: AnyNetwork,
     size: int | tuple[int, int] | None = None,
     *,
     batch: int = 1,
@@ -26,7 +26,7 @@ def cost(
     """Count what any image network costs, from one trace; the module is not changed.
 
     Args:
-        network: a name, a row, a run or its folder, a weight file, or any module that takes images ``(B, C, H, W)``.
+        source: a name, a row, a run or its folder, a weight file, or any module that takes images ``(B, C, H, W)``.
         size: side of the image in pixels, or (height, width); default: as trained, else as published, else 224.
         batch: images at a time.
         in_chans: channels of the image; default: those the first convolution reads.
@@ -35,12 +35,12 @@ def cost(
     Raises:
         InputError: if there is no such network, or it cannot be traced at this size.
     """
-    module = open_module(network)
-    return counted(module, _usual(network) if size is None else size, batch=batch, in_chans=in_chans, training=training)
+    module = open_module(source)
+    return counted(module, _usual(source) if size is None else size, batch=batch, in_chans=in_chans, training=training)
 
 
 def reconcile(
-    network: AnyNetwork,
+    source: AnyNetwork,
     size: int | tuple[int, int] | None = None,
     *,
     batch: int = 1,
@@ -49,7 +49,7 @@ def reconcile(
     """Count a network with three counters, and say per operation why they differ.
 
     Args:
-        network: as for ``cost``.
+        source: as for ``cost``.
         size: as for ``cost``.
         batch: images at a time.
         in_chans: channels of the image; default: those the first convolution reads.
@@ -57,14 +57,14 @@ def reconcile(
     Raises:
         InputError: if there is no such network, or it cannot be traced at this size.
     """
-    return compared(open_module(network), _usual(network) if size is None else size, batch=batch, in_chans=in_chans)
+    return compared(open_module(source), _usual(source) if size is None else size, batch=batch, in_chans=in_chans)
 
 
-def count_parameters(network: AnyPath | Row | nn.Module) -> int:
+def count_parameters(source: AnyPath | Row | nn.Module) -> int:
     """Return the number of trainable values of a network, without making it; shared ones count once.
 
     Args:
-        network: a name, a row, a run or its folder, a weight file, or any module, whose frozen values count as well.
+        source: a name, a row, a run or its folder, a weight file, or any module, whose frozen values count as well.
 
     Raises:
         InputError: if there is no such network.
@@ -72,14 +72,14 @@ def count_parameters(network: AnyPath | Row | nn.Module) -> int:
     >>> count_parameters("densenet121")
     7978856
     """
-    if isinstance(network, nn.Module):
-        return sum(parameter.numel() for parameter in network.parameters())
+    if isinstance(source, nn.Module):
+        return sum(parameter.numel() for parameter in source.parameters())
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in row_of(network).build().parameters())
+        return sum(parameter.numel() for parameter in row_of(source).build().parameters())
 
 
-def _usual(network: AnyNetwork) -> int:
-    header = header_of(network)
+def _usual(source: AnyNetwork) -> int:
+    header = header_of(source)
     if header is None:
         return _DEFAULT_SIZE
     return header.preprocess.size if header.preprocess else header.spec.usual_size

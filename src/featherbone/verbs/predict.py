@@ -130,6 +130,7 @@ def predict_files(
         from featherbone.data.sources.folder import find_images, images_and_videos
         from featherbone.evaluation.detection import DetectionPrediction
         from featherbone.runs.tasks import task_of
+    check_type("run", run, (str, PathLike), "a run, its folder or a weight file")
     paths = _several("paths", paths)
     kind = task_of(read_header(run)).prediction
     if not kind.drawn:

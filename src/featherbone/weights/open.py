@@ -108,7 +108,7 @@ def _named(source: AnyPath | Spec) -> Spec:
     Raises:
         InputError: if it is neither.
     """
-    check_type("network", source, (str, os.PathLike, Spec), _FORMS)
+    check_type("source", source, (str, os.PathLike, Spec), _FORMS)
     if isinstance(source, Spec):
         return source
     name, names = os.fspath(source), list_models()
