@@ -6,8 +6,6 @@ from featherbone.cost import Bound as Bound
 from featherbone.cost import Cost as Cost
 from featherbone.cost import CostRow as CostRow
 from featherbone.cost import Peak as Peak
-from featherbone.cost import cost as cost
-from featherbone.cost import reconcile as reconcile
 from featherbone.cost import roofline as roofline
 from featherbone.cost.comparison import Comparison as Comparison
 from featherbone.cost.comparison import ComparisonGroup as ComparisonGroup
@@ -45,7 +43,6 @@ from featherbone.layers import ese as ese
 from featherbone.layers import preconv as preconv
 from featherbone.layers import recompute as recompute
 from featherbone.layers import se as se
-from featherbone.models import count_parameters as count_parameters
 from featherbone.models import form as form
 from featherbone.models import list_models as list_models
 from featherbone.models import spec as spec
@@ -64,6 +61,9 @@ from featherbone.verbs.check_data import check_data as check_data
 from featherbone.verbs.check_data import data_page as data_page
 from featherbone.verbs.compare import compare as compare
 from featherbone.verbs.compare import comparison_page as comparison_page
+from featherbone.verbs.cost import cost as cost
+from featherbone.verbs.cost import count_parameters as count_parameters
+from featherbone.verbs.cost import reconcile as reconcile
 from featherbone.verbs.create_model import create_model as create_model
 from featherbone.verbs.evaluate import evaluate as evaluate
 from featherbone.verbs.evaluate import evaluation_pictures as evaluation_pictures

@@ -74,6 +74,23 @@ def masked(text: str) -> str:
     return _ADDRESS.sub(mask, text)
 
 
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], allowed: str) -> None:
+    """Refuse a value of a type that an argument does not take.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        kinds: the types that are allowed.
+        allowed: the same in words.
+
+    Raises:
+        InputError: if it is of another one.
+    """
+    if not isinstance(value, kinds):
+        given = repr(value) if isinstance(value, int | float | str | bytes | None) else f"a {type(value).__name__}"
+        raise InputError(f"{name}={given:.80} is not allowed: {allowed}")
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the closest allowed word, or an empty string.
 

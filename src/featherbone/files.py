@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, check_type, needs
 
 AnyPath = str | os.PathLike[str]
 
@@ -95,6 +95,7 @@ def check_output(
     Raises:
         InputError: if it has another suffix, is a folder or somebody else's, or its folder cannot be written.
     """
+    check_type(name, path, (str, os.PathLike), f"the path of a file that ends in {' or '.join(suffixes)}")
     target = Path(path)
     if target.suffix.lower() not in suffixes:
         raise InputError(f"{name}={target} is not allowed: a file that ends in {' or '.join(suffixes)}")
@@ -140,6 +141,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         InputError: if the file cannot be written there.
     """
+    check_type("path", path, (str, os.PathLike), "the path of a file to write")
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from featherbone.errors import InputError, check_types, nearest
+from featherbone.errors import InputError, check_type, check_types, nearest
 from featherbone.layers import Head, Parallel, Split, dilate, initialize, stochastic_depth
 
 Fusion = Literal["both", "first", "last"]
@@ -224,17 +224,25 @@ class Trunk(nn.Module):
 TrunkT = TypeVar("TrunkT", bound=Trunk)
 
 
-def freeze(model: TrunkT, stages: int) -> TrunkT:
+def freeze(model: TrunkT, stages: int | str | Sequence[str]) -> TrunkT:
     """Return a copy whose stem and first stages keep their weights and statistics; the rest trains as before.
 
     Args:
         model: a network or a pyramid of feature maps.
-        stages: how many stages; 0 freezes the stem alone.
+        stages: how many stages; 0 freezes the stem alone. Or their names, as a recipe's column ``freeze`` has them:
+            "stem", or ("stem", "stages.0") and so on.
 
     Raises:
-        InputError: if there are not so many stages.
+        InputError: if there are not so many stages, or the names are not those of the stem and the first stages.
     """
-    if not 0 <= stages <= len(model.stages):
+    check_type("model", model, Trunk, "a network or a pyramid of feature maps; a detector is frozen by its recipe")
+    if not isinstance(stages, int):
+        names = ["stem", *(f"stages.{number}" for number in range(len(model.stages)))]
+        given = {stages} if isinstance(stages, str) else {*stages} if isinstance(stages, Iterable) else {None}
+        if not given or given != {*names[: len(given)]}:
+            raise InputError(f"stages={stages!r:.80} is not allowed: a number, or the first of {', '.join(names)}")
+        stages = len(given) - 1
+    if isinstance(stages, bool) or not 0 <= stages <= len(model.stages):
         raise InputError(f"stages={stages} is not allowed: 0 (the stem alone) to {len(model.stages)}")
     copied = copy.deepcopy(model)
     copied.frozen = stages
@@ -298,6 +306,7 @@ def reset_head(model: Backbone, num_classes: int) -> Backbone:
     Raises:
         InputError: if ``num_classes`` is not allowed.
     """
+    check_type("model", model, Backbone, "a classifier; reset_classes does it to a detector")
     copied = copy.deepcopy(model)
     copied.spec = replace(model.spec, num_classes=num_classes)
     for part in copied.head.modules():

@@ -12,7 +12,7 @@ from helpers.families import tiny
 
 import featherbone as fb
 from featherbone.report.pictures.confusion import draw_confusion
-from featherbone.weights import load_any
+from featherbone.weights import load
 
 THEIRS = "somebody's own"
 
@@ -65,7 +65,7 @@ def test_pages_and_drawings_of_verbs_keep_what_others_made(
 
 def test_weights_without_numbers_give_no_answers(cli: Cli, finished: fb.Run, finder: fb.Run, tmp_path: Path) -> None:
     for run in (finished, finder):
-        header, model = fb.read_header(run.folder), load_any(run.folder)
+        header, model = fb.read_header(run.folder), load(run.folder)
         images = run.recipe.data
         for name, value in (("nan", torch.nan), ("huge", 1e38)):
             file = tmp_path / f"{header.spec.network}-{name}.safetensors"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from featherbone.cost.measurement import Machine, Timing, machine, measure, rank_correlation
 from featherbone.cost.measurement.setting import Setting
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.layers import Residual
 
 BLOCKS = 10
@@ -74,20 +74,26 @@ class GuidelineResult:
 
 
 def guidelines(
-    *, threads: int = 1, rounds: int = 15, only: Sequence[str] = (), progress: Callable[[float], None] = lambda _: None
+    *,
+    threads: int = 1,
+    rounds: int = 15,
+    only: str | Sequence[str] = (),
+    progress: Callable[[float], None] = lambda _: None,
 ) -> list[GuidelineResult]:
     """Run the four tables, all networks of a table side by side.
 
     Args:
         threads: of the processor; the paper's ARM figures are of one.
         rounds: how often each network runs.
-        only: guidelines to run; default: all.
+        only: guidelines to run, or one of them; default: all.
         progress: called with the share that is done.
 
     Raises:
         InputError: if a guideline is unknown.
     """
     known = [experiment.guideline for experiment in EXPERIMENTS]
+    only = (only,) if isinstance(only, str) else only
+    check_type("only", only, (list, tuple), ", ".join(known))
     for name in only:
         if name not in known:
             raise InputError(f"only={name!r} is not allowed: {', '.join(known)}")

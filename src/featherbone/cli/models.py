@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Annotated
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -30,37 +31,57 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A network's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|RUN", help="A network's name, a run's folder or a weight file.")],
     size: Size = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show the paper's row of a network, and the shapes of its maps."""
-    spec = fb.spec(name)
-    model = fb.create_model(spec)
-    row = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    side = size if size is not None else spec.usual_size
+    """Show the row of a network, the shapes of its maps, and of a trained one its classes."""
+    header = fb.read_header(name) if Path(name).exists() else None
+    model = fb.open_network(name)
+    network = model.spec if isinstance(model, fb.Backbone) else model.spec.backbone
+    row = _row(model.spec)
+    known = header.preprocess if header else None
+    side = size if size is not None else known.size if known else model.spec.usual_size
     parts = [r for r in fb.cost(model, side).by("stage") if r.output]
+    tapped = model if isinstance(model, fb.Backbone) else model.neck
     shapes = [(r.name, "x".join(map(str, r.output[1:])), r.params) for r in parts]
     if json:
         maps = [{"name": n, "shape": shape, "params": p} for n, shape, p in shapes]
-        taps = {"channels": list(model.channels), "strides": list(model.strides)}
-        show_json({"name": name, "family": spec.family, "paper": spec.paper, "row": row, "parts": maps, **taps})
+        taps = {"channels": list(tapped.channels), "strides": list(tapped.strides)}
+        trained = {"classes": list(header.classes), "preprocess": known.to_dict() if known else None} if header else {}
+        about = {"name": name, "family": model.spec.family, "paper": network.paper}
+        show_json({**about, "row": row, "parts": maps, **taps, **trained})
         return
-    say(f"{name}  ({fb.form(name)})", style="bold")
-    say(spec.paper)
-    if spec.partial_ratio and not spec.family.startswith("csp"):
+    say(f"{name}  ({fb.form(name) if header is None else model.spec.family})", style="bold")
+    say(network.paper)
+    if network.partial_ratio and not network.family.startswith("csp"):
         say("with the wiring of Wang et al.: CSPNet, arXiv 1911.11929")
-    say(f"published weights: {_weights(name)}")
+    if header is None:
+        say(f"published weights: {_weights(name)}")
+    else:
+        say(f"classes: {', '.join(header.classes) or 'not known'}")
     say("")
     show_table(("column", "value"), list(row.items()), left=2)
     say("")
     show_table(("part", f"output at {side}", "params"), [(n, shape, f"{p:,}") for n, shape, p in shapes])
     say("")
-    say(f"feature maps: channels {model.channels}, strides {model.strides}")
+    say(f"feature maps: channels {tapped.channels}, strides {tapped.strides}")
+    use = ["predict", name, "IMAGES"] if header else ["train", "digits", "--model", name]
     next_steps(
-        ["cost", name], ["train", "digits", "--model", name], ["export", name, "--to", "onnx", "--out", f"{name}.onnx"]
+        ["cost", name], use, ["export", name, "--to", "onnx", "--out", "model.onnx" if header else f"{name}.onnx"]
     )
+
+
+def _row(spec: object) -> dict[str, Any]:
+    """Return the columns of a row; those of rows within it under its name: ``backbone.growth_rate``."""
+    if not is_dataclass(spec):
+        return {}
+    row: dict[str, Any] = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        row |= {f"{field.name}.{name}": inner for name, inner in _row(value).items()} or {field.name: value}
+    return row
 
 
 def _weights(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from featherbone.cost.counts import By, Cost
 from featherbone.cost.measurement import Rates, rates, usable_cores
 from featherbone.cost.measurement.setting import Setting
+from featherbone.errors import check_type
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def roofline(counted: Cost, reached: Rates | None = None, *, by: By = "layer") -
         reached: the machine's rates; default: measured now, in float32 with all threads.
         by: what a part is.
     """
+    check_type("counted", counted, Cost, "what cost returned")
     if reached is None:
         reached = rates(Setting(size=counted.size, batch=counted.batch, threads=usable_cores()))
     return [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from featherbone.detect.anchors import Anchors
 from featherbone.detect.heads import AnchoredHead, BoxHead, FreeHead
 from featherbone.detect.necks import Neck, NeckSpec, build_neck
-from featherbone.errors import InputError, check_types, nearest
+from featherbone.errors import InputError, check_type, check_types, nearest
 from featherbone.pyramid import Pyramid
 from featherbone.spec import Backbone, Spec, spec_to_dict
 
@@ -161,6 +161,7 @@ def reset_classes(detector: Detector, num_classes: int) -> Detector:
     Raises:
         InputError: if ``num_classes`` is not allowed.
     """
+    check_type("detector", detector, Detector, "a detector; reset_head does it to a classifier")
     copied = copy.deepcopy(detector)
     copied.spec = replace(detector.spec, num_classes=num_classes)
     copied.head.reset(num_classes)
@@ -178,6 +179,8 @@ def with_backbone(detector: Detector, backbone: Backbone) -> Detector:
     Raises:
         InputError: if the rows differ otherwise.
     """
+    check_type("detector", detector, Detector, "a detector")
+    check_type("backbone", backbone, Backbone, "a classifier, such as load gives of its file")
     wanted, own = detector.spec.backbone, backbone.spec
     given = replace(own, num_classes=wanted.num_classes, drop_path=wanted.drop_path, stem_stride=wanted.stem_stride)
     if given != wanted:

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherbone.errors import InputError, check_types, nearest
+from featherbone.errors import InputError, check_type, check_types, nearest
 from featherbone.layers import Attention, Maxout, concat, conv, initialize, pools
 
 NeckKind = Literal["fpn", "pan", "gfm", "efm"]
@@ -184,6 +184,7 @@ def build_neck(spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) 
     Raises:
         InputError: if the maps are not what the neck needs.
     """
+    check_type("spec", spec, NeckSpec, "the row of a neck, such as neck_spec gives of its name")
     wanted = len(spec.widths) + spec.finer
     if len(channels) != wanted or not all(_is_count(c) for c in channels):
         raise InputError(f"channels={tuple(channels)} is not allowed: {spec.kind} needs those of {wanted} maps")
@@ -235,6 +236,7 @@ def neck_spec(name: str) -> NeckSpec:
     Raises:
         InputError: if there is no such neck.
     """
+    check_type("name", name, str, f"one of {', '.join(NECKS)}")
     if name not in NECKS:
         raise InputError(f"neck {name!r} is unknown{nearest(name, NECKS)}: one of {', '.join(NECKS)}")
     return NECKS[name]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, check_type, needs
 
 # for exported files, and for what people are shown
 SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS = 0.25, 0.6, 100
@@ -47,6 +47,7 @@ def postprocess(
     Raises:
         InputError: if the output has another form.
     """
+    check_type("output", output, Tensor, "what a detector returns, (B, N, 4 + classes)")
     if output.ndim != 3 or output.shape[2] < 5:
         raise InputError(f"output of shape {tuple(output.shape)} is not allowed: (B, N, 4 + classes)")
     return [

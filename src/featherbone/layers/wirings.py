@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.layers.recomputation import again, concat, leanly
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -177,6 +177,7 @@ def recompute(model: Module) -> Module:
     Raises:
         InputError: if the model has no wirings (it is not made of featherbone's layers).
     """
+    check_type("model", model, nn.Module, "a network")
     copied = copy.deepcopy(model)
     found = list(paths(copied))
     if not found:

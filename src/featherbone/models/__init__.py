@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, check_type, nearest
 from featherbone.models import cspnet, densenet, peleenet, rdnet, shufflenet_v1, shufflenet_v2, vovnet, yolox
 from featherbone.spec import Spec, spec_from_dict
 
@@ -31,6 +31,7 @@ def list_models(pattern: str = "*") -> list[str]:
     >>> list_models("vovnet[0-9]*")
     ['vovnet27_slim', 'vovnet39', 'vovnet57']
     """
+    check_type("pattern", pattern, str, "a shell pattern such as 'vovnet*'")
     return fnmatch.filter(_MODELS, pattern)
 
 
@@ -60,20 +61,12 @@ def spec(name: str) -> Spec:
     Raises:
         InputError: if there is no such network.
     """
+    check_type("model", name, str, "the name of a network")
     if name not in _MODELS:
         raise InputError(
             f"model {name!r} is unknown{nearest(name, _MODELS)}: 'featherbone list' shows all {len(_MODELS)}"
         )
     return _MODELS[name]
-
-
-def count_parameters(model: str | Spec) -> int:
-    """Return the number of trainable values of a network, without making it.
-
-    >>> count_parameters("densenet121")
-    7978856
-    """
-    return sum(p.numel() for p in row_for(model).build_empty().parameters())
 
 
 def spec_from_row(row: Mapping[str, Any]) -> Spec:
@@ -111,5 +104,6 @@ def row_for(
         "output_stride": output_stride,
         "drop_path": drop_path,
     }
+    check_type("model", model, (str, Spec), "the name of a network, or its row")
     row = spec(model) if isinstance(model, str) else model
     return replace(row, **{column: value for column, value in given.items() if value is not None})

@@ -19,7 +19,7 @@ from featherbone.runs.identity import changed_images
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines
 from featherbone.runs.tasks import Task, task_of
-from featherbone.weights import Network, load_any
+from featherbone.weights import Network, load
 from featherbone.weights.open import describe
 
 
@@ -36,7 +36,7 @@ def write_page(folder: Path, page: Path, images: Dataset[Any] | None, *, quiet: 
         InputError: if there is no finished run, or the file cannot be written.
     """
     check_output("out", page, (".html",), overwrite=True)  # its place is the run's, or was checked
-    model = load_any(folder)
+    model = load(folder)
     header, preprocess = describe(folder)
     task = task_of(header)
     known = _known(folder, model, task)

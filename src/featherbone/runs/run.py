@@ -16,7 +16,7 @@ from featherbone.weights import read_header
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run; it stands wherever the path of its folder does.
 
     Attributes:
         folder: where it is.
@@ -42,6 +42,13 @@ class Run:
     examples: tuple[Path, ...]
     changes: tuple[str, ...] = ()
     first: bool = True
+
+    def __fspath__(self) -> str:
+        """Return the folder: a run stands wherever a path to one does."""
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
     @property
     def summary(self) -> tuple[str, str]:

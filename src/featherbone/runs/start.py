@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,13 +14,13 @@ from featherbone.data import Preprocess
 from featherbone.detect.anchors import Anchors, cluster_anchors
 from featherbone.detect.detector import Detector, DetectorSpec, HeadKind, reset_classes, with_backbone
 from featherbone.detect.necks import NeckSpec, neck_spec
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.files import AnyPath
 from featherbone.models import spec, stem_stride_for
 from featherbone.runs.folder import START
 from featherbone.spec import Backbone, Spec, reset_head
 from featherbone.training import Recipe
-from featherbone.weights import Network, load, load_any, read_header, row_from_dict
+from featherbone.weights import Network, load, read_header, row_from_dict
 
 if TYPE_CHECKING:
     from featherbone.data.dataset import ClassificationData, DetectionData
@@ -44,6 +46,17 @@ class ModelRequest:
     weights: AnyPath | None = None
     neck: str | NeckSpec | None = None
     head: HeadKind | None = None
+
+    def __post_init__(self) -> None:
+        """Check what was given.
+
+        Raises:
+            InputError: if it is of another type.
+        """
+        named = "the name of a network, or its row; weights=... begins with a trained one"
+        check_type("model", self.model, (str, Spec, NoneType), named)
+        check_type("weights", self.weights, (str, PathLike, NoneType), "a run, its folder or a weight file")
+        check_type("neck", self.neck, (str, NeckSpec, NoneType), "the name of a neck, or its row")
 
     @property
     def named(self) -> Spec | None:
@@ -90,7 +103,7 @@ def classifier(request: ModelRequest, images: ClassificationData, size: int, see
         stride = stem_stride_for(size) if row.stem_stride == Spec.stem_stride else row.stem_stride
         row = replace(row, num_classes=len(images.classes), in_chans=images.channels, stem_stride=stride)
         return row, None
-    start = load(request.weights)
+    start = load(request.weights, Backbone)
     _require_same(request, start.spec)
     torch.manual_seed(seed)
     if read_header(request.weights).classes != images.classes:
@@ -106,7 +119,7 @@ def detector(
     Raises:
         InputError: if the weights are of another network.
     """
-    start = load_any(request.weights) if request.weights is not None else None
+    start = load(request.weights) if request.weights is not None else None
     torch.manual_seed(seed)
     if isinstance(start, Detector):
         _require_same(request, start.spec.backbone)
@@ -178,7 +191,7 @@ def beginning(folder: Path, recipe: Recipe) -> tuple[Network, Preprocess | None]
     """Return the network that a run begins with and, if it starts from weights, how its images are prepared."""
     if not (folder / START).exists():
         return build(recipe), None
-    start = load_any(folder / START).train()
+    start = load(folder / START).train()
     known = read_header(folder / START).preprocess or Preprocess.usual(recipe.size, start.spec.in_chans)
     return start, replace(known, crop=recipe.crop_pct)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from featherbone.data.open import CLASSIFICATION as LABELS
 from featherbone.data.open import DETECTION as BOXES
 from featherbone.data.open import Opener
 from featherbone.detect.detector import DetectorSpec
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.evaluation.average_precision import DetectionEvaluation
 from featherbone.evaluation.classification import (
     ClassificationEvaluation,
@@ -197,6 +198,7 @@ TASKS: list[Task] = [DETECTION, CLASSIFICATION]  # the first that finds a data s
 
 def task_for(source: AnyPath) -> Task:
     """Return the task that a data set is for; nothing but its layout is looked at."""
+    check_type("data", source, (str, PathLike), "the name, path or address of a data set")
     return next(task for task in TASKS if task.opener.finds(source))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.errors import InputError
+from featherbone.spec import Backbone
 from featherbone.training import Recipe
 from featherbone.weights import load
 from featherbone.weights.open import describe
@@ -35,7 +36,7 @@ def teacher_of(
         )
     if own.channels != preprocess.channels or own.bgr != preprocess.bgr:
         raise InputError(f"teacher={recipe.teacher} reads images of other channels than the student")
-    return _Renormalized(load(recipe.teacher), preprocess, own)
+    return _Renormalized(load(recipe.teacher, Backbone), preprocess, own)
 
 
 class _Renormalized(nn.Module):

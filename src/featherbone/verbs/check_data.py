@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from featherbone.data.check.report import Check, ImageRef
 from featherbone.data.dataset import group_of
-from featherbone.errors import needs
+from featherbone.errors import check_type, needs
 from featherbone.files import AnyPath, check_replaceable, write_text
 from featherbone.report.pages.data import DUPLICATES, ISSUES, OF_ONE_GROUP, data_html
 
@@ -26,6 +27,7 @@ def check_data(source: AnyPath, *, quiet: bool = False) -> Check:
     Raises:
         InputError: if it is no data set.
     """
+    check_type("source", source, (str, PathLike), "the name, path or address of a data set")
     with needs("train", "reading images"):
         from featherbone.runs.tasks import task_for
     task = task_for(source)
@@ -45,6 +47,7 @@ def data_page(check: Check, path: AnyPath, *, caption: str = "", overwrite: bool
     Raises:
         InputError: if the file cannot be written.
     """
+    check_type("check", check, Check, "what check_data returned")
     check_replaceable("path", path, overwrite=overwrite)
     groups = check.duplicates[:DUPLICATES]
     equal = _thumbnails((image for group in groups for image in group.images[:OF_ONE_GROUP]), quiet=quiet)

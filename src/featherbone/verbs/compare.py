@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from torch import nn
@@ -23,12 +23,12 @@ from featherbone.cost.measurement import (
 )
 from featherbone.cost.measurement.setting import Precision, Setting
 from featherbone.detect.detector import Detector
-from featherbone.errors import InputError
+from featherbone.errors import InputError, check_type
 from featherbone.files import AnyPath, check_replaceable, write_text
 from featherbone.graph import copy_network, image_channels
 from featherbone.report.pages.comparison import comparison_html
 from featherbone.spec import Backbone
-from featherbone.weights.open import open_network
+from featherbone.weights.open import AnyNetwork, open_module
 
 # each family once (PeleeNet with and without CSP): common networks, equal in neither size nor accuracy
 ONE_OF_EACH = (
@@ -48,7 +48,7 @@ _SIZE = 224
 
 
 def compare(
-    networks: Sequence[str] | Mapping[str, nn.Module] | None = None,
+    networks: AnyPath | Iterable[AnyPath] | Mapping[str, AnyNetwork] | None = None,
     *,
     size: int | tuple[int, int] | None = None,
     batches: Sequence[int] = (1,),
@@ -62,7 +62,8 @@ def compare(
     """Work out what networks cost, and measure them side by side on this machine.
 
     Args:
-        networks: names, runs or weight files; or any modules by name; default: one network of each family.
+        networks: names, runs or weight files, or one of them; or these, rows and any modules by a name that you give;
+            default: one network of each family.
         size: side of the images in pixels, or (height, width); default: the one that all are
             published for, else 224.
         batches: images at a time; every one is a group of its own.
@@ -77,7 +78,7 @@ def compare(
         InputError: if a network is unknown or does not run under the setting.
     """
     networks = ONE_OF_EACH if networks is None else networks
-    modules = dict(networks) if isinstance(networks, Mapping) else {name: open_network(name) for name in networks}
+    modules = _by_name(networks)
     if not modules or not batches:
         raise InputError("networks and batches are not allowed to be empty")
     size = _usual(modules) if size is None else size
@@ -99,6 +100,26 @@ def compare(
     return Comparison(machine(device), tuple(groups))
 
 
+def _by_name(networks: AnyPath | Iterable[AnyPath] | Mapping[str, AnyNetwork]) -> dict[str, nn.Module]:
+    """Return the networks that were asked for.
+
+    Raises:
+        InputError: if one is unknown, or has no name.
+    """
+    allowed = "names, runs or weight files; give others a name, networks={'mine': module}"
+    if isinstance(networks, Mapping):
+        return {name: open_module(network) for name, network in networks.items()}
+    given = [networks] if isinstance(networks, str | os.PathLike) else networks
+    check_type("networks", given, Iterable, allowed)
+    if isinstance(given, bytes | nn.Module):
+        check_type("networks", given, str, allowed)
+    found = {}
+    for network in given:
+        check_type("networks", network, (str, os.PathLike), allowed)
+        found[os.fspath(network)] = open_module(network)
+    return found
+
+
 def _usual(modules: Mapping[str, nn.Module]) -> int:
     """Return the size that all of them are published for; 224 if they differ or it is not known."""
     sizes = {one.spec.usual_size if isinstance(one, Backbone | Detector) else _SIZE for one in modules.values()}
@@ -117,6 +138,7 @@ def comparison_page(comparison: Comparison, path: AnyPath, *, caption: str = "",
     Raises:
         InputError: if the plotting library is missing or the file cannot be written.
     """
+    check_type("comparison", comparison, Comparison, "what compare returned")
     check_replaceable("path", path, overwrite=overwrite)
     write_text(path, comparison_html(comparison.to_dict(), caption=caption))
 

@@ -6,14 +6,15 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from featherbone.device import device_named
-from featherbone.errors import InputError, needs, some
+from featherbone.errors import InputError, check_type, needs, some
 from featherbone.files import AnyPath, check_outside, read_json
 from featherbone.graph import check_finite
 from featherbone.runs.folder import DATA, RECIPE, read_recipe
-from featherbone.weights import load_any, read_header
+from featherbone.weights import load, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def evaluate(
     header, preprocess = describe(run)
     where = device_named(device)
     recipe = read_recipe(run)
+    check_type("data", data, (str, os.PathLike, NoneType), "the name, path or address of a data set")
     source = recipe.data if data is None else os.fspath(data)
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     with needs("train", "evaluating"):
         from featherbone.data.open import same_source
         from featherbone.runs.tasks import task_of
-    task, model = task_of(header), load_any(run)
+    task, model = task_of(header), load(run)
     check_finite(model, run)
     # digits are split once and for all
     if split is not None or not (source == "digits" or same_source(source, recipe.data)):
@@ -102,10 +104,14 @@ def evaluation_pictures(
     Raises:
         InputError: if a file cannot be written, or lies inside the data.
     """
+    with needs("train", "drawing"):
+        from featherbone.evaluation.report import Evaluation
+        from featherbone.runs.tasks import task_of
+    check_type("run", run, (str, os.PathLike), "a run, its folder or a weight file")
+    check_type("evaluation", evaluation, Evaluation, "what evaluate returned")
+    check_type("out", out, (str, os.PathLike, NoneType), "the path of a picture")
     if out is not None:
         check_outside("out", out, read_recipe(run).data)
-    with needs("train", "drawing"):
-        from featherbone.runs.tasks import task_of
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     ours = overwrite or (out is None and (folder / RECIPE).exists())
     return task_of(read_header(run)).draw(evaluation, None if out is None else Path(out), folder, overwrite=ours)

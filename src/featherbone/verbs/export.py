@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from featherbone.files import AnyPath, check_outside
 from featherbone.runs.folder import read_recipe
 from featherbone.verbs.samples import folder_inputs, samples_of
 from featherbone.weights import Header
+from featherbone.weights.open import AnyNetwork
 
 if TYPE_CHECKING:
     from featherbone.deploy import Contents, Exported
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: AnyPath | nn.Module,
+    source: AnyNetwork,
     out: AnyPath,
     *,
     to: str | None = None,
@@ -47,8 +49,8 @@ def export(
     of every box, the best first, zeros after the last.
 
     Args:
-        source: a run's folder, a weight file, the name of a network (freshly initialized), or any module that takes
-            images.
+        source: a run or its folder, a weight file, the name or row of a network (freshly initialized), or any module
+            that takes images.
         out: the file; its suffix, ``.onnx``, ``.xml``, ``.pt2`` or ``.pte``, says the format.
         to: "onnx", "openvino", "torch" or "executorch", if ``out`` has no suffix; default for a folder: "onnx".
         size: side of the input, in pixels; default: as trained, else as published, else 224.
@@ -84,7 +86,7 @@ def export(
         from featherbone.deploy import export_network
     if folder:
         _check_known(source, header)
-        if not isinstance(source, nn.Module):
+        if isinstance(source, str | os.PathLike):
             check_outside("out", out, read_recipe(source).data)
     return export_network(
         model,
@@ -126,7 +128,7 @@ def _metadata(header: Header | None, postprocess: Postprocess | None) -> dict[st
     return header.to_dict() | ({"boxes": boxes} if boxes else {})
 
 
-def _check_known(source: AnyPath | nn.Module, header: Header | None) -> None:
+def _check_known(source: AnyNetwork, header: Header | None) -> None:
     if not (header and header.classes and header.preprocess):
         name = "a module" if isinstance(source, nn.Module) else source
         raise InputError(

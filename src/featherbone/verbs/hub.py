@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from featherbone.data import Preprocess
-from featherbone.errors import InputError, first_line, needs
+from featherbone.errors import InputError, check_type, first_line, needs
 from featherbone.spec import Backbone
 from featherbone.weights import Header
 
@@ -31,6 +31,8 @@ def push_to_hub(
     Raises:
         InputError: if the hub cannot be reached or refuses.
     """
+    check_type("model", model, Backbone, "a classifier")
+    check_type("repository", repository, str, "'user/name'")
     with needs("hub", "the Hugging Face hub"):
         from featherbone.weights.hub import HubModel
     try:
@@ -49,6 +51,7 @@ def from_pretrained(repository: str | os.PathLike[str]) -> Backbone:
     Raises:
         InputError: if it cannot be reached or read.
     """
+    check_type("repository", repository, (str, os.PathLike), "'user/name', or a folder")
     with needs("hub", "the Hugging Face hub"):
         from featherbone.weights.hub import HubModel
     try:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from featherbone.cost.measurement import usable_cores
 from featherbone.detect.detector import Detector
 from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath
 from featherbone.verbs.samples import folder_inputs, samples_of
+from featherbone.weights.open import AnyNetwork
 
 if TYPE_CHECKING:
     from featherbone.deploy import Optimized
 
 
 def optimize(
-    source: AnyPath | nn.Module,
+    source: AnyNetwork,
     size: int | None = None,
     *,
     batch: int = 1,
@@ -44,7 +45,7 @@ def optimize(
     the network as it was given, that is what you get. The choice is remembered for this network, setting and machine.
 
     Args:
-        source: any module that takes images, a run's folder, a weight file, or a network's name.
+        source: any module that takes images, a run or its folder, a weight file, or a network's name or row.
         size: side of the images, in pixels; default: as trained, else as published, else 224.
         batch: images at a time.
         engine: "openvino", "onnxruntime", "eager", "compile" (minutes), "aot" (minutes), "cuda-graphs", or several;

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherbone.detect.detector import Detector
 from featherbone.detect.postprocess import SCORE_THRESHOLD
 from featherbone.device import device_named
-from featherbone.errors import InputError, counted, needs
+from featherbone.errors import InputError, check_type, counted, needs
 from featherbone.files import MARK, AnyPath, check_outside, check_replaceable, replacing
 from featherbone.graph import check_finite
-from featherbone.weights import load, load_any, read_header
+from featherbone.weights import load, read_header
 from featherbone.weights.open import describe
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: AnyPath,
-    images: Iterable[AnyPath],
+    images: AnyPath | Iterable[AnyPath],
     *,
     top: int = 5,
     score: float = SCORE_THRESHOLD,
@@ -36,7 +37,7 @@ def predict(
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        images: files, folders, shell patterns.
+        images: a file, a folder or a shell pattern, or several of them.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names.
         device: where the network computes: "cpu", or an accelerator of this machine, such as "cuda:1"; default "cpu".
@@ -50,6 +51,7 @@ def predict(
             numbers.
     """
     header, preprocess = describe(run)
+    paths = _several("images", images)
     where = device_named(device)
     if top < 1:
         raise InputError(f"top={top} is not allowed: 1 or more")
@@ -57,7 +59,7 @@ def predict(
     with needs("train", "predicting"):
         from featherbone.data.sources.folder import find_images
         from featherbone.runs.tasks import task_of
-    files, model = find_images(images), load_any(run)
+    files, model = find_images(paths), load(run)
     check_finite(model, run)
     found, skipped = task_of(header).predict(
         model.to(where), files, preprocess, header.classes, top=top, score=score, quiet=quiet
@@ -110,7 +112,7 @@ class Predictions:
 
 def predict_files(
     run: AnyPath,
-    paths: Sequence[AnyPath],
+    paths: AnyPath | Iterable[AnyPath],
     *,
     out: AnyPath | None = None,
     top: int = 5,
@@ -123,7 +125,7 @@ def predict_files(
 
     Args:
         run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
-        paths: files, folders, shell patterns.
+        paths: a file, a folder or a shell pattern, or several of them.
         out: of a detector: the folder for images and videos with boxes; default: ``predictions`` beside the weights.
         top: how many classes a classifier names per image.
         score: the least score, 0 to 1, of a box that a detector names; default 0.25.
@@ -139,6 +141,8 @@ def predict_files(
         from featherbone.data.sources.folder import find_images, images_and_videos
         from featherbone.evaluation.detection import DetectionPrediction
         from featherbone.runs.tasks import task_of
+    check_type("run", run, (str, PathLike), "a run, its folder or a weight file")
+    paths = _several("paths", paths)
     kind = task_of(read_header(run)).prediction
     if not kind.drawn:
         if out is not None:
@@ -178,7 +182,12 @@ def draw_detections(found: Sequence[DetectionPrediction], folder: AnyPath, *, ov
     """
     with needs("train", "drawing"):
         from featherbone.data.image import read_image, without_pillows_warnings
+        from featherbone.evaluation.detection import DetectionPrediction
         from featherbone.report.pictures.boxes import draw_boxes
+    check_type("found", found, (list, tuple), "what predict returned for a detector")
+    check_type("folder", folder, (str, PathLike), "the path of a folder")
+    for one in found:
+        check_type("found", one, DetectionPrediction, "what predict returned for a detector")
     sources = [Path(one.image) for one in found]
     places = _places(sources, Path(folder), ".jpg", overwrite=overwrite)
     for one, source, path in zip(found, sources, places, strict=True):
@@ -253,6 +262,8 @@ def detect_video(
         InputError: if the run is not that of a detector, a file cannot be read or written, or both are one.
     """
     header, preprocess = describe(run)
+    for name, path in (("video", video), ("out", out)):
+        check_type(name, path, (str, PathLike), "the path of a video")
     model = load(run, Detector).to(device_named(device))
     check_finite(model, run)
     check_score(score)
@@ -275,6 +286,20 @@ def detect_video(
     if not found:
         raise InputError(f"{video} has no frame")
     return found
+
+
+def _several(name: str, given: AnyPath | Iterable[AnyPath]) -> Sequence[AnyPath]:
+    """Return one path, or several, as several.
+
+    Raises:
+        InputError: if there is something else among them.
+    """
+    allowed = "the path of a file, a folder, a shell pattern, or several of them"
+    check_type(name, given, (str, PathLike, Iterable), allowed)
+    paths = [given] if isinstance(given, str | PathLike) else list(given)
+    for path in paths:
+        check_type(name, path, (str, PathLike), allowed)
+    return paths
 
 
 def _places(sources: Sequence[Path], folder: Path, suffix: str, *, overwrite: bool) -> list[Path]:

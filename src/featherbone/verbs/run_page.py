@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherbone.errors import InputError, needs
+from featherbone.errors import InputError, check_type, needs
 from featherbone.files import AnyPath, check_replaceable
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def run_page(
     Raises:
         InputError: if there is no finished run, or the file cannot be written, or another process writes to the run.
     """
+    check_type("run", run, (str, os.PathLike), "the folder of a finished run")
     folder = Path(run)
     if not folder.is_dir():
         raise InputError(f"run={folder} is not allowed: the folder of a finished run")

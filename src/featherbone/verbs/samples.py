@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -17,9 +18,8 @@ from featherbone.errors import InputError, needs
 from featherbone.files import AnyPath
 from featherbone.graph import image_channels
 from featherbone.runs.folder import DATA, read_facts
-from featherbone.spec import Backbone
-from featherbone.weights import Header, read_header
-from featherbone.weights.open import open_network
+from featherbone.weights import Header
+from featherbone.weights.open import AnyNetwork, header_of, open_module
 
 _DEFAULT_SIZE = 224
 # random images and real ones: enough that an engine that is wrong for one in eight is found out
@@ -40,11 +40,11 @@ class Samples(NamedTuple):
     header: Header | None
 
 
-def samples_of(source: AnyPath | nn.Module, *, size: int | None = None, in_chans: int | None = None) -> Samples:
+def samples_of(source: AnyNetwork, *, size: int | None = None, in_chans: int | None = None) -> Samples:
     """Open a network and get images for it.
 
     Args:
-        source: any module that takes images, a run's folder, a weight file, or a network's name.
+        source: any module that takes images, a run or its folder, a weight file, or a network's name or row.
         size: side of the images, in pixels; default: as trained, else as published, else 224.
         in_chans: channels of a module's images; default: those that its first convolution reads.
 
@@ -53,7 +53,7 @@ def samples_of(source: AnyPath | nn.Module, *, size: int | None = None, in_chans
     """
     if size is not None and size < 1:
         raise InputError(f"size={size} is not allowed: 1 pixel or more")
-    model, header = _resolved(source)
+    model, header = open_module(source), header_of(source)
     known = header.preprocess if header else None
     channels = known.channels if known else in_chans or image_channels(model)
     side = size or (known.size if known else header.spec.usual_size if header else _DEFAULT_SIZE)
@@ -89,13 +89,6 @@ def folder_inputs(folder: AnyPath, preprocess: Preprocess | None, like: Tensor, 
     return read
 
 
-def _resolved(source: AnyPath | nn.Module) -> tuple[nn.Module, Header | None]:
-    if isinstance(source, nn.Module):
-        return source, Header(source.spec) if isinstance(source, Backbone | Detector) else None
-    model = open_network(source)
-    return model, read_header(source) if Path(source).exists() else Header(model.spec)
-
-
 def _random_images(channels: int, side: int) -> Tensor:
     """Return noise, and noise of large patches, as inputs ``(N, channels, side, side)``."""
     generator = torch.Generator().manual_seed(0)
@@ -104,14 +97,14 @@ def _random_images(channels: int, side: int) -> Tensor:
     return torch.cat([fine, nn.functional.interpolate(patches, (side, side), mode="bilinear")])
 
 
-def _real_images(source: AnyPath | nn.Module, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
+def _real_images(source: AnyNetwork, preprocess: Preprocess | None, channels: int, side: int) -> Tensor:
     """Return a run's held-out images, photographs and parts of these, as inputs ``(N, channels, side, side)``."""
     with needs("export", "reading images"):
         from featherbone.data.sources.scikit_learn import photographs
 
         photos = photographs()
     found: list[Any] = []
-    if not isinstance(source, nn.Module) and (Path(source) / DATA).exists():
+    if isinstance(source, str | os.PathLike) and (Path(source) / DATA).exists():
         found += [path for name in read_facts(source).examples if (path := Path(name)).exists()]
     found = found[: _REAL - len(photos)] + photos
     parts = (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -22,7 +23,7 @@ from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
 from featherbone.device import device_named, usual_device
-from featherbone.errors import InputError, InterruptedRunError, needs
+from featherbone.errors import InputError, InterruptedRunError, check_type, needs
 from featherbone.files import AnyPath, write_json
 from featherbone.runs.folder import FILES, PAGE, RECIPE, RESULT, read_facts, read_recipe
 from featherbone.runs.outline import tell_outline
@@ -89,7 +90,13 @@ def train(
         InterruptedRunError: on Ctrl-C; ``resume`` continues.
     """
     team = processes()
+    check_type("data", data, (str, os.PathLike), "the name, path or address of a data set")
     remember(os.fspath(data))
+    paths = (str, os.PathLike, NoneType)
+    check_type("recipe", recipe, (str, Recipe, NoneType), "the name of a recipe, or its row")
+    check_type("changes", changes, (Mapping, NoneType), "columns and their values, such as {'epochs': 3}")
+    check_type("teacher", teacher, (*paths, nn.Module), "a run, its folder, a weight file or a module")
+    check_type("out", out, paths, "the path of a folder")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:
@@ -153,6 +160,7 @@ def resume(
             process writes to it.
         InterruptedRunError: on Ctrl-C.
     """
+    check_type("folder", folder, (str, os.PathLike), "the folder of a run")
     place, team = Path(folder), processes()
     where = _chosen(device, max(devices, team.world))
     if not (place / RECIPE).exists():

@@ -8,7 +8,6 @@ from featherbone.weights.store import Header as Header
 from featherbone.weights.store import Network as Network
 from featherbone.weights.store import Row as Row
 from featherbone.weights.store import load as load
-from featherbone.weights.store import load_any as load_any
 from featherbone.weights.store import read_header as read_header
 from featherbone.weights.store import row_from_dict as row_from_dict
 from featherbone.weights.store import row_to_dict as row_to_dict

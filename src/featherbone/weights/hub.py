@@ -47,4 +47,4 @@ class HubModel(ModelHubMixin, library_name="featherbone", tags=["image-classific
                 token=token,
             )
         )
-        return cls(load(file), read_header(file))
+        return cls(load(file, Backbone), read_header(file))

@@ -15,7 +15,7 @@ from torch import nn
 
 from featherbone.data import Preprocess
 from featherbone.detect.detector import Detector, DetectorSpec, detector_from_dict, detector_to_dict
-from featherbone.errors import InputError, check_types, counted, first_line, parsing, some
+from featherbone.errors import InputError, check_type, check_types, counted, first_line, parsing, some
 from featherbone.files import check_replaceable, exists, parse_json, replacing
 from featherbone.models import spec_from_row
 from featherbone.spec import Backbone, Spec, spec_to_dict
@@ -124,6 +124,7 @@ def save(
         InputError: if the number of class names is not the number of outputs, a detector's images would be cropped, or
             the file cannot be written.
     """
+    check_type("model", model, (Backbone, Detector), "one of our networks, a Backbone or a Detector")
     check_replaceable("path", path, overwrite=overwrite, mark=_MARK)
     outputs = model.spec.num_classes
     if isinstance(model, Detector) and preprocess is not None and preprocess.fit != "letterbox":
@@ -149,7 +150,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 @overload
-def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Backbone: ...
+def load(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Network: ...
 
 
 @overload
@@ -157,13 +158,14 @@ def load(path: str | os.PathLike[str], kind: type[Model], *, num_classes: int | 
 
 
 def load(
-    path: str | os.PathLike[str], kind: type[nn.Module] = Backbone, *, num_classes: int | None = None
+    path: str | os.PathLike[str], kind: type[nn.Module] = nn.Module, *, num_classes: int | None = None
 ) -> nn.Module:
     """Rebuild the network of a weight file, or of the run in a folder, in evaluation mode.
 
     Args:
-        path: a file that ``save`` wrote, or a run's folder.
-        kind: what the caller counts on, ``Backbone`` or ``Detector``; anything else in the file is refused.
+        path: a file that ``save`` wrote, a run or its folder.
+        kind: what the caller counts on, ``Backbone`` or ``Detector``; anything else in the file is refused. Default:
+            either.
         num_classes: the number of outputs the caller counts on; the same holds.
 
     Raises:
@@ -186,18 +188,8 @@ def load(
     return model.eval()
 
 
-def load_any(path: str | os.PathLike[str], *, num_classes: int | None = None) -> Network:
-    """Rebuild the classifier or the detector of a weight file or a run, in evaluation mode.
-
-    Raises:
-        InputError: as ``load``.
-    """
-    model = load(path, nn.Module, num_classes=num_classes)
-    assert isinstance(model, Backbone | Detector)
-    return model
-
-
 def _weight_file(path: str | os.PathLike[str]) -> Path:
+    check_type("path", path, (str, os.PathLike), "a run, its folder or a weight file")
     file = Path(path)
     if not exists(file):
         raise InputError(f"no such run or weight file: {file}")

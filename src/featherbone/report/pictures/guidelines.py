@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherbone.errors import needs
+from featherbone.errors import check_type, needs
 from featherbone.files import PICTURES, check_output
 from featherbone.report.pictures.figure import save_figure
 
@@ -24,6 +24,8 @@ def draw_guidelines(tables: Sequence[Table], path: Path, *, overwrite: bool = Fa
         InputError: if the plotting library is missing or the file cannot be written.
     """
     check_output("path", path, PICTURES, overwrite=overwrite)
+    for table in tables:
+        check_type("tables", table, tuple, "titles, lines, columns, our speeds and the paper's of every table")
     with needs("train", "drawing"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(11, 2.9 * len(tables)), layout="constrained")

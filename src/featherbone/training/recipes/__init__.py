@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from featherbone.errors import InputError, nearest
+from featherbone.errors import InputError, check_type, nearest
 from featherbone.training.recipe import Recipe
 from featherbone.training.recipes import cspnet, densenet, detection, digits, modern, photos, scratch, shufflenet, small
 
@@ -27,6 +27,7 @@ def recipe_named(name: str) -> Recipe:
     Raises:
         InputError: if there is none of this name.
     """
+    check_type("recipe", name, str, f"a row, or one of {', '.join(RECIPES)}")
     if name not in RECIPES:
         raise InputError(f"recipe={name!r} is not allowed{nearest(name, RECIPES)}: {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from featherbone.data import Preprocess
 from featherbone.data.names import printable
-from featherbone.errors import InputError, counted, first_line, some
+from featherbone.errors import InputError, check_type, counted, first_line, some
 from featherbone.models import list_models
 from featherbone.models import spec as named_spec
 from featherbone.spec import Backbone, Spec
@@ -86,6 +86,8 @@ def load_weights(
         InputError: if the file cannot be read, its form is not known, it does not fit the network or does not say which
             of several weights are meant, or values are NaN or infinite; the network is then as it was.
     """
+    check_type("model", model, Backbone, "a classifier; weights of whole detectors are not imported")
+    check_type("source", source, (str, os.PathLike, Mapping), "the path of a file, or named tensors")
     checkpoint = read_checkpoint(source, config)
     shapes, own = shapes_of(checkpoint), [name for name, _ in layers_of(model)]
     attempts = [_tried(model.spec, match, model) for match in matches(model.spec, shapes, own)]
@@ -115,6 +117,8 @@ def import_weights(
     Raises:
         InputError: as ``load_weights``; or if the name is unknown.
     """
+    check_type("network", network, (str, Spec), "the name of a network, or its row")
+    check_type("source", source, (str, os.PathLike), "the path of a file")
     row = named_spec(network) if isinstance(network, str) else network
     checkpoint = read_checkpoint(source, config)
     shapes = shapes_of(checkpoint)
