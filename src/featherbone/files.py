@@ -54,6 +54,7 @@ def check_replaceable(
     Raises:
         InputError: if it is somebody else's, or a pipe or a device.
     """
+    check_type(name, path, (str, os.PathLike), "the path of a file to write")
     target = Path(path)
     try:
         status = target.stat()

@@ -238,8 +238,8 @@ def freeze(model: TrunkT, stages: int | str | Sequence[str]) -> TrunkT:
     check_type("model", model, Trunk, "a network or a pyramid of feature maps; a detector is frozen by its recipe")
     if not isinstance(stages, int):
         names = ["stem", *(f"stages.{number}" for number in range(len(model.stages)))]
-        given = {stages} if isinstance(stages, str) else {*stages} if isinstance(stages, Iterable) else {None}
-        if not given or given != {*names[: len(given)]}:
+        given = [stages] if isinstance(stages, str) else list(stages) if isinstance(stages, Iterable) else []
+        if not given or any(name not in given for name in names[: len(given)]):
             raise InputError(f"stages={stages!r:.80} is not allowed: a number, or the first of {', '.join(names)}")
         stages = len(given) - 1
     if isinstance(stages, bool) or not 0 <= stages <= len(model.stages):

@@ -45,9 +45,9 @@ def evaluate(
             weights or outputs are no numbers.
     """
     header, preprocess = describe(run)
+    check_type("data", data, (str, os.PathLike, NoneType), "the name, path or address of a data set")
     where = device_named(device)
     recipe = read_recipe(run)
-    check_type("data", data, (str, os.PathLike, NoneType), "the name, path or address of a data set")
     source = recipe.data if data is None else os.fspath(data)
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")

@@ -288,17 +288,16 @@ def detect_video(
     return found
 
 
-def _several(name: str, given: AnyPath | Iterable[AnyPath]) -> Sequence[AnyPath]:
+def _several(name: str, given: Any) -> Sequence[AnyPath]:
     """Return one path, or several, as several.
 
     Raises:
         InputError: if there is something else among them.
     """
-    allowed = "the path of a file, a folder, a shell pattern, or several of them"
-    check_type(name, given, (str, PathLike, Iterable), allowed)
-    paths = [given] if isinstance(given, str | PathLike) else list(given)
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | PathLike)
+    paths = list(given) if several else [given]
     for path in paths:
-        check_type(name, path, (str, PathLike), allowed)
+        check_type(name, path, (str, PathLike), "the path of a file, a folder, a pattern, or several of them")
     return paths
 
 
