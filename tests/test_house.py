@@ -242,7 +242,7 @@ def test_importing_adds_little_to_torch() -> None:
         call = [sys.executable, "-c", f"{script}; print(*(set(sys.modules) - before))"]
         names.append(subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
     none, new = names
-    assert none == ["featherbone"]
+    assert {*none} == {"featherbone", "featherbone.signals"}  # a stop may come while the rest is imported
     foreign = {n.split(".")[0] for n in new} - {"featherbone", "safetensors"} - set(sys.stdlib_module_names)
     assert foreign <= LIGHT
     assert len([n for n in new if n.split(".")[0] not in {"featherbone", "safetensors"}]) < 40

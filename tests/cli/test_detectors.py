@@ -49,7 +49,7 @@ def test_a_detector_is_asked_on_the_command_line(finder: fb.Run, shapes: Path, t
             named = [b["box"] for b in one["boxes"] if b["class"] == SHAPES[truth["category_id"] - 1]]
             hits += any(a < middle[0] < c and b < middle[1] < d for a, b, c, d in named)
     assert hits / sum(t["image_id"] < 5 for t in truths) > 0.6
-    assert said["skipped"] == [{"path": str(tmp_path / "broken.png"), "reason": "the file is empty"}]
+    assert said["skipped"] == [{"path": str(tmp_path / "broken.png"), "reason": "the file is empty", "files": 1}]
     table = CliRunner().invoke(app, ["predict", str(finder.folder), str(images[0]), "--out", str(tmp_path / "drawn")])
     assert (table.exit_code, "drawn in" in table.output) == (0, True)
 

@@ -50,8 +50,8 @@ def test_an_older_run_goes_on_where_it_was_stopped(run: Path) -> None:
 
 def test_an_older_recipe_names_the_new_words() -> None:
     stored = json.loads((OLDER / "digits" / "recipe.json").read_text())
-    with pytest.raises(fb.InputError, match="recipe column 'decay_all' is called 'decay_norms' now"):
-        fb.Recipe.from_dict(stored)
+    with pytest.warns(UserWarning, match="'averaging' is 'ema_decay' now.*its values are kept"):
+        assert fb.Recipe.from_dict(stored).ema_decay == 0.9
     with pytest.raises(fb.InputError, match="recipe column 'averaging' is called 'ema_decay' now"):
         fb.Recipe().changed({"averaging": 0.5})
 

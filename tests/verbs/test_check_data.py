@@ -36,7 +36,7 @@ def test_what_cannot_be_trained_on_can_be_checked(tmp_path: Path) -> None:
     ]
     empty = fb.check_data(tmp_path / "empty", quiet=True)
     assert (empty.images, empty.side(0)) == (0, (0, 0, 0))
-    assert {finding.kind for finding in empty.findings} == {"absent", "one-class"}
+    assert {finding.kind for finding in empty.findings} == {"nothing-to-learn"}
 
 
 def test_digits() -> None:

@@ -225,7 +225,7 @@ def _made(folder: Path) -> list[Path]:
     """Make a folder, and those that it lies in, and return those that were not there, the innermost first.
 
     Raises:
-        InputError: if it cannot be made.
+        InputError: if it cannot be written.
     """
     absent = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     made: list[Path] = []
@@ -235,7 +235,7 @@ def _made(folder: Path) -> list[Path]:
         except FileExistsError:  # another process was quicker
             continue
         except OSError as error:
-            raise InputError(f"out={folder} cannot be made: {error.strerror or error}") from error
+            raise InputError(f"cannot write out={folder}: {error.strerror or error}") from error
         made.insert(0, place)
     return made
 
