@@ -146,7 +146,7 @@ def test_wrong_calls_get_their_sentence_and_exit_code_2(cli: Cli, finished: fb.R
         ("whose files end in .xml", ("export", run, "--to", "openvino", "--out", out / "m.onnx")),
         ("size=0", ("cost", "vovnet39", "--size", 0)),
         ("in_chans=0 is not allowed", ("cost", "vovnet39", "--in-chans", 0)),
-        ("in_chans=4, but .* reads 3 channels", ("cost", run, "--in-chans", 4)),
+        ("in_chans=4, but .* has 3 channels", ("cost", run, "--in-chans", 4)),
         ("num_classes=10, but .* has 3 classes", ("export", run, "--num-classes", 10, "--out", out / "m.onnx")),
         ("cannot be traced at size 3x3", ("cost", "densenet121", "--size", 3)),
     ]

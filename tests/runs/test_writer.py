@@ -14,7 +14,6 @@ from filelock import FileLock
 from helpers.images import draw_classes
 
 import featherbone as fb
-from featherbone.data.sources.folder import list_folder
 from featherbone.runs import writer
 from featherbone.runs.prepare import new_folder
 from featherbone.runs.start import ModelRequest
@@ -160,9 +159,10 @@ def test_runs_inside_class_folders_are_no_classes_and_are_named(tmp_path: Path) 
         (photos / run / "examples").mkdir(parents=True)
         for name in ("recipe.json", "data.json", "examples/0.png"):
             (photos / run / name).touch()
-    listing = list_folder(photos)
+    listing = CLASSIFICATION.opener.list(photos, quiet=True)
     assert listing.classes == ("blue", "green", "red")
     assert len(listing.splits["all"]) == 6
-    assert {(one.path, one.reason) for one in listing.skipped} == {
-        (place, "a run of featherbone's, no images") for place in ("runs", "one", "red/run")
+    assert {(one.path, one.reason, one.files) for one in listing.left_out} == {
+        (f"{place}/", "a run of featherbone's, no images", files)
+        for place, files in (("runs", 6), ("one", 3), ("red/run", 3))
     }

@@ -94,4 +94,4 @@ def test_what_a_detector_cannot_be_asked(finder: fb.Run, shapes: Path, tmp_path:
     with pytest.raises(fb.InputError, match=r"score=1.5 is not allowed: from 0 to 1"):
         fb.predict(finder.folder, [shapes], score=1.5)
     with pytest.raises(fb.InputError, match="holds a detector, not a classifier"):
-        fb.load(finder.folder)
+        fb.load(finder.folder, fb.Backbone)
