@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from featherbone.errors import InputError
 
@@ -27,3 +28,8 @@ def device_named(name: str | None) -> torch.device:
 def usual_device() -> torch.device:
     """Return the accelerator of this machine, or the processor if there is none: what training takes by default."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's weights lie; the processor for one that has none."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

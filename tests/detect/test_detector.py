@@ -261,7 +261,7 @@ def test_a_file_needs_nothing_else(row: DetectorSpec, tmp_path: Path) -> None:
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(again(x), detector(x))
     with pytest.raises(fb.InputError, match=r"holds a detector, not a classifier: load\(path, Detector\) reads it"):
-        fb.load(file)
+        fb.load(file, fb.Backbone)
     with pytest.raises(fb.InputError, match="2 names, but the network has 3"):
         fb.save(detector, file, classes=("a", "b"))
     with pytest.raises(fb.InputError, match="num_classes=4"):

@@ -19,6 +19,7 @@ from featherbone.data.image import UnreadableImageError, read_image, without_pil
 from featherbone.data.loader import LabelPipeline, loader
 from featherbone.data.progress import watched
 from featherbone.data.transforms import evaluation_transform
+from featherbone.device import device_of
 from featherbone.errors import counted
 from featherbone.evaluation.report import Evaluation, Outputs, Prediction, check_numbers, percent
 
@@ -234,7 +235,7 @@ def classifier_outputs(
         InputError: if an image cannot be read, or the outputs are no numbers.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     transform = evaluation_transform(preprocess)
     batches = loader(images, LabelPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     with without_pillows_warnings():
@@ -271,7 +272,7 @@ def classify_images(
         InputError: if the outputs are no numbers.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     transform = evaluation_transform(preprocess)
     mode: Literal["L", "RGB"] = "L" if preprocess.channels == 1 else "RGB"
     found: list[ClassificationPrediction] = []

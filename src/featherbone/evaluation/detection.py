@@ -21,6 +21,7 @@ from featherbone.data.progress import watched
 from featherbone.data.scan import shown
 from featherbone.data.transforms import evaluation_transform
 from featherbone.detect.postprocess import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Detections, postprocess
+from featherbone.device import device_of
 from featherbone.evaluation.average_precision import DetectionEvaluation, score_boxes
 from featherbone.evaluation.matching import ImageDetections
 from featherbone.evaluation.report import Outputs, Prediction, check_numbers
@@ -112,7 +113,7 @@ def detector_outputs(
         InputError: if an image cannot be read, ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     transform = evaluation_boxes(preprocess)
     batches = loader(images, BoxPipeline(transform), channels=preprocess.channels, batch_size=batch_size, workers=0)
     found: list[ImageDetections] = []
@@ -204,7 +205,7 @@ def detect_image(
         InputError: if ``preprocess`` crops, or the outputs are no numbers.
     """
     model.eval()
-    inputs = evaluation_transform(letterboxing(preprocess))(image)[None].to(next(model.parameters()).device)
+    inputs = evaluation_transform(letterboxing(preprocess))(image)[None].to(device_of(model))
     best = postprocess(
         check_numbers(model(inputs).cpu(), name or "an image"), score=score, iou=iou, max_detections=max_detections
     )[0]

@@ -67,7 +67,7 @@ def damaged_tar(path: Path, good: bytes) -> None:
     """Write a tar file with everything odd, and cut its last image short."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         for i in range(4):
-            add(archive, f"a{i}.png", good)
+            add(archive, f"a{i}.png", good + bytes([i]))  # no copies, which stay on one side of a split
             add(archive, f"a{i}.cls", b"xy"[i % 2 : i % 2 + 1])
         add(archive, "alone.png", good)
         add(archive, "no-image.cls", b"x")
