@@ -247,6 +247,7 @@ def test_a_row_that_is_none_is_refused(row: dict[str, Any]) -> None:
         spec_from_row(row)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")  # deprecated, and still used
 def test_torchscript_is_refused_in_a_sentence_and_a_trace_takes_other_sizes() -> None:
     model = tiny(num_classes=3).eval()
     for network in (
