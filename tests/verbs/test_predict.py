@@ -67,7 +67,7 @@ def test_mirrored_and_resized_images_have_mirrored_and_resized_boxes(
     annotations = len(listed["annotations"])
     assert annotations > 5
     assert found["as it is"] > 0.6 * annotations, found
-    assert abs(found["larger"] - found["as it is"]) <= 0.1 * annotations, found
+    assert abs(found["larger"] - found["as it is"]) <= max(1, 0.1 * annotations), found
     assert found["mirrored"] > 0.5 * annotations, found  # its strides begin at the left
 
 
