@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file
 from torch import nn
 
@@ -111,6 +112,9 @@ def fit(
                 trainer.fit(job.learner, job.train, job.val, ckpt_path=checkpoint, weights_only=True)
                 break
             except (InputError, InterruptedRunError):
+                raise
+            except SIGTERMException:  # Lightning has looked at the signal before our callback: it would end with 0
+                request.check()
                 raise
             except Exception as error:
                 if checkpoint is None or begun.made:
