@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _MOST_BYTES = 1 << 30
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _KINDS = {
+    stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -38,6 +39,11 @@ PICTURES = (".png", ".svg", ".pdf")
 
 # every file that a verb writes holds this somewhere: so it is known to be ours, and may be written anew
 MARK = "made by featherbone"
+
+
+def kind_of(status: os.stat_result) -> str:
+    """Return what a name stands for: "a file", "a folder", "a pipe" and so on."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
 
 
 def check_replaceable(
@@ -60,9 +66,10 @@ def check_replaceable(
         status = target.stat()
     except (OSError, ValueError):
         return  # it is not there; if it cannot be, whoever writes it will say so
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{name}={target} is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}: name a file")
-    if overwrite or stat.S_ISDIR(status.st_mode) or not status.st_size:
+    kind = kind_of(status)
+    if kind not in ("a file", "a folder"):
+        raise InputError(f"{name}={target} is {kind}: name a file")
+    if overwrite or kind == "a folder" or not status.st_size:
         return
     try:
         with target.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -309,9 +316,7 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
         InputError: if it is no file, or cannot be read.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        if (kind := kind_of(path.stat())) != "a file":
             raise InputError(f"{path} cannot be read: it is {kind}, not a file")
         with path.open("rb") as stream:
             yield stream

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 from helpers.images import draw_classes
-from helpers.processes import ended, killed, resumed, typed
+from helpers.processes import begun, ended, killed, resumed, typed
 from helpers.runs import seen
-from helpers.training import QUICK, history, same_weights
+from helpers.training import QUICK, history, same_weights, two_processes
 
 import featherbone as fb
 from featherbone.files import read_json, write_json
@@ -65,6 +65,22 @@ def test_kills_change_nothing(processes: int, kills: int, longest: float, undist
     assert (run / "result.json").exists() or ended(resumed(run, processes), 100)
     assert same_weights(whole, run)
     assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@two_processes
+def test_two_processes_go_on_within_an_epoch_with_the_losses_of_both(colours: Path, tmp_path: Path) -> None:
+    """A checkpoint holds the state of the first process; the history's mean is that of all."""
+    wanted = {"data": colours, "changes": {**QUICK, "epochs": 2, "checkpoint_seconds": 0.0}}
+    whole = tmp_path / "whole"
+    assert ended(begun(whole, 2, **wanted), 120)
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    for name in ("result.json", "model.safetensors", "run.html"):
+        (run / name).unlink()
+    max((run / "checkpoints").glob("*.ckpt")).unlink()  # that of the epoch's end
+    assert ended(resumed(run, 2), 120)
+    assert same_weights(whole, run)
+    assert history(whole) == history(run)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 import struct
 import threading
 import warnings
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from featherbone.data.dataset import ImageInfo, Source
 from featherbone.data.names import printable
 from featherbone.errors import InputError, first_line
+from featherbone.files import kind_of
 
 Mode = Literal["L", "RGB"]
 
@@ -39,13 +39,6 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _MOST_BYTES = 1 << 30
 _PROGRAMS = {"EPS", "WMF"}  # drawings that other programs draw: Pillow would start them
 _STRIP = 1 << 22  # pixels that are converted at once
@@ -115,8 +108,8 @@ def check_file(path: Path) -> Path:
         OSError: if its state cannot be read.
     """
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableImageError(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
+    if (kind := kind_of(status)) != "a file":
+        raise UnreadableImageError(f"{kind}, not a file")
     if status.st_size > _MOST_BYTES:
         raise UnreadableImageError(f"too large: {status.st_size / 1e9:.1f} GB")
     if not status.st_size:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +91,7 @@ def environment(count: int, device: torch.device) -> dict[str, str | int | bool]
     """
     return {
         "torch": str(torch.__version__),
-        **{package: version(package) for package in ("featherbone", "torchvision", "pillow")},
+        **{package: _version(package) for package in ("featherbone", "torchvision", "pillow")},
         "device": _named(device),
         "processor": _processor(),
         "processes": count,
@@ -263,6 +263,13 @@ def _read(path: Path) -> dict[File, FileState] | None:
         return {File(role, name): FileState(int(size), stamp, known) for role, name, size, stamp, known in rows}
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # sources on a path
+        return "unknown"
 
 
 def _named(device: torch.device) -> str:

@@ -25,6 +25,9 @@ from featherbone.training.distributed import Processes
 from featherbone.training.optimizer import optimizer_for, parts, share_of_lr, trunk
 from featherbone.training.recipe import Recipe
 
+_SUMS = ("mean_value", "weight")  # the states of a mean
+_OF_PROCESSES = "train_loss_of_processes"  # in a checkpoint
+
 
 @dataclass(frozen=True)
 class Job:
@@ -95,6 +98,22 @@ class Learner(L.LightningModule):
     def result(self) -> nn.Module:
         """The network that is evaluated and kept."""
         return self.average.module if self.average is not None else self.model
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of every process: the state that is saved is the first one's."""
+        if self.trainer.world_size > 1:
+            own = torch.stack([torch.as_tensor(self.train_loss.metric_state[name]) for name in _SUMS])
+            every = [torch.zeros_like(own) for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather(every, own)
+            checkpoint[_OF_PROCESSES] = torch.stack(every)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the sums of this process; with another number of them, the first one takes all."""
+        sums = checkpoint.get(_OF_PROCESSES)
+        if sums is None:
+            return
+        own = sums[self.global_rank] if len(sums) == self.trainer.world_size else sums.sum(0) * (self.global_rank == 0)
+        checkpoint["state_dict"].update({f"train_loss.{name}": value for name, value in zip(_SUMS, own, strict=True)})
 
     def on_train_epoch_start(self) -> None:
         self.train_loss.reset()  # its sums travel in the checkpoint of the epoch before

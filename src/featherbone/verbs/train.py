@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import subprocess
-import sys
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +17,10 @@ from torch import nn
 from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.device import device_named, usual_device
 from featherbone.errors import InputError, InterruptedRunError, check_type, needs
 from featherbone.files import AnyPath, write_json
-from featherbone.runs.folder import FILES, PAGE, RECIPE, RESULT, read_facts, read_recipe
+from featherbone.runs.folder import PAGE, RECIPE, RESULT, read_facts, read_recipe
+from featherbone.runs.launch import await_file, check_devices, device_for, launch
 from featherbone.runs.outline import tell_outline
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
 from featherbone.runs.run import Run, open_run
@@ -37,8 +32,6 @@ from featherbone.weights import FILE_NAME, Header, row_from_dict, save
 
 if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
-
-_PATIENCE = 3600.0  # seconds that processes wait for the first one to read the data
 
 
 def train(
@@ -107,7 +100,7 @@ def train(
         from featherbone.runs.writer import writing
     task = task_for(data)
     module = teacher if isinstance(teacher, nn.Module) else None
-    where = _chosen(device, max(devices, team.world))
+    where = device_for(device, max(devices, team.world))
     if team.world > 1:
         if out is None:
             raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
@@ -118,16 +111,16 @@ def train(
                 prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
             elif team.first:
                 stack.enter_context(writing(folder))
-            _await(folder / RECIPE)
+            await_file(folder / RECIPE)
             return _resumed(folder, module, device=where, accept_changes=False, quiet=quiet)
-    _check_devices(devices)
+    check_devices(devices)
     if devices > 1 and module is not None:
         raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
     with new_folder(out, data, request, task) as folder:
         images = prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
         if devices == 1:
             return _trained(folder, task, read_recipe(folder), images, module, device=where, quiet=quiet)
-    return _launched(folder, devices, accept_changes=False, quiet=quiet)
+    return launch(folder, devices, accept_changes=False, quiet=quiet)
 
 
 def resume(
@@ -162,7 +155,7 @@ def resume(
     """
     check_type("folder", folder, (str, os.PathLike), "the folder of a run")
     place, team = Path(folder), processes()
-    where = _chosen(device, max(devices, team.world))
+    where = device_for(device, max(devices, team.world))
     if not (place / RECIPE).exists():
         raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
     if (place / RESULT).exists() and (place / PAGE).exists():
@@ -173,10 +166,10 @@ def resume(
         if team.first:
             stack.enter_context(writing(place))
         if team.world == 1 and not (place / RESULT).exists():
-            _check_devices(devices)
+            check_devices(devices)
         if devices == 1 or (place / RESULT).exists():
             return _resumed(place, teacher, device=where, accept_changes=accept_changes, quiet=quiet, log=log)
-    return _launched(place, devices, accept_changes=accept_changes, quiet=quiet)
+    return launch(place, devices, accept_changes=accept_changes, quiet=quiet)
 
 
 def _resumed(
@@ -189,6 +182,7 @@ def _resumed(
     log: Callable[[str], None] = lambda _: None,
 ) -> Run:
     with needs("train", "training"):
+        from featherbone.runs.changes import changes_since, record_changes
         from featherbone.runs.identity import threads_of
         from featherbone.runs.page import write_page
         from featherbone.runs.tasks import task_of
@@ -202,64 +196,10 @@ def _resumed(
     with threads_of(folder):
         images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet or not team.first)
         if team.first:
-            changes = _changes(folder, images, recipe, facts.fingerprint, device, quiet=quiet)
-            _record(folder, images, recipe, device, changes, accepted=accept_changes, quiet=quiet)
+            changes = changes_since(folder, images, recipe, facts.fingerprint, device, quiet=quiet)
+            record_changes(folder, images, recipe, device, changes, accepted=accept_changes, quiet=quiet)
             tell_outline(log, folder, images, task, beginning(folder, recipe)[0], recipe, weights="")
         return _trained(folder, task, recipe, images, teacher, device=device, quiet=quiet)
-
-
-def _changes(
-    folder: Path, images: AnyData, recipe: Recipe, fingerprint: str, device: torch.device, *, quiet: bool
-) -> list[str]:
-    """Return what a run reads, or what computes it, that is not as it was recorded when it began.
-
-    Raises:
-        InputError: if the images are others.
-    """
-    from featherbone.runs.identity import changed_environment, changed_files
-
-    files = changed_files(folder, images, recipe, quiet=quiet)
-    if images.fingerprint != fingerprint:
-        raise InputError(
-            f"the images in {recipe.data} are not those that the run in {folder} began with: "
-            f"{'; '.join(files) or 'their order, labels or classes are others'}"
-        )
-    return [*files, *changed_environment(folder, processes().world, device)]
-
-
-def _record(
-    folder: Path,
-    images: AnyData,
-    recipe: Recipe,
-    device: torch.device,
-    changes: Sequence[str],
-    *,
-    accepted: bool,
-    quiet: bool,
-) -> None:
-    """Record changes that are accepted, and what an older version did not record.
-
-    Raises:
-        InputError: if they are not.
-    """
-    from featherbone.runs.identity import read_environment, write_environment, write_files
-
-    if changes and not accepted:
-        raise InputError(
-            f"the run in {folder} would not go on as it began: {'; '.join(changes)}; put that right, or go on all the "
-            "same with --accept-changes (accept_changes=True), and the result will name it"
-        )
-    known = read_environment(folder)
-    if not (folder / FILES).exists():
-        warnings.warn(
-            f"the run in {folder} did not record the content of its files, nor its versions and threads, as it is an "
-            "older version's: whether they are the same could not be checked",
-            stacklevel=3,
-        )
-    if changes or not (folder / FILES).exists():
-        write_files(folder, images, recipe, quiet=quiet)
-    if changes or known is None:
-        write_environment(folder, device, (*(known.changes if known else ()), *changes))
 
 
 def _trained(
@@ -273,6 +213,7 @@ def _trained(
     quiet: bool,
 ) -> Run:
     with needs("train", "training"):
+        from featherbone.runs.changes import changes_of_all_sittings
         from featherbone.runs.identity import read_environment, write_environment
         from featherbone.runs.page import write_page
         from featherbone.training.loop import fit
@@ -290,7 +231,7 @@ def _trained(
         save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
         length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
-        changes = _named_changes(folder, images, recipe, quiet=quiet)
+        changes = changes_of_all_sittings(folder, images, recipe, quiet=quiet)
         write_json(
             folder / RESULT, {**outcome.scores, **length, **machine, **({"changes": changes} if changes else {})}
         )
@@ -298,82 +239,5 @@ def _trained(
             write_page(folder, folder / PAGE, images.val, quiet=quiet)
         except KeyboardInterrupt:
             raise InterruptedRunError(folder) from None  # to resume it writes the page
-    _await(folder / RESULT)
-    return open_run(folder)
-
-
-def _named_changes(folder: Path, images: AnyData, recipe: Recipe, *, quiet: bool) -> list[str]:
-    """Return what was otherwise at a later sitting, and was accepted, and what has changed in the last one."""
-    from featherbone.runs.identity import changed_files, read_environment
-
-    known = read_environment(folder)
-    try:
-        meanwhile = changed_files(folder, images, recipe, quiet=quiet)
-    except InputError as error:  # a file is gone
-        meanwhile = [str(error)]
-    for change in meanwhile:
-        warnings.warn(f"while the run in {folder} was trained, {change}", stacklevel=4)
-    return [*(known.changes if known else ()), *(f"while it was trained, {change}" for change in meanwhile)]
-
-
-def _chosen(device: str | None, processes: int) -> torch.device:
-    """Return where a run is trained.
-
-    Raises:
-        InputError: if there is no such device, or each of several processes has its own.
-    """
-    if device is None:
-        return usual_device()
-    if processes > 1:
-        raise InputError(f"device={device} is not allowed with {processes} processes: each has its own; leave it out")
-    return device_named(device)
-
-
-def _check_devices(devices: int) -> None:
-    """Refuse more processes than this machine has use for.
-
-    Raises:
-        InputError: if there are fewer accelerators, of which each process takes one; any number may share processors.
-    """
-    here = torch.accelerator.device_count() if torch.accelerator.is_available() else None
-    if devices < 1 or (here is not None and devices > here):
-        allowed = "1 or more" if here is None else f"1 to {here}, one for each accelerator of this machine"
-        raise InputError(f"devices={devices} is not allowed: {allowed}")
-
-
-def _await(file: Path) -> None:
-    """Wait for a file that the first process writes.
-
-    Raises:
-        InputError: if it does not come.
-    """
-    deadline = time.monotonic() + _PATIENCE
-    while not file.exists():
-        if time.monotonic() > deadline:
-            raise InputError(f"{file} has not been written by the first process in {_PATIENCE / 60:.0f} minutes")
-        time.sleep(0.2)
-
-
-def _launched(folder: Path, devices: int, *, accept_changes: bool, quiet: bool) -> Run:
-    """Train with several processes, by PyTorch's own launcher, which starts them again when one dies."""
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", "--max-restarts=3"]
-    options = [*(["--accept-changes"] if accept_changes else []), *(["--quiet"] if quiet else [])]
-    program = ["-m", "featherbone", "train", "--resume", os.fspath(folder), *options]
-    cores = os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // devices)), **os.environ}
-    call = [sys.executable, "-m", *launcher, *program]
-    with subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL) as running:  # noqa: S603 - our own program
-        try:
-            code = running.wait()
-        except KeyboardInterrupt as stop:
-            number = stop.args[0] if stop.args else signal.SIGINT
-            if number != signal.SIGINT:  # Ctrl-C the terminal has told them, too
-                running.terminate()
-            running.wait()
-            raise InterruptedRunError(folder, number) from None
-    if code or not (folder / RESULT).exists():
-        raise InputError(
-            f"{devices} processes did not finish the run (exit code {code}); the reason stands above; "
-            f"to go on: featherbone train --resume {folder} --devices {devices}"
-        )
+    await_file(folder / RESULT)
     return open_run(folder)
