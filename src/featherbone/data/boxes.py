@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from featherbone.errors import counted, some
 Severity = Literal["error", "warning"]
 _BEYOND = 1.0  # pixels that a box may reach over the edge before anybody is told: formats count from 0 or 1
 
-_OF_BOXES = " (boxes)"  # behind the path of an image of which boxes are left out, not the image
 _MOST_TOLD = 5  # other reasons in one sentence
 NOWHERE = (np.nan, np.nan, np.nan, np.nan)  # the corners of what is annotated without a box
 
@@ -142,25 +141,30 @@ def corners(box: np.ndarray) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
+@dataclass(frozen=True)
+class SkippedBoxes(Skipped):
+    """Boxes of an image that were left out; the image was not.
+
+    Attributes:
+        boxes: how many, by the kind of what is wrong with them.
+    """
+
+    boxes: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
 def left_out(path: str, issues: Sequence[BoxIssue]) -> Skipped | None:
     """Return how many boxes of an image are left out, and why; nothing if all are kept."""
     counts = Counter(issue.kind for issue in issues if ISSUES[issue.kind].reason)
     reasons = ", ".join(f"{count} {ISSUES[kind].reason}" for kind, count in counts.items())
-    return Skipped(path + _OF_BOXES, reasons) if counts else None
+    return SkippedBoxes(f"{path} (boxes)", reasons, boxes=dict(counts)) if counts else None
 
 
 def why_left_out(skipped: Sequence[Skipped], unknown: Mapping[str, int]) -> str:
     """Return in brackets why boxes of a data set are left out, each reason with its count; nothing if none are."""
-    counts = Counter[str]()
-    said = []
-    for one in dict.fromkeys(skipped):
-        if not one.path.endswith(_OF_BOXES):
-            said.append(f"{one.path}: {one.reason}")
-            continue
-        for part in one.reason.split(", "):
-            number, _, reason = part.partition(" ")
-            counts[reason] += int(number)
-    reasons = [f"{counted(count, 'box', 'boxes')} {reason}" for reason, count in counts.items()]
+    different = dict.fromkeys(skipped)
+    counts = sum((Counter(one.boxes) for one in different if isinstance(one, SkippedBoxes)), Counter[str]())
+    said = [f"{one.path}: {one.reason}" for one in different if not isinstance(one, SkippedBoxes)]
+    reasons = [f"{counted(count, 'box', 'boxes')} {ISSUES[kind].reason}" for kind, count in counts.items()]
     if unknown:
         reasons.append("unknown: " + some([f"{name} ({count})" for name, count in unknown.items()]))
     told = [*reasons, *said[:_MOST_TOLD], *([f"and {len(said) - _MOST_TOLD} more"] if len(said) > _MOST_TOLD else [])]
