@@ -36,7 +36,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "closed/w.safetensors"), "closed/w.safetensors: Permission"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "closed/w.safetensors"),
+            "closed/w.safetensors: Permission",
+        ),
         (OSError(errno.EROFS, "Read-only file system", "runs"), "runs: Read-only file system"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000), "aaa...: File name too long"),
         (OSError(errno.ENOENT, "No such file", "x", None, "y"), "x and y: No such file"),

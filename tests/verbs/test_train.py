@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,19 @@ def test_every_family_trains(colours: Path, tmp_path: Path) -> None:
     for number, row in enumerate((small, thin)):
         run = fb.train(colours, row, out=tmp_path / str(number), changes={**QUICK, "epochs": 1}, quiet=True)
         assert np.isfinite(run.test_top1)
+
+
+def test_a_stop_before_the_first_step_names_the_run_that_can_go_on(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["featherbone.verbs.train"], "beginning", stop)
+        with pytest.raises(fb.InterruptedRunError) as stopped:
+            fb.train(colours, out=out, changes={**QUICK, "epochs": 1}, quiet=True)
+    assert stopped.value.folder == out
+    assert fb.resume(out, quiet=True).folder == out

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -55,6 +57,19 @@ def await_file(file: Path) -> None:
         if time.monotonic() > deadline:
             raise InputError(f"{file} has not been written by the first process in {_PATIENCE / 60:.0f} minutes")
         time.sleep(0.2)
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say of a request to stop within the block that the run in the folder can go on.
+
+    Raises:
+        InterruptedRunError: on such a request.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(folder, stop.args[0] if stop.args else signal.SIGINT) from None
 
 
 def launch(folder: Path, devices: int, *, accept_changes: bool, quiet: bool) -> Run:

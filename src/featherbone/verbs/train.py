@@ -17,10 +17,10 @@ from torch import nn
 from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.errors import InputError, InterruptedRunError, check_type, needs
+from featherbone.errors import InputError, check_type, needs
 from featherbone.files import AnyPath, write_json
 from featherbone.runs.folder import PAGE, RECIPE, RESULT, read_facts, read_recipe
-from featherbone.runs.launch import await_file, check_devices, device_for, launch
+from featherbone.runs.launch import await_file, check_devices, device_for, launch, resumable
 from featherbone.runs.outline import tell_outline
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
 from featherbone.runs.run import Run, open_run
@@ -119,7 +119,8 @@ def train(
     with new_folder(out, data, request, task) as folder:
         images = prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
         if devices == 1:
-            return _trained(folder, task, read_recipe(folder), images, module, device=where, quiet=quiet)
+            with resumable(folder):
+                return _trained(folder, task, read_recipe(folder), images, module, device=where, quiet=quiet)
     return launch(folder, devices, accept_changes=False, quiet=quiet)
 
 
@@ -168,7 +169,8 @@ def resume(
         if team.world == 1 and not (place / RESULT).exists():
             check_devices(devices)
         if devices == 1 or (place / RESULT).exists():
-            return _resumed(place, teacher, device=where, accept_changes=accept_changes, quiet=quiet, log=log)
+            with resumable(place):
+                return _resumed(place, teacher, device=where, accept_changes=accept_changes, quiet=quiet, log=log)
     return launch(place, devices, accept_changes=accept_changes, quiet=quiet)
 
 
@@ -235,9 +237,6 @@ def _trained(
         write_json(
             folder / RESULT, {**outcome.scores, **length, **machine, **({"changes": changes} if changes else {})}
         )
-        try:
-            write_page(folder, folder / PAGE, images.val, quiet=quiet)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(folder) from None  # to resume it writes the page
+        write_page(folder, folder / PAGE, images.val, quiet=quiet)
     await_file(folder / RESULT)
     return open_run(folder)
