@@ -147,12 +147,12 @@ def test_what_is_no_number_is_no_box(value: object, tmp_path: Path) -> None:
 def test_classes_that_are_not_known(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "set", PARTS, CLASSES)
     content = json.loads((root / "train.json").read_text())
-    for category in (99, None, "7", [7], float("nan"), 7):
+    for category in (99, None, "seven", [7], float("nan"), 7):
         content["annotations"].append({"image_id": 1, "category_id": category, "bbox": [1, 2, 3, 4]})
     (root / "train.json").write_text(json.dumps(content))
     listing = list_boxes(root)
     assert listing is not None
-    assert listing.unknown == {"99": 1, "NoneType": 1, "7": 1, "list": 1, "float": 1}
+    assert listing.unknown == {"99": 1, "NoneType": 1, "seven": 1, "list": 1, "float": 1}
     data = DETECTION.open(root, quiet=True)
     assert data.train.targets[1].labels.tolist() == [2, 0]
     with pytest.raises(fb.InputError, match="bird is none of the known classes: cat, dog"):

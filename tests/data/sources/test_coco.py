@@ -83,3 +83,38 @@ def test_a_file_for_each_split_whatever_the_word(tmp_path: Path) -> None:
     listing = DETECTION.list(root, quiet=True)
     assert list(listing.splits) == ["train", "val", "test"]
     assert listing.left_out == ()
+
+
+@pytest.mark.parametrize(("place", "column"), [("images", "id"), ("annotations", "image_id"), ("categories", "id")])
+def test_ids_that_a_program_wrote_as_text_are_numbers(place: str, column: str, tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    before = DETECTION.open(root, quiet=True)
+    for file in root.glob("*.json"):
+        content = json.loads(file.read_text())
+        for entry in content[place]:
+            entry[column] = str(entry[column])
+        file.write_text(json.dumps(content))
+    after = DETECTION.open(root, quiet=True)
+    assert after.fingerprint == before.fingerprint
+    assert after.skipped == before.skipped
+
+
+def test_images_of_one_id_are_left_out_since_nobody_knows_whose_the_boxes_are(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    content = json.loads((root / "train.json").read_text())
+    first, second = content["images"][:2]
+    (root / "train.json").write_text(json.dumps(content | {"images": [first, {**second, "id": first["id"]}]}))
+    listing = DETECTION.list(root, quiet=True)
+    assert "train" not in listing.splits
+    (lost, strays) = listing.skipped
+    assert lost.reason.startswith("2 images whose id is another image's, too, so that nobody knows whose boxes: ")
+    assert strays.reason.endswith("of no image that is listed")
+
+
+def test_two_categories_of_one_id_are_refused(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", PARTS, CLASSES)
+    content = json.loads((root / "train.json").read_text())
+    content["categories"].append({**content["categories"][0], "name": "another"})
+    (root / "train.json").write_text(json.dumps(content))
+    with pytest.raises(fb.InputError, match=r"train\.json: the categories .* and another have one id"):
+        DETECTION.open(root, quiet=True)

@@ -23,6 +23,8 @@ from featherbone.errors import InputError, counted, first_line, some
 
 _IMAGES, _ANNOTATIONS = (re.compile(rb'"%s"\s*:\s*\[' % key) for key in (b"images", b"annotations"))
 _BOX = re.compile(rb'"(bbox|segmentation)"\s*:')
+_Key = int | float | str
+_MOST_DIGITS = 20  # of an id
 _Entry = Mapping[str, Any]
 _INNER = ("images", "data", "JPEGImages", "imgs", "img", "Images")
 _TRIED = 50  # names of images by which their folder is found
@@ -109,23 +111,25 @@ def _read(path: Path, root: Path, found: Mapping[str, Sequence[Path]]) -> BoxLis
 def _read_file(path: Path, split: str, reading: _Reading) -> list[Item[RawAnnotations]]:
     images, annotations, categories = _lists(path)
     labels = _labels(path, categories, reading.classes)
-    known: dict[Any, tuple[str, _Entry]] = {}
+    of_key: dict[_Key, dict[str, _Entry]] = {}
     odd = []
     for image in images:
-        name, key = inside(image.get("file_name")), image.get("id")
-        if name is None or not _is_key(key):
+        name, key = inside(image.get("file_name")), _key(image.get("id"))
+        if name is None or key is None:
             odd.append(image)
         else:
-            known[key] = (str(name), image)
-    of_image: dict[Any, list[_Entry]] = {key: [] for key in known}
+            of_key.setdefault(key, {})[str(name)] = image
+    known = {key: next(iter(named.items())) for key, named in of_key.items() if len(named) == 1}
+    of_image: dict[_Key | None, list[_Entry]] = {key: [] for key in known}
     strays = 0
     for annotation in annotations:
-        key = annotation.get("image_id")
-        if _is_key(key) and key in of_image:
+        key = _key(annotation.get("image_id"))
+        if key in of_image:
             of_image[key].append(annotation)
         else:
             strays += 1
-    _complain(path, odd, len(images) - len(odd) - len(known), strays, reading)
+    several = [name for named in of_key.values() if len(named) > 1 for name in named]
+    _complain(path, odd, several, strays, reading)
     find = _folders_of([name for name, _ in known.values()], path, split, reading.root)
     return [
         Item(find(name), RawAnnotations(_annotations(of_image[key], labels, reading.unknown), _size(image)))
@@ -167,20 +171,26 @@ def _round(outline: object) -> list[float]:
     return [min(across), min(down), max(across) - min(across), max(down) - min(down)]
 
 
-def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -> dict[Any, int]:
+def _labels(path: Path, categories: Sequence[_Entry], classes: dict[str, int]) -> dict[_Key, int]:
     """Return the label of each category's id; names that are new become classes, in the order of the ids."""
+    names: dict[_Key, str] = {}
     for place, category in enumerate(categories, 1):
-        if not _is_key(category.get("id")) or not isinstance(category.get("name"), str):
+        key, name = _key(category.get("id")), category.get("name")
+        if key is None or not isinstance(name, str):
             raise InputError(f"{path}: category {place} must have an id and a name")
-    ordered = sorted(categories, key=lambda one: (isinstance(one["id"], str), one["id"]))
-    return {one["id"]: classes.setdefault(printable(one["name"].strip()), len(classes)) for one in ordered}
+        own = printable(name.strip())
+        if names.setdefault(key, own) != own:
+            raise InputError(f"{path}: the categories {names[key]} and {own} have one id ({_said(key)})")
+    ordered = sorted(names.items(), key=lambda pair: (isinstance(pair[0], str), pair[0]))
+    return {key: classes.setdefault(name, len(classes)) for key, name in ordered}
 
 
-def _annotations(annotations: Sequence[_Entry], labels: Mapping[Any, int], unknown: Counter[str]) -> Annotations:
+def _annotations(annotations: Sequence[_Entry], labels: Mapping[_Key, int], unknown: Counter[str]) -> Annotations:
     found = []
     for annotation in annotations:
         category = annotation.get("category_id")
-        label = labels.get(category, -1) if _is_key(category) else -1
+        key = _key(category)
+        label = -1 if key is None else labels.get(key, -1)
         if label < 0:
             unknown[_said(category)] += 1
         found.append(label)
@@ -204,20 +214,24 @@ def _size(image: _Entry) -> tuple[int, int] | None:
     return (int(width), int(height)) if 0 < width < math.inf and 0 < height < math.inf else None
 
 
-def _is_key(value: object) -> bool:
-    return isinstance(value, (int, float, str)) and value == value  # noqa: PLR0124 - NaN is none
+def _key(value: object) -> _Key | None:
+    """Return an id, nothing if it is none; a whole number that a program wrote as text is that number."""
+    if isinstance(value, str):
+        number_in_it = value.isascii() and value.isdecimal() and len(value) < _MOST_DIGITS
+        return int(value) if number_in_it and str(int(value)) == value else value
+    return value if isinstance(value, int | float) and value == value else None  # noqa: PLR0124 - NaN is none
 
 
 def _said(value: object) -> str:
-    return printable(str(value))[:40] if _is_key(value) else type(value).__name__
+    return printable(str(value))[:40] if _key(value) is not None else type(value).__name__
 
 
-def _complain(path: Path, odd: Sequence[_Entry], twice: int, strays: int, reading: _Reading) -> None:
+def _complain(path: Path, odd: Sequence[_Entry], several: Sequence[str], strays: int, reading: _Reading) -> None:
     """Keep what was left out of a file: a line for each kind, because there may be as many as annotations."""
     names = some([_said(image.get("file_name")) for image in odd])
     for count, noun, reason in (
         (len(odd), "image", f"without an id, or without a path inside the data set: {names}"),
-        (twice, "image", "whose id is there twice: the last one counts"),
+        (len(several), "image", f"whose id is another image's, too, so that nobody knows whose boxes: {some(several)}"),
         (strays, "annotation", "of no image that is listed"),
     ):
         if count:
