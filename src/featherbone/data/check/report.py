@@ -246,11 +246,18 @@ class Check(ABC):
                 "conflict", conflicting, "labelled in more than one way: only one can be right", severity="error"
             )
         plain = [group for group in self.duplicates if not group.across and not group.conflicting]
-        if plain:
-            after = ": a split may put equal ones on both sides" if self.unsplit else ", in one split, labelled alike"
-            yield _finding(
-                "duplicate", plain, f"more than once{after}", severity="error" if self.unsplit else "warning"
+        copies = [group for group in plain if group.same_bytes]
+        alike = [group for group in plain if not group.same_bytes]
+        if self.unsplit:  # the split itself looks at bytes, not at pixels
+            kinds: tuple[tuple[list[Duplicates], str, Severity], ...] = (
+                (alike, ", in files of different bytes: a split may put equal ones on both sides", "error"),
+                (copies, ", byte for byte: a split keeps them on one side", "warning"),
             )
+        else:
+            kinds = ((plain, ", in one split, labelled alike", "warning"),)
+        for groups, after, severity in kinds:
+            if groups:
+                yield _finding("duplicate", groups, f"more than once{after}", severity=severity)
 
     def _about_remainder(self) -> Iterator[Finding]:
         if self.left_out:
