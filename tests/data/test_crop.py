@@ -47,4 +47,4 @@ def test_a_thin_image_is_cut_as_any_other(short: int, more: int, wide: bool, siz
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("featherbone.data.crop._MOST", 0)
         thin = np.asarray(center_crop(image, size + around, size), int)
-    assert np.abs(thin - np.asarray(usual, int)).max() <= 1
+    assert np.abs(thin - np.asarray(usual, int)).max() <= 2

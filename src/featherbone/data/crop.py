@@ -13,7 +13,7 @@ def center_crop(image: Image.Image, short: int, size: int) -> Image.Image:
     """Return the middle ``size`` pixels of an image whose short side is resized to ``short`` pixels.
 
     They are those of ``torchvision``'s ``Resize`` and ``CenterCrop``. Of an image so thin that the resized one would
-    fill the memory, only the pixels that stay are computed, which may differ by one level.
+    fill the memory, only the pixels that stay are computed, which may differ by one level or two.
     """
     drawn = [short * side // min(image.size) for side in image.size]
     corner = [round((side - size) / 2) for side in drawn]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from featherbone.data.dataset import ImageInfo, Source, relative
+from featherbone.data.dataset import ImageInfo, Source, group_of, relative
 from featherbone.data.image import UnreadableImageError, decoded, without_pillows_warnings
 from featherbone.data.names import printable
 from featherbone.data.progress import watched
@@ -31,7 +32,10 @@ def scan_image(source: Source) -> ImageInfo:
 def scan_images(
     sources: Sequence[Source], how: Callable[[Source], T], *, doing: str = "reading images", quiet: bool
 ) -> list[T | str]:
-    """Return what ``how`` makes of every image, in order; for an unreadable one the reason."""
+    """Return what ``how`` makes of every image, in order; for an unreadable one the reason.
+
+    What has to be fetched as a whole is finished before the next is begun: a late image would fetch it once more.
+    """
 
     def verdict(source: Source) -> T | str:
         try:
@@ -40,8 +44,10 @@ def scan_images(
             return str(error)
 
     def verdicts(pool: ThreadPoolExecutor) -> Iterator[T | str]:
-        for start in range(0, len(sources), _AT_ONCE):
-            yield from pool.map(verdict, sources[start : start + _AT_ONCE])
+        for _, run in groupby(sources, group_of):
+            together = list(run)
+            for start in range(0, len(together), _AT_ONCE):
+                yield from pool.map(verdict, together[start : start + _AT_ONCE])
 
     # Pillow's decoders release the interpreter lock
     with without_pillows_warnings(), ThreadPoolExecutor() as pool:
