@@ -20,7 +20,7 @@ from featherbone.spec import Backbone, Spec
 from featherbone.weights.catalog import PUBLISHED
 from featherbone.weights.importers.checkpoint import Checkpoint, read_checkpoint
 from featherbone.weights.importers.convert import misfits, translated
-from featherbone.weights.importers.match import OURS, Match, layers_of, matches, shapes_of
+from featherbone.weights.importers.match import OURS, Match, layers_of, matches, own_layers, shapes_of
 from featherbone.weights.importers.sources import SOURCES
 from featherbone.weights.importers.values import COUNTS, Values
 
@@ -125,7 +125,7 @@ def import_weights(
     attempts = []
     like_ours = any(".stages." in f".{name}" for name in shapes)
     for candidate in _candidates(row, like_ours=like_ours):
-        own = [name for name, _ in layers_of(candidate.build_empty())] if like_ours else []
+        own = own_layers(candidate) if like_ours else ()
         attempts += [_tried(candidate, match) for match in matches(candidate, shapes, own)]
     attempt, others = _chosen(attempts, checkpoint, part, row.family)
     model = attempt.row.build().eval()
@@ -322,6 +322,5 @@ def _suggestion(checkpoint: Checkpoint) -> str:
 
 
 def _fits(row: Spec, shapes: Mapping[str, Tensor], *, own: bool) -> bool:
-    meta = row.build_empty() if own else None
-    found = matches(row, shapes, [name for name, _ in layers_of(meta)] if meta else ())
-    return any(not _tried(row, match, meta or row.build_empty()).problems for match in found)
+    found = matches(row, shapes, own_layers(row) if own else ())
+    return any(not _tried(row, match, row.build_empty()).problems for match in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -93,11 +94,7 @@ def matches(row: Spec, tensors: Mapping[str, Tensor], own: Iterable[str]) -> lis
         own: the names of our own layers; none to leave our own form out.
     """
     found: list[Match] = []
-    ours = [LayerMapping((name,)) for name in own]
-    forms = [(Project(OURS, lambda _: ()), ours)]
-    for source in SOURCES[row.family]:
-        named = source.layers(row)
-        forms.append((source, [one if isinstance(one, LayerMapping) else LayerMapping((one,)) for one in named]))
+    forms = [(Project(OURS, lambda _: ()), list(map(_layer, own))), *_forms(row)]
     for source, layers in forms:
         if layers:
             names = {source.rename(name): name for name in tensors}
@@ -107,12 +104,28 @@ def matches(row: Spec, tensors: Mapping[str, Tensor], own: Iterable[str]) -> lis
     return [match for match in found if match.found > 0.4 * len(match.layers)]
 
 
+@cache
+def _forms(row: Spec) -> list[tuple[Project, list[LayerMapping]]]:
+    """Return every project's layers of a network; a file that fits nowhere is tried against all networks."""
+    return [(source, list(map(_layer, source.layers(row)))) for source in SOURCES[row.family]]
+
+
+def _layer(layer: LayerMapping | str) -> LayerMapping:
+    return layer if isinstance(layer, LayerMapping) else LayerMapping((layer,))
+
+
 def _prefixes(first: str, names: Iterable[str]) -> list[str]:
     """Return what stands before the first layer's name, as "state_dict." or "backbone."; the shortest first."""
     return sorted(
         {name.removesuffix(f"{first}.weight") for name in names if f".{name}".endswith(f".{first}.weight")},
         key=lambda prefix: (len(prefix), prefix),
     )
+
+
+@cache
+def own_layers(row: Spec) -> tuple[str, ...]:
+    """Return the names of a network's layers, as ``layers_of`` of the network."""
+    return tuple(name for name, _ in layers_of(row.build_empty()))
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
