@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.boxes import BOXES_MODEL
+from helpers.families import slow_but
 from helpers.images import draw_classes
 from torch import nn
 
@@ -61,7 +62,8 @@ TAKE_NETWORKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("function", TAKE_NETWORKS)
+# a detector's counts take seconds
+@pytest.mark.parametrize("function", slow_but(TAKE_NETWORKS, TAKE_NETWORKS.keys() - {"reconcile"}))
 @pytest.mark.parametrize("kind", ["classifier", "detector"])
 def test_whatever_stands_for_a_network_is_taken(
     function: str, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

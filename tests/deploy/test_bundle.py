@@ -81,7 +81,10 @@ def saved(path: Path, preprocess: fb.Preprocess) -> Path:
     ("form", "preprocess"),
     [
         ("onnx", fb.Preprocess.usual(64, 3, crop=0.875)),
-        ("openvino", fb.Preprocess(size=48, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3), bgr=True)),
+        pytest.param(
+            *("openvino", fb.Preprocess(size=48, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3), bgr=True)),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("onnx", fb.Preprocess.usual(33, 1, crop=0.9), marks=pytest.mark.slow),
         pytest.param("torch", fb.Preprocess.usual(64, 3), marks=pytest.mark.slow),
         ("executorch", fb.Preprocess.usual(64, 3)),

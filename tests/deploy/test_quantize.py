@@ -152,6 +152,7 @@ def test_a_file_in_integers(plain_net: nn.Sequential, train: tuple[Tensor, Tenso
     assert written.path.with_suffix(".bin").stat().st_size < floats.path.with_suffix(".bin").stat().st_size / 2
 
 
+@pytest.mark.slow
 def test_a_file_that_loses_more_than_is_allowed_is_not_written(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +187,7 @@ def test_files_in_integers_that_cannot_be(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_worst_layer_stays_in_float(
     plain_net: nn.Sequential, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.families import slow_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -264,7 +265,7 @@ COUNTS: dict[str, tuple[float | None, int, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", NECKS)
+@pytest.mark.parametrize("name", slow_but(NECKS, ("fpn", "efm")))
 def test_necks_cost_what_the_record_says(name: str) -> None:
     published, params, macs = COUNTS[name]
     with torch.device("meta"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import FAMILIES, thin
+from helpers.families import FAMILIES, SMALL, slow_but, thin
 from helpers.reference import randomize
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ def buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.double() for name, buffer in model.named_buffers()}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_recomputation_changes_neither_gradients_nor_statistics(name: str) -> None:
     torch.manual_seed(0)
     plain = randomize(thin(name, drop_path=0.2).build().double()).train()

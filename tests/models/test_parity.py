@@ -7,19 +7,13 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers.families import FAMILIES
 from helpers.parity import PAIRS
 from helpers.reference import randomize
 from pytorchcv.model_provider import get_model
 from torch import nn
 
 import featherbone as fb
-
-# deeper or wider ones of a family, a second and more each
-LONG = {
-    *("densenet161", "densenet169", "densenet201", "densenet100_k24_cifar", "densenet_bc190_k40_cifar"),
-    *("densenet_bc250_k24_cifar", "darknet53", "vovnet57", "vovnet_v2_99.timm", "rdnet_small", "rdnet_base"),
-    *("rdnet_large", "vovnet39", "densenet100_k12_cifar", "vovnet_v2_57.timm"),
-}
 
 
 def built(library: str, name: str) -> nn.Module:
@@ -35,7 +29,7 @@ def test_there_are_sixty_pairs_at_least() -> None:
 
 @pytest.mark.parametrize(
     ("name", "library", "theirs", "columns"),
-    [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] in LONG), id=f"{p[0]}={p[1]}:{p[2]}") for p in PAIRS],
+    [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] not in FAMILIES), id=f"{p[0]}={p[1]}:{p[2]}") for p in PAIRS],
 )
 def test_outputs_equal(name: str, library: str, theirs: str, columns: dict[str, Any]) -> None:
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.families import BRIEF, FAMILIES, slow_but, thin
+from helpers.families import BRIEF, FAMILIES, SMALL, slow_but, thin
 from helpers.reference import randomize
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ class Ones(nn.Module):
 
 
 @pytest.mark.parametrize(("in_chans", "output_stride"), [(1, 8), (4, 32)])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: int, output_stride: int) -> None:
     with torch.device("meta"):
         row = thin(name, in_chans=in_chans, output_stride=output_stride, num_classes=5)
@@ -41,7 +41,7 @@ def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: in
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", [n for n in FAMILIES if "cifar" not in n])
+@pytest.mark.parametrize("name", slow_but([n for n in FAMILIES if "cifar" not in n], SMALL))
 def test_a_dilated_network_computes_the_plain_one_at_more_points(name: str, output_stride: int) -> None:
     """Every n-th point of the larger map is, border included, the point of the small one: the weights are the same."""
     torch.manual_seed(0)
@@ -68,7 +68,7 @@ def test_a_dilation_of_eight_doubles_twice() -> None:
     assert rates == {1, 2, 4}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_every_family_drops_paths_and_only_while_training(name: str) -> None:
     torch.manual_seed(0)
     plain, dropping = thin(name).build(), thin(name, drop_path=0.9).build()
@@ -105,7 +105,7 @@ def test_the_rate_rises_from_nothing_to_the_whole() -> None:
     assert len(rates) == 13
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_freezing_stops_the_stem_and_the_first_stages_and_nothing_else(name: str) -> None:
     torch.manual_seed(0)
     plain = thin(name).build()
@@ -137,7 +137,7 @@ def test_freezing_survives_pyramid_head_and_evaluation() -> None:
             fb.freeze(model, wrong)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_a_new_head_leaves_the_rest(name: str) -> None:
     model = thin(name).build().eval()
     new = fb.reset_head(model, 7)
@@ -163,7 +163,7 @@ def test_every_family_exports_also_recomputed_and_dilated(name: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", slow_but(FAMILIES, BRIEF))
+@pytest.mark.parametrize("name", slow_but(FAMILIES, ("shufflenet_v2_x0_5",)))
 def test_every_family_goes_through_dynamo_without_a_break(name: str) -> None:
     torch.compiler.reset()
     model = randomize(thin(name).build())
@@ -174,7 +174,7 @@ def test_every_family_goes_through_dynamo_without_a_break(name: str) -> None:
         assert (compiled(x) - wanted).abs().max() <= 1e-4 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
 def test_networks_and_rows_can_be_copied_and_pickled(name: str) -> None:
     row = thin(name, output_stride=16)
     assert pickle.loads(pickle.dumps(row)) == row  # noqa: S301 - our own row, made a line above

@@ -299,6 +299,7 @@ def test_what_has_no_name_cannot_be_asked_for(hasty: fb.Run) -> None:
         assert repeating.command(hasty.folder, recipe, DETECTION) is None
 
 
+@pytest.mark.slow
 def test_any_run_is_repeated_in_python(hasty: fb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     changes = {**QUICK_BOXES, "epochs": 1}

@@ -229,6 +229,7 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return table
 
 
+@pytest.mark.slow
 def test_a_third_task_needs_one_value_and_touches_no_verb(
     brightness: Path, cli: Cli, opened: Opens, tmp_path: Path
 ) -> None:

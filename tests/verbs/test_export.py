@@ -154,6 +154,7 @@ def test_an_openvino_file_has_a_free_batch_names_and_the_header(tmp_path: Path) 
     assert json.loads(file.get_rt_info(METADATA_KEY).astype(str))["spec"]["family"] == "shufflenet_v2"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache", "no_waiting")
 def test_the_fastest_form_is_the_one_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))

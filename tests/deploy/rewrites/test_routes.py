@@ -167,7 +167,7 @@ _SECOND_NAMES = "depthwise grouped head mean kept_mean max flat gate softmax gro
 @pytest.mark.parametrize(
     ("move", "second"),
     [
-        pytest.param(move, second, id=f"{name}-{other}", marks=[pytest.mark.slow] * ((i + j) % 3 > 0))
+        pytest.param(move, second, id=f"{name}-{other}", marks=[pytest.mark.slow] * ((i + j) % 6 > 0))
         for i, (name, move) in enumerate(MOVES.items())
         for j, (other, second) in enumerate(zip(_SECOND_NAMES, SECOND, strict=True))
     ],
