@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.families import slow_but
 from torch import Tensor, nn
 
 import featherbone as fb
@@ -25,7 +26,7 @@ PEAKS = (
 )
 
 
-@pytest.mark.parametrize("name", PEAKS)
+@pytest.mark.parametrize("name", slow_but(PEAKS, ("densenet121", "cspdarknet_nano.yolox", "shufflenet_v2_x0_5")))
 def test_the_live_peak_is_the_allocators(name: str) -> None:
     setting = Setting(size=(224, 224))
     model = setting.prepared(fb.create_model(name))

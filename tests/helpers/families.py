@@ -74,8 +74,8 @@ def tiny(**columns: object) -> fb.Backbone:
     return thin("shufflenet_v2_x0_5", repeats=(1, 2, 1), **columns).build()
 
 
-def slow_but(names: Iterable[str], quick: Collection[str]) -> list[Any]:
-    """Return names to parametrize over, all but the quick ones marked slow."""
+def slow_but(names: Iterable[object], quick: Collection[object]) -> list[Any]:
+    """Return names or other values to parametrize over, all but the quick ones marked slow."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
@@ -93,3 +93,6 @@ SMALL = (
     "cspdarknet_nano.yolox",
     "rdnet_tiny",
 )
+
+# of these, where a sweep over all is left to the slow tests
+FEW = ("peleenet", "vovnet27_slim", "shufflenet_v1_g3_x0_5", "shufflenet_v2_x0_5")

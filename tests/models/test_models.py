@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.families import SMALL, slow_but, tiny
+from helpers.families import FEW, SMALL, slow_but, tiny
 from helpers.paths import ROOT
 from torch import nn
 
@@ -77,7 +77,7 @@ def test_every_form_says_whose_it_is() -> None:
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_but(SMALL, FEW))
 def test_small_image_stems_shrink_less(name: str, stem_stride: int) -> None:
     with torch.device("meta"):
         maps = fb.create_model(name, features_only=True, stem_stride=stem_stride, in_chans=1).eval()
@@ -91,7 +91,7 @@ def test_the_stem_follows_the_size() -> None:
     assert [stem_stride_for(size) for size in (8, 32, 33, 64, 65, 224)] == [1, 1, 2, 2, 4, 4]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_but(SMALL, FEW))
 def test_every_column_changes_the_network(name: str) -> None:
     row = fb.spec(name)
     with torch.device("meta"):
@@ -158,7 +158,7 @@ def test_rows_survive_json_and_pickle(name: str) -> None:
     assert eval(repr(row), vars(__import__(type(row).__module__, fromlist=["*"]))) == row  # noqa: S307 - likewise
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_but(SMALL, FEW))
 def test_every_parameter_learns(name: str) -> None:
     model = fb.create_model(name, num_classes=3)
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers.families import FAMILIES
+from helpers.families import SMALL
 from helpers.parity import PAIRS
 from helpers.reference import randomize
 from pytorchcv.model_provider import get_model
@@ -29,7 +29,7 @@ def test_there_are_sixty_pairs_at_least() -> None:
 
 @pytest.mark.parametrize(
     ("name", "library", "theirs", "columns"),
-    [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] not in FAMILIES), id=f"{p[0]}={p[1]}:{p[2]}") for p in PAIRS],
+    [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] not in SMALL), id=f"{p[0]}={p[1]}:{p[2]}") for p in PAIRS],
 )
 def test_outputs_equal(name: str, library: str, theirs: str, columns: dict[str, Any]) -> None:
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ class Ones(nn.Module):
 
 
 @pytest.mark.parametrize(("in_chans", "output_stride"), [(1, 8), (4, 32)])
-@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
+@pytest.mark.parametrize("name", slow_but(FAMILIES, BRIEF))
 def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: int, output_stride: int) -> None:
     with torch.device("meta"):
         row = thin(name, in_chans=in_chans, output_stride=output_stride, num_classes=5)
@@ -41,7 +41,7 @@ def test_declared_channels_and_strides_are_the_real_ones(name: str, in_chans: in
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", slow_but([n for n in FAMILIES if "cifar" not in n], SMALL))
+@pytest.mark.parametrize("name", slow_but([n for n in FAMILIES if "cifar" not in n], BRIEF))
 def test_a_dilated_network_computes_the_plain_one_at_more_points(name: str, output_stride: int) -> None:
     """Every n-th point of the larger map is, border included, the point of the small one: the weights are the same."""
     torch.manual_seed(0)
@@ -68,7 +68,7 @@ def test_a_dilation_of_eight_doubles_twice() -> None:
     assert rates == {1, 2, 4}
 
 
-@pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))
+@pytest.mark.parametrize("name", slow_but(FAMILIES, BRIEF))
 def test_every_family_drops_paths_and_only_while_training(name: str) -> None:
     torch.manual_seed(0)
     plain, dropping = thin(name).build(), thin(name, drop_path=0.9).build()
@@ -152,7 +152,7 @@ def test_a_new_head_leaves_the_rest(name: str) -> None:
     assert model.spec.num_classes != 7
 
 
-@pytest.mark.parametrize("name", slow_but(FAMILIES, BRIEF))
+@pytest.mark.parametrize("name", slow_but(FAMILIES, ("csppeleenet_last", "shufflenet_v2_x0_5")))
 def test_every_family_exports_also_recomputed_and_dilated(name: str) -> None:
     model = fb.recompute(randomize(thin(name, output_stride=16, drop_path=0.1).build())).eval()
     x = torch.randn(1, 3, 64, 96)
@@ -190,19 +190,22 @@ def test_networks_and_rows_can_be_copied_and_pickled(name: str) -> None:
 )
 @pytest.mark.parametrize(
     "name",
-    [
-        "densenet121",
-        "peleenet",
-        "vovnet27_slim",
-        "vovnet_v2_19_dw",
-        "cspresnet50.timm",
-        "cspresnext50",
-        "cspdarknet53",
-        "rdnet_tiny",
-        "cspdarknet_nano.yolox",
-        "shufflenet_v2_x1_0",
-        "shufflenet_v1_g3_x1_0",
-    ],
+    slow_but(
+        (
+            "densenet121",
+            "peleenet",
+            "vovnet27_slim",
+            "vovnet_v2_19_dw",
+            "cspresnet50.timm",
+            "cspresnext50",
+            "cspdarknet53",
+            "rdnet_tiny",
+            "cspdarknet_nano.yolox",
+            "shufflenet_v2_x1_0",
+            "shufflenet_v1_g3_x1_0",
+        ),
+        ("peleenet", "vovnet_v2_19_dw", "shufflenet_v2_x1_0"),
+    ),
 )
 def test_csp_goes_round_any_body_in_any_share(name: str, ratio: float, fusion: str) -> None:
     row = thin(name)

@@ -278,7 +278,10 @@ def _the_image(x: Tensor, a: nn.Module, n: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize(
     "forward",
-    [_twice_read, _halves, _seen_through_a_view, _through_dropout, _in_a_dropped_place, _added, _the_image],
+    slow_but(
+        (_twice_read, _halves, _seen_through_a_view, _through_dropout, _in_a_dropped_place, _added, _the_image),
+        (_seen_through_a_view, _in_a_dropped_place, _the_image),
+    ),
     ids=lambda function: function.__name__,
 )
 def test_changes_in_place(forward: Any) -> None:

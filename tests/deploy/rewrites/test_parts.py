@@ -103,7 +103,9 @@ CUTS = {
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
 @pytest.mark.parametrize("layer", [point(3, 6), nn.Conv2d(3, 6, 3, stride=2, bias=False)], ids=["1x1", "3x3"])
-@pytest.mark.parametrize("act", [nn.Identity(), nn.SiLU()], ids=["plain", "activation"])
+@pytest.mark.parametrize(
+    "act", [nn.Identity(), pytest.param(nn.SiLU(), marks=pytest.mark.slow)], ids=["plain", "activation"]
+)
 def test_a_layer_read_in_parts(cut: Any, layer: nn.Module, act: nn.Module) -> None:
     def forward(x: Tensor, a: nn.Module, act: nn.Module) -> list[Tensor]:
         return [part.sigmoid() for part in cut(act(a(x)))]
