@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from helpers.families import SMALL, slow_but
+from helpers.families import FEW, slow_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ def torchs_count(model: nn.Module, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name", slow_but(fb.list_models(), SMALL))
+@pytest.mark.parametrize("name", slow_but(fb.list_models(), FEW))
 def test_macs_equal_pytorchs_own_counter(name: str) -> None:
     with torch.device("meta"):
         model = fb.create_model(name)
