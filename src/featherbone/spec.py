@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.errors import InputError, check_type, check_types, nearest
-from featherbone.layers import Head, Parallel, Split, dilate, initialize, stochastic_depth
+from featherbone.layers import Head, Parallel, Split, dilate, he_normal, stochastic_depth
 
 Fusion = Literal["both", "first", "last"]
 
@@ -76,6 +76,10 @@ class Spec(ABC):
     @abstractmethod
     def assemble(self) -> Backbone:
         """Put the family's network together, strided and without dropping; ``build`` does the rest."""
+
+    def initialize(self, network: Backbone) -> None:
+        """Set the weights of a fresh network, in place, as the family's authors do."""
+        he_normal(network)
 
     def build(self) -> Backbone:
         """Return the network of this row, freshly initialized."""
@@ -275,7 +279,7 @@ class Backbone(Trunk):
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.head = head
-        initialize(self)
+        spec.initialize(self)
 
     def check_size(self, size: int) -> None:
         """Refuse square inputs that the network cannot read.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from featherbone.layers import Parallel, conv, depthwise, initialize, leaky_relu
+from featherbone.layers import Parallel, conv, depthwise, he_normal, leaky_relu
 
 _SIDE = math.log(100)  # the exponentials stay between 1/100 and 100: no overflow, no box without area
 _RARE = 0.01  # of what the predictions see at first; many classes make it no likelier
@@ -233,7 +233,7 @@ def _logit(probability: float) -> float:
 
 
 def _block(module: nn.Module) -> nn.Module:
-    initialize(module)
+    he_normal(module)
     return module
 
 

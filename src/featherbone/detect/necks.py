@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherbone.errors import InputError, check_type, check_types, nearest
-from featherbone.layers import Attention, Maxout, concat, conv, initialize, pools
+from featherbone.layers import Attention, Maxout, concat, conv, he_normal, pools
 
 NeckKind = Literal["fpn", "pan", "gfm", "efm"]
 
@@ -154,7 +154,7 @@ class Neck(nn.Module):
         self.fuse = nn.ModuleList(_fused(c, w, sam=spec.sam) for c, w in zip(c_read, spec.widths, strict=True))
         steps = pairwise(spec.widths) if self.wiring.bottom_up else ()
         self.down = nn.ModuleList(conv(c, w, 3, stride=2) for c, w in steps)
-        initialize(self)
+        he_normal(self)
 
     def _span(self, own: int, count: int) -> range:
         return range(max(own - self.wiring.finer, 0), min(own + self.wiring.coarser, count - 1) + 1)

@@ -15,7 +15,6 @@ from featherbone.layers.bricks import Shuffle as Shuffle
 from featherbone.layers.bricks import conv as conv
 from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese
-from featherbone.layers.bricks import initialize as initialize
 from featherbone.layers.bricks import leaky_relu as leaky_relu
 from featherbone.layers.bricks import pools as pools
 from featherbone.layers.bricks import preconv as preconv
@@ -23,6 +22,12 @@ from featherbone.layers.bricks import relu as relu
 from featherbone.layers.bricks import se as se
 from featherbone.layers.bricks import silu as silu
 from featherbone.layers.dilation import dilate as dilate
+from featherbone.layers.initialization import as_pytorch as as_pytorch
+from featherbone.layers.initialization import darknet_uniform as darknet_uniform
+from featherbone.layers.initialization import he_normal as he_normal
+from featherbone.layers.initialization import he_normal_outputs as he_normal_outputs
+from featherbone.layers.initialization import inverse_of_inputs as inverse_of_inputs
+from featherbone.layers.initialization import small_classifier as small_classifier
 from featherbone.layers.recomputation import concat as concat
 from featherbone.layers.wirings import Dense as Dense
 from featherbone.layers.wirings import OneShot as OneShot

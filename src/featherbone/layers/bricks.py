@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from featherbone.layers.initialization import he_normal
 from featherbone.layers.wirings import Parallel
 
 Activation = Callable[[], nn.Module]
@@ -186,18 +187,9 @@ class Head(nn.Module):
     def reset(self, num_classes: int, like: Tensor) -> None:
         """Put a new classifier in place, where ``like`` lives."""
         fresh = Head(self.c_in, num_classes, bias=self.bias)
-        initialize(fresh)
+        he_normal(fresh)
         self.classifier = fresh.classifier.to(like.device, like.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(x).flatten(1)  # (B, C)
         return self.classifier(self.dropout(x))
-
-
-def initialize(module: nn.Module) -> None:
-    """Set He-normal convolution weights (DenseNet sec. 4.1) and zero classifier biases, in place, at construction."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d) and not part.weight.is_meta:
-            nn.init.kaiming_normal_(part.weight)
-        elif isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)

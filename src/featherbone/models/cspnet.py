@@ -13,6 +13,8 @@ convolutions side by side, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's
 with half its width. ``.timm`` is timm's form: one convolution that is split, evenly in the first stage too, no
 activation on it in ResNe(X)t, another pool and leak. Darknet's first stage is part of the stem here, so that the maps
 have strides 2, 4, 8, ... as everywhere.
+
+Initial weights: those of the authors' darknet, uniform within He's standard deviation.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from featherbone.layers import Activation, Head, Residual, conv, leaky_relu
+from featherbone.layers import Activation, Head, Residual, conv, darknet_uniform, leaky_relu
 from featherbone.spec import Backbone, Spec
 
 
@@ -72,6 +74,9 @@ class _ResidualSpec(Spec):
         self._require_count("first_entry", least=0)
         self._require_count("stem_channels")
         self._require_share("negative_slope")
+
+    def initialize(self, network: Backbone) -> None:
+        darknet_uniform(network)
 
     @property
     def _act(self) -> Activation:

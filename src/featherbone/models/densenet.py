@@ -14,6 +14,8 @@ CSPDenseNet is a reconstruction, as its configurations were never released. CSPN
 wiring: the dense block reads one share of the stage's channels, and transitions stand before the shares meet, after, or
 both. It leaves open the widths. Here growth rate and layers stay DenseNet's; the transition before compresses as
 DenseNet's do; the one after emits what the plain stage would, and stands after the last block too.
+
+Initial weights: He-normal by what is written, as in the authors' Lua code (``he_normal_outputs``).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, conv, preconv, relu
+from featherbone.layers import Dense, Head, conv, he_normal_outputs, preconv, relu
 from featherbone.spec import Backbone, Fusion, Spec
 
 
@@ -87,6 +89,9 @@ class DenseNetSpec(Spec):
             channels.append(c_out)
         head = Head(channels[-1], self.num_classes)
         return Backbone(self, self._stem(), stages, head, channels=channels, strides=self._strides(len(stages)))
+
+    def initialize(self, network: Backbone) -> None:
+        he_normal_outputs(network)
 
     def _stem(self) -> nn.Module:
         kernel, stride = (3, 1) if self.stem_stride == 1 else (7, 2)

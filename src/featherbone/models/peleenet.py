@@ -10,6 +10,8 @@ never outgrow their input, transitions do not compress, norms stand after the co
 Fig. 1 draws bottlenecks of 2k; the authors' code, whose widths these are, made the results. CSPPeleeNet is a
 reconstruction (CSPNet, arXiv 1911.11929, Fig. 3 and Table 1; its configuration was never released): layers and widths
 stay PeleeNet's, each stage's transition is the one after the shares meet, and the one before keeps its width.
+
+Initial weights: the authors' code, He-normal by what is written, a small classifier.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, Parallel, conv
+from featherbone.layers import Dense, Head, Parallel, conv, he_normal_outputs, small_classifier
 from featherbone.spec import Backbone, Spec
 
 
@@ -74,6 +76,10 @@ class PeleeNetSpec(Spec):
             channels=channels,
             strides=self._strides(len(stages)),
         )
+
+    def initialize(self, network: Backbone) -> None:
+        he_normal_outputs(network)
+        small_classifier(network)
 
     def _stem_block(self) -> nn.Module:
         """Fig. 2: a pool beside a strided convolution, so that the first shrinking loses little."""

@@ -8,6 +8,8 @@ inverted bottleneck, layer norm, and many transitions, one after every third lay
 [(4, 64), (4, 256), (8, 440), (16, 744), (32, 1040)]
 
 The stem shrinks by 4 at once, so there is no map of stride 2: index 0 is the stem's, at stride 4.
+
+Initial weights: He-normal by what is read, as in the authors' code; the last layers scale what is added by 1e-6.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ its printed operations (13, 38, 292 and 524 M with three groups). With eight gro
 authors' later code (40 M). ``.megvii`` is that code's form: the shuffle is the inverse permutation, the classifier has
 no bias. ``.pcv`` is pytorchcv's: the pooled shortcut comes after the convolutions' channels, and the first convolution
 is scaled as all others.
+
+Initial weights: the authors' code, 1 over the channels that a group reads (``inverse_of_inputs``).
 """
 
 from __future__ import annotations
@@ -23,7 +25,17 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, Parallel, Residual, Shuffle, conv, depthwise, relu
+from featherbone.layers import (
+    Head,
+    Parallel,
+    Residual,
+    Shuffle,
+    conv,
+    depthwise,
+    inverse_of_inputs,
+    relu,
+    small_classifier,
+)
 from featherbone.spec import Backbone, Spec
 
 
@@ -84,6 +96,10 @@ class ShuffleNetV1Spec(Spec):
             channels=(self.stem_channels, self.stem_channels, *self.channels),
             strides=self._strides(len(stages)),
         )
+
+    def initialize(self, network: Backbone) -> None:
+        inverse_of_inputs(network, network.stem)
+        small_classifier(network)
 
     def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:
         units = [[Residual(self._branch(channels, channels, channels)), relu()] for _ in range(repeats - 1)]

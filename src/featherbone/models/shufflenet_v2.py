@@ -14,6 +14,9 @@ bias. Other forms shuffle after the concatenation, as Fig. 3 draws it: ``.tv`` i
 of the first unit emit half; ``.nanodet`` is that with a leaky ReLU, as NanoDet's detectors train it; ``.pcv`` is
 pytorchcv's "2b", which scales the last convolution too. The released "Large" networks are others than those of the
 paper's Table 6, which are built here. ``cspshufflenet`` is CSPNet's wiring (arXiv 1911.11929) round a stage's units.
+
+Initial weights: the authors' code, 1 over the channels that a group reads (``inverse_of_inputs``). torchvision's form
+was trained from PyTorch's own (a recipe's ``init="torch"``).
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ from featherbone.layers import (
     Split,
     conv,
     depthwise,
+    inverse_of_inputs,
     leaky_relu,
     se,
+    small_classifier,
 )
 from featherbone.spec import Backbone, Spec
 
@@ -120,6 +125,10 @@ class ShuffleNetV2Spec(Spec):
 
     def _projection(self, stage: int) -> int:
         return self.channels[stage] // 2 if stage else self.first_projection
+
+    def initialize(self, network: Backbone) -> None:
+        inverse_of_inputs(network, network.stem)
+        small_classifier(network)
 
     def _stem(self) -> nn.Module:
         widths = (self.in_chans, *self.stem_channels)

@@ -9,6 +9,8 @@ in front of the last body widens its view. Released with detectors, so it has no
 
 The authors' stem ("Focus") folds 2x2 pixels into channels in front of a 3x3 convolution. That is a 6x6 convolution with
 stride 2, which is built here.
+
+Initial weights: PyTorch's own, which the authors' code leaves as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, Residual, conv, depthwise, pools, silu
+from featherbone.layers import Head, Residual, as_pytorch, conv, depthwise, pools, silu
 from featherbone.spec import Backbone, Spec
 
 
@@ -64,6 +66,9 @@ class YOLOXDarknetSpec(Spec):
             channels=channels,
             strides=self._strides(len(stages)),
         )
+
+    def initialize(self, network: Backbone) -> None:
+        as_pytorch(network)
 
     def _stem(self) -> nn.Module:
         if self.stem_stride == 1:

@@ -16,6 +16,7 @@ from featherbone.detect.detector import Detector, DetectorSpec, HeadKind, reset_
 from featherbone.detect.necks import NeckSpec, neck_spec
 from featherbone.errors import InputError, check_type
 from featherbone.files import AnyPath
+from featherbone.layers import as_pytorch
 from featherbone.models import spec, stem_stride_for
 from featherbone.runs.folder import START
 from featherbone.spec import Backbone, Spec, reset_head
@@ -183,6 +184,8 @@ def build(recipe: Recipe) -> Network:
     """
     torch.manual_seed(recipe.seed)
     model = row_from_dict(recipe.model).build()
+    if recipe.init == "torch":
+        as_pytorch(model.backbone if isinstance(model, Detector) else model)
     model.check_size(recipe.size)
     return model
 

@@ -15,6 +15,7 @@ _CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("cosine", "steps", "linear", "polynomial"),
     "class_weights": ("none", "balanced"),
+    "init": ("authors", "torch"),
     "box_loss": BOX_LOSSES,
 }
 _RESOLVED = ("model", "data", "size", "precision", "channels_last", "workers")
@@ -60,6 +61,8 @@ class Recipe:
         channels_last: memory order of the images; ``None``: the faster one here, measured.
         workers: processes that decode images beside the one that trains; ``None``: as many as suit the machine.
         compile: let ``torch.compile`` make the network faster (a minute first, then most on a GPU).
+        init: how a fresh network (of a detector: its backbone) begins: with the weights that the family's authors draw,
+            or those of PyTorch's layers ("torch").
         epochs: passes over the training images.
         batch_size: images per step, over all processes together.
         optimizer: "sgd" (Nesterov) or "adamw".
@@ -110,6 +113,7 @@ class Recipe:
     channels_last: bool | None = None
     workers: int | None = None
     compile: bool = False
+    init: str = "authors"
     epochs: int = 30
     batch_size: int = 64
     optimizer: str = "sgd"
