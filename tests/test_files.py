@@ -73,6 +73,9 @@ def test_json_of_the_wrong_kind_says_where(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"row\.json .*Expected `int`, got `str` - at `\$\.epochs`"):
         typed(read_json(tmp_path / "row.json"), Row, tmp_path / "row.json")
     assert typed({"epochs": 3}, Row, "") == Row(3)
+    (tmp_path / "row.json").write_text(r'{"epochs": 3, "\udcff": 1}')  # half a character
+    with pytest.raises(InputError, match=r"row\.json is not as it should be"):
+        typed(read_json(tmp_path / "row.json"), Row, tmp_path / "row.json")
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])

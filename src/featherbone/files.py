@@ -304,7 +304,11 @@ def typed(values: Any, kind: type[_T], path: object) -> _T:
         import msgspec
     try:
         return msgspec.convert(values, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (
+        msgspec.ValidationError,
+        UnicodeEncodeError,
+        RecursionError,
+    ) as error:  # the second of a name that is no text
         raise InputError(f"{path} is not as it should be: {error}") from error
 
 
