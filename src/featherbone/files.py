@@ -304,11 +304,8 @@ def typed(values: Any, kind: type[_T], path: object) -> _T:
         import msgspec
     try:
         return msgspec.convert(values, kind)
-    except (
-        msgspec.ValidationError,
-        UnicodeEncodeError,
-        RecursionError,
-    ) as error:  # the second of a name that is no text
+    # a key with half a character cannot be looked up
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
         raise InputError(f"{path} is not as it should be: {error}") from error
 
 
