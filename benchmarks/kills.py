@@ -58,7 +58,7 @@ def as_undisturbed(whole: Path, run: Path) -> bool:
 def kills(whole: Path, run: Path, count: int, team: int, wanted: Mapping[str, Any], seconds: float) -> tuple[int, int]:
     """Kill a run so many times; return how often it finished, and how often as the undisturbed one."""
     moments, hit, finished, same = Random(0), 0, 0, 0  # noqa: S311
-    while hit < count or not finished:
+    while hit < count or run.exists() or not finished:  # what was killed last ends, too
         processes = begun(run, team, **wanted)
         if hit < count and not ended(processes, moments.uniform(0.05, 1.1 * seconds)):
             hit += killed(processes, moments)
