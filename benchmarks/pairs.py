@@ -129,6 +129,7 @@ def search(ledger: Path, sample: int | None, processes: int) -> list[dict[str, A
     with tempfile.TemporaryDirectory() as folder, ledger.open("a") as lines:
         place = Path(folder)
         draw_stripes(place / "stripes")
+        torch.set_num_threads(1)
         fb.train(place / "stripes", NETWORK, out=place / "teacher", changes={**USUAL, "seed": 3}, quiet=True)
         begun, left = time.monotonic(), [pair for pair in wanted if pair not in known]
         with multiprocessing.get_context("forkserver").Pool(processes) as pool:
