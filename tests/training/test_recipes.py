@@ -243,6 +243,21 @@ def test_the_recipe_suits_the_data() -> None:
     assert classification_recipe("photos", 224).crop_pct == 0.875
 
 
+@pytest.mark.parametrize("size", [32, 224])
+def test_what_knows_something_learns_in_smaller_steps(size: int) -> None:
+    scratch, trained = (classification_recipe("photos", size, trained=known) for known in (False, True))
+    assert scratch.differences(trained).keys() == {"lr"}
+    assert trained.lr <= scratch.lr / 10
+
+
+def test_the_first_lines_name_the_recipe_of_trained_weights(colours: Path, finished: fb.Run, tmp_path: Path) -> None:
+    said: list[str] = []
+    quick = {name: QUICK[name] for name in ("batch_size", "precision", "channels_last", "workers")}
+    fb.train(colours, weights=finished, out=tmp_path / "a", changes={**quick, "epochs": 1}, log=said.append, quiet=True)
+    (line,) = [line for line in said if line.startswith("recipe ")]
+    assert line.split(None, 1)[1] == "small, but epochs 1 (not 30), batch_size 8 (not 64), lr 0.005 (not 0.1)"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -35,7 +35,7 @@ from featherbone.runs.folder import (
 )
 from featherbone.runs.outline import tell_outline
 from featherbone.runs.start import ModelRequest, build
-from featherbone.training import Recipe
+from featherbone.training import RECIPES, Recipe
 from featherbone.weights import FILE_NAME, read_header, row_to_dict, save
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def prepare(
         with waiting("measuring norms on the images", quiet=quiet):
             inputs = sample_inputs(images.train, preprocess or usual_preprocess(task, resolved, row.in_chans))
             save(measured(start, inputs), folder / START, classes=images.classes, preprocess=preprocess)
-    tell_outline(log, folder, images, task, network, resolved, base=base, weights=request.weights)
+    named = base if recipe or base in RECIPES.values() else None  # a default may be a named one, changed
+    tell_outline(log, folder, images, task, network, resolved, base=named, weights=request.weights)
     write_files(folder, images, resolved, quiet=quiet)
     write_json(folder / DATA, _facts(folder, images, task))
     write_json(folder / RECIPE, resolved.to_dict())

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from featherbone.errors import InputError, check_type, nearest
 from featherbone.training.recipe import Recipe
-from featherbone.training.recipes import cspnet, densenet, detection, digits, modern, photos, scratch, shufflenet, small
+from featherbone.training.recipes import (
+    cspnet,
+    densenet,
+    detection,
+    digits,
+    modern,
+    photos,
+    scratch,
+    shufflenet,
+    small,
+    transfer,
+)
 
 RECIPES: Mapping[str, Recipe] = {
     "densenet": densenet.RECIPE,
@@ -15,6 +27,7 @@ RECIPES: Mapping[str, Recipe] = {
     "modern": modern.RECIPE,
     "small": small.RECIPE,
     "photos": photos.RECIPE,
+    "transfer": transfer.RECIPE,
     "digits": digits.RECIPE,
     "detection": detection.RECIPE,
     "scratch": scratch.RECIPE,
@@ -48,7 +61,9 @@ def classification_recipe(data: str, size: int, *, trained: bool = False) -> Rec
     """
     if data == "digits":
         return digits.RECIPE
-    return small.RECIPE if size <= 64 else photos.RECIPE
+    if size <= 64:
+        return replace(small.RECIPE, lr=transfer.RECIPE.lr) if trained else small.RECIPE
+    return transfer.RECIPE if trained else photos.RECIPE
 
 
 def detection_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:

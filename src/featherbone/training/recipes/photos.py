@@ -1,7 +1,7 @@
-"""For photographs in small numbers: SGD, cosine, crops that keep a quarter, mirrored; start from trained weights.
+"""For photographs in small numbers, from scratch: SGD, cosine, crops that keep a quarter, mirrored.
 
-Command:  ``featherbone train FOLDER --weights FILE``
-Hardware: not measured yet.
+Command:  ``featherbone train FOLDER``
+Hardware: its learning rate is not measured yet; from trained weights "transfer" is measured to be better.
 """
 
 from featherbone.training.recipe import Recipe
