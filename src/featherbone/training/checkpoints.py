@@ -156,7 +156,8 @@ def candidates(run: Path, owner: Owner) -> Iterator[Path | None]:
         if not problem:
             yield path
         else:
-            warnings.warn(f"{path} is passed over, and the one before is taken: it {problem}", stacklevel=2)
+            instead = "" if path == found[-1] else ", and the one before is taken"
+            warnings.warn(f"{path} is passed over{instead}: it {problem}", stacklevel=2)
     if found:
         raise InputError(f"no checkpoint in {run / FOLDER} can be gone on from: start the run anew in another folder")
     yield None
