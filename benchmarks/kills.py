@@ -64,11 +64,11 @@ def kills(whole: Path, run: Path, count: int, team: int, wanted: Mapping[str, An
             hit += killed(processes, moments)
             saved = max((int(path.stem) for path in run.glob("checkpoints/[0-9]*.ckpt")), default=0)
             print(f"kill {hit}, last saved at step {saved}", file=sys.stderr)
-            continue
-        seconds *= 0.9 if hit < count else 1  # it was quicker than its kill: the machine has less to do than before
-        if not ended(processes, PATIENT):
-            raise SystemExit(f"a run did not end: {[process.exitcode for process in processes]}")
-        if not (run / "run.html").exists():
+        else:
+            seconds *= 0.9 if hit < count else 1  # it was quicker than its kill: the machine has less to do than before
+            if not ended(processes, PATIENT):
+                raise SystemExit(f"a run did not end: {[process.exitcode for process in processes]}")
+        if not (run / "run.html").exists():  # which is written last; it may be there though its process was killed
             continue
         finished += 1
         same += as_undisturbed(whole, run)
