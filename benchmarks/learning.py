@@ -5,7 +5,7 @@ and ``val``) and ``weights``. Each table has cells, each cell is one training; w
 ``benchmarks/learning.jsonl``. Cells that are there are not trained again, so a long table fills over several calls.
 
     starts        the smallest network of every family from three kinds of initial weights: its authors', PyTorch's, and
-                  He-normal ones by what is read; on CIFAR-10 (10,000 images, 2,000 held out) and on photographs
+                  He-normal ones by what is read; on CIFAR-10 (5,000 images, 2,000 held out) and on photographs
     fine-tuning   a small ShuffleNet V2 with ImageNet weights on photographs, one change of the recipe at a time
 
     --minutes     begin no cell after these; default: until all are there
@@ -87,8 +87,8 @@ class Cell:
 
 # what is learned from: the recipe, the side of the input, and changes that make a cell take about a minute
 SETS: Mapping[str, tuple[str, int, dict[str, Any]]] = {
-    "cifar10": ("small", 32, {"epochs": 3, "batch_size": 64}),
     "photos": ("photos", 112, {"epochs": 4, "batch_size": 32}),
+    "cifar10": ("small", 32, {"epochs": 3, "batch_size": 64}),
 }
 # one change each; the first is the default
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
@@ -136,7 +136,7 @@ TABLES: Mapping[str, Callable[[int], Iterator[Cell]]] = {"starts": starts, "fine
 
 def prepare(shared: Path, place: Path) -> None:
     """Write what cells read: CIFAR-10's first images of both splits, photographs, the small network's weights."""
-    for split, sheets, name in (("train", 10, "train"), ("test", 2, "val")):
+    for split, sheets, name in (("train", 5, "train"), ("test", 2, "val")):
         write_images(shared / "cifar10", split, sheets, place / "cifar10" / name)
     (place / "photos").symlink_to(shared / "photos10", target_is_directory=True)
     weights = shared / "weights" / "shufflenetv2_tiny_imagenet_backbone.safetensors"
