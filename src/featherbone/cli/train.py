@@ -48,8 +48,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="How to train: densenet, shufflenet, cspnet, modern, small, photos, digits, detection, scratch; "
-            "default: what suits the data."
+            help="How to train: densenet, shufflenet, cspnet, modern, small, photos, transfer, digits, detection, "
+            "scratch; default: what suits the data."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
