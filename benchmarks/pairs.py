@@ -39,7 +39,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "schedule steps": {"schedule": "steps"},
     "no warmup": {"warmup": 0.0},
     "long warmup": {"warmup": 0.4},
-    "batch_size 1": {"batch_size": 1, "lr": 0.005},
     "batch_size 16": {"batch_size": 16},
     "weight_decay": {"weight_decay": 5e-3},
     "decay_norms": {"decay_norms": True},
@@ -97,7 +96,8 @@ def attempt(place: Path, pair: tuple[str, str]) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     changes = {**USUAL, **CHANGES[pair[0]], **CHANGES[pair[1]]}
-    changes["lr"] = min(dict(CHANGES[name]).get("lr", USUAL["lr"]) for name in pair)
+    given = [CHANGES[name]["lr"] for name in pair if "lr" in CHANGES[name]]
+    changes["lr"] = min(given, default=USUAL["lr"])
     teacher = place / "teacher" if changes.pop("teacher", False) else None
     told: dict[str, Any] = {"pair": pair, "top1": []}
     for seed in range(SEEDS):

@@ -162,6 +162,9 @@ def test_a_single_image_and_what_is_frozen_count() -> None:
         check_batches(model, frozen, 100)  # its head has a norm
     assert not check_batches(model, replace(frozen, freeze=("stem", "stages", "head")), 100)
     assert not check_batches(model, fb.Recipe(size=32, batch_size=8), 100)
+    one = check_batches(model, fb.Recipe(size=224, batch_size=1), 100)
+    assert one.startswith("batch_size=1 shows batch norm one image at a time, from which it learns badly")
+    assert not check_batches(model, fb.Recipe(size=224, batch_size=2), 100)
     with pytest.raises(fb.InputError, match="batch_size=1 with size=32 gives"):
         check_batches(model, fb.Recipe(size=96, multi_scale=0.7, batch_size=1), 100)
 

@@ -54,13 +54,17 @@ def check_batches(model: nn.Module, recipe: Recipe, images: int, channels: int =
     """
     batch, side = min(recipe.batch_size, images), smallest_side(recipe.size, recipe.multi_scale)
     points = _points(model, recipe.freeze, (1, channels, side, side))
-    if points is None or batch * points >= _FEW:
+    if points is None or (batch > 1 and batch * points >= _FEW):
         return ""
     given = f"batch_size={recipe.batch_size}" if recipe.batch_size <= images else f"{counted(images, 'image')} to learn"
     fact = f"{given} with size={side} gives batch norm {counted(batch * points, 'value')} of each channel"
     if batch * points == 1:
         raise InputError(
             f"{fact}, from which it cannot learn: 2 images a batch or more, better {_FEW}, or a larger size"
+        )
+    if batch * points >= _FEW:  # the statistics of one image are not those of all, with which it computes later
+        return (
+            f"{given} shows batch norm one image at a time, from which it learns badly: {_FEW} images a batch or more"
         )
     return f"{fact}, from which it learns badly: {math.ceil(_FEW / points)} images a batch or more, or a larger size"
 
