@@ -37,7 +37,7 @@ ALLOWED = {
     "evaluation": {"data", "detect"},
     "training": {"data", "detect", "evaluation"},
     "report": set(),
-    "runs": {"spec", "models", "detect", "weights", "data", "evaluation", "training", "report"},
+    "runs": {"layers", "spec", "models", "detect", "weights", "data", "evaluation", "training", "report"},
     "verbs": {
         *("graph", "pyramid", "models", "spec", "detect", "weights", "data", "cost", "deploy", "report"),
         *("evaluation", "training", "runs"),
@@ -45,7 +45,7 @@ ALLOWED = {
 }
 LIGHT = {"torch", "numpy", "safetensors"}
 # nouns of the field that end like a gerund or a participle
-NOUNS = {"training", "matching", "setting", "distributed"}
+NOUNS = {"training", "learning", "matching", "setting", "distributed"}
 # words that are participles whatever they end in
 PARTICIPLES = {"found", "made", "seen", "given", "learnt", "built", "sent", "kept", "shown", "drawn", "chosen"}
 PUBLIC_NAMES = 88

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,15 @@ def test_version(cli: Cli) -> None:
     assert cli("--version") == (0, f"featherbone {fb.__version__}\n", "")
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Under nohup, SIGHUP is not heard, and programs that are started do not hear it either."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_while_packages_are_imported_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
     """Here the import of torch takes for ever."""
@@ -157,6 +167,7 @@ def test_a_stop_while_packages_are_imported_is_one_line(number: signal.Signals, 
     assert (running.returncode, err) == (128 + number, "featherbone: stopped\n")
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_is_a_stop_whatever_a_library_makes_of_it(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
