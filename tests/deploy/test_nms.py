@@ -57,7 +57,7 @@ ENDING = Postprocess(0.25, 0.6, 100, table)
 
 def planted(name: str) -> fb.Detector:
     """Return a detector that is sure of many boxes of usual sizes, no two of them alike."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     model = randomize(ROWS[name].build())
     last = [part for part in model.head.modules() if isinstance(part, nn.Conv2d) and part.bias is not None]
     hooks = [part.register_forward_hook(spread) for part in last]

@@ -7,12 +7,20 @@ import torch
 from torch import Tensor, nn
 
 import featherbone as fb
+from featherbone.layers import he_normal
+from featherbone.spec import Trunk
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def randomize(model: Module, seed: int = 0) -> Module:
-    """Give every norm weights and statistics that are not the identity, so that a wrong order shows."""
+    """Give every norm weights and statistics that are not the identity, so that a wrong order shows.
+
+    With these statistics, networks whose authors let them begin with small weights would answer the same to all images.
+    """
+    for part in model.modules():
+        if isinstance(part, Trunk):
+            he_normal(part)
     generator = torch.Generator().manual_seed(seed)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d) and part.affine:
