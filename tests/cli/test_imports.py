@@ -57,6 +57,7 @@ def test_predict_and_evaluate_import_no_package_that_they_do_not_use(weights: Pa
         assert not used & {*HEAVY, "torch._dynamo", "torch._inductor"}, arguments
 
 
+@pytest.mark.slow
 def test_cost_imports_no_package_of_an_extra_but_that_of_the_command_line() -> None:
     assert not packages("cost", "shufflenet_v2_x0_5") & (HEAVY - {"sympy"})  # PyTorch's shape functions use sympy
 

@@ -91,7 +91,7 @@ def saved(path: Path, name: str, preprocess: fb.Preprocess | None = None) -> Pat
 
 
 # the other two are shipped as folders, below
-@pytest.fixture(scope="module", params=slow_but(("free openvino", "anchors onnx"), ("anchors onnx",)))
+@pytest.fixture(scope="module", params=slow_but(("free openvino", "anchors onnx"), ()))
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[fb.Detector, Exported]:
     """A detector and what was written of it; at most 12 boxes."""
     name, form = request.param.split()

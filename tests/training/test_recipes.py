@@ -218,6 +218,7 @@ def test_learning_from_a_teacher(finished: fb.Run, tmp_path: Path) -> None:
         fb.train("digits", out=tmp_path / "digits", teacher=finished.folder, changes=changes, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run_without_progress_stops_and_gives_its_best(finished: fb.Run, tmp_path: Path) -> None:
     changes = {**QUICK, "epochs": 30, "patience": 5}
     run = fb.train(finished.recipe.data, out=tmp_path / "run", changes=changes, quiet=True)

@@ -61,6 +61,7 @@ def test_fb_optimize_takes_any_module_and_reports(network: nn.Module) -> None:
         fast(samples(1)[:, :1])
 
 
+@pytest.mark.slow
 def test_the_choice_is_remembered_and_proven_again(network: nn.Module, own_cache: Path) -> None:
     said: list[str] = []
     first = optimize_network(network, samples(), engines=("eager",), threads=1, log=said.append)
