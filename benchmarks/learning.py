@@ -7,6 +7,7 @@ and ``val``) and ``weights``. Each table has cells, each cell is one training; w
     starts        the smallest network of every family from three kinds of initial weights: its authors', PyTorch's, and
                   He-normal ones by what is read; on CIFAR-10 (5,000 images, 2,000 held out) and on photographs
     fine-tuning   a small ShuffleNet V2 with ImageNet weights on photographs, one change of the recipe at a time
+    scratch       the same network from its authors' initial weights, on CIFAR-10 (as above) and on photographs, likewise
 
     --minutes     begin no cell after these; default: until all are there
     --processes   cells side by side, one thread each; default 2. Accuracies do not depend on it; times do
@@ -113,6 +114,33 @@ FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "adamw 0.0005": {"optimizer": "adamw", "lr": 0.0005, "weight_decay": 0.05},
     "adamw 0.0002": {"optimizer": "adamw", "lr": 0.0002, "weight_decay": 0.05},
 }
+# the same, from initial weights
+SCRATCH: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "lr 0.2": {"lr": 0.2},
+    "lr 0.1": {"lr": 0.1},
+    "lr 0.05": {"lr": 0.05},
+    "lr 0.025": {"lr": 0.025},
+    "ema_decay 0.99": {"ema_decay": 0.99},
+    "crop_min 0.5": {"crop_min": 0.5},
+    "crop_min 0.08": {"crop_min": 0.08},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "rand_augment 5": {"rand_augment": 5},
+    "rand_augment 9": {"rand_augment": 9},
+    "mixup 0.2": {"mixup": 0.2},
+    "cutmix 1": {"cutmix": 1.0},
+    "random_erasing 0.25": {"random_erasing": 0.25},
+    "weight_decay 0.001": {"weight_decay": 1e-3},
+    "weight_decay 0.0001": {"weight_decay": 1e-4},
+    "schedule linear": {"schedule": "linear"},
+    "warmup 0.3": {"warmup": 0.3},
+    "batch_size 128": {"batch_size": 128},
+    "batch_size 16": {"batch_size": 16},
+    "adamw 0.004": {"optimizer": "adamw", "lr": 0.004, "weight_decay": 0.05},
+    "adamw 0.002": {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.05},
+    "adamw 0.001": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05},
+}
+LONGER: Mapping[str, dict[str, Any]] = {"photos": {"epochs": 12}, "cifar10": {"epochs": 10}}
 
 
 def starts(seeds: int) -> Iterator[Cell]:
@@ -131,7 +159,19 @@ def fine_tuning(seeds: int) -> Iterator[Cell]:
             yield Cell("fine-tuning", name, "photos, ImageNet weights", seed, changes)
 
 
-TABLES: Mapping[str, Callable[[int], Iterator[Cell]]] = {"starts": starts, "fine-tuning": fine_tuning}
+def scratch(seeds: int) -> Iterator[Cell]:
+    """Yield the changes of the recipe for initial weights."""
+    for seed in range(seeds):
+        for data, usual in LONGER.items():
+            for name, changes in SCRATCH.items():
+                yield Cell("scratch", name, data, seed, {**usual, **changes})
+
+
+TABLES: Mapping[str, Callable[[int], Iterator[Cell]]] = {
+    "starts": starts,
+    "fine-tuning": fine_tuning,
+    "scratch": scratch,
+}
 
 
 def prepare(shared: Path, place: Path) -> None:
@@ -152,8 +192,8 @@ def train(place: Path, cell: Cell) -> dict[str, Any]:
     data = cell.column.partition(",")[0]
     recipe, size, usual = SETS[data]
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        if cell.table == "starts":
-            family, start = cell.name.split()
+        if cell.table != "fine-tuning":
+            family, start = cell.name.split() if cell.table == "starts" else ("shufflenet_v2", "authors")
             row = replace(families()[family], stem_stride=stem_stride_for(size))
             torch.manual_seed(cell.seed)
             model = row.build()
