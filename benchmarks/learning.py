@@ -110,6 +110,9 @@ FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "lr 0.005, ema_decay 0.98": {"lr": 0.005, "ema_decay": 0.98},
     "lr 0.005, mixup 0.2": {"lr": 0.005, "mixup": 0.2},
     "lr 0.005, rand_augment 9": {"lr": 0.005, "rand_augment": 9},
+    "lr 0.005, train_size 0.6 to 1": {"lr": 0.005, "train_size": (0.6, 1.0)},
+    "lr 0.005, train_size 0.86 to 0.86": {"lr": 0.005, "train_size": (0.86, 0.86)},
+    "lr 0.005, batch_size 16": {"lr": 0.005, "batch_size": 16},
     "adamw 0.001": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.05},
     "adamw 0.0005": {"optimizer": "adamw", "lr": 0.0005, "weight_decay": 0.05},
     "adamw 0.0002": {"optimizer": "adamw", "lr": 0.0002, "weight_decay": 0.05},
@@ -117,6 +120,10 @@ FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
 # the same, from initial weights
 SCRATCH: Mapping[str, Mapping[str, Any]] = {
     "default": {},
+    "train_size 0.6 to 1": {"train_size": (0.6, 1.0)},
+    "train_size 0.6 to 0.86": {"train_size": (0.6, 0.86)},
+    "train_size 0.86 to 0.86": {"train_size": (0.86, 0.86)},
+    "train_size 0.72 to 0.72": {"train_size": (0.72, 0.72)},
     "lr 0.2": {"lr": 0.2},
     "lr 0.1": {"lr": 0.1},
     "lr 0.05": {"lr": 0.05},

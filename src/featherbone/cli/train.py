@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,6 +54,10 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="How long to train instead of --epochs, such as 10min, 1h or 90s; resume goes on with it."),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -88,6 +93,10 @@ def train(
         "precision": precision,
         "workers": workers,
     }
+    if time is not None and epochs is not None:
+        raise fb.InputError("--time and --epochs both say how long to train: leave one out")
+    if time is not None:
+        given["minutes"] = _minutes(time)
     changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
     log = _silent if quiet else tell
     if not quiet and "RANK" not in os.environ:  # of several processes none says it
@@ -124,7 +133,7 @@ def train(
         return
     used = run.recipe
     order = "channels-last" if used.channels_last else "channels-first"
-    length = f"{run.train_seconds:.1f} s, {counted(used.epochs, 'epoch')} at {used.size} pixels"
+    length = f"{run.train_seconds:.1f} s, {counted(run.epochs, 'epoch')} at {used.size} pixels"
     facts = [
         ("run", run.folder),
         run.summary,
@@ -143,7 +152,7 @@ def train(
 
 def _columns(given: list[str]) -> dict[str, Any]:
     """Return columns of a recipe: ``mixup=0.2``, ``freeze=stem,stages.0``, ``class_weights=balanced``."""
-    lists = ("freeze", "milestones")
+    lists = ("freeze", "milestones", "train_size")
     found = {}
     for one in given:
         name, equals, value = one.partition("=")
@@ -151,6 +160,14 @@ def _columns(given: list[str]) -> dict[str, Any]:
             raise fb.InputError(f"--set {one} is not allowed: COLUMN=VALUE, for example mixup=0.2")
         found[name] = [_value(part) for part in value.split(",")] if name in lists else _value(value)
     return found
+
+
+def _minutes(text: str) -> float:
+    """Return a time such as ``10min`` in minutes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)\s*", text)
+    if found is None or not float(found[1]):
+        raise fb.InputError(f"--time {text} is not allowed: a number above 0 with s, min or h, such as 10min")
+    return float(found[1]) * {"s": 1 / 60, "m": 1.0, "h": 60.0}[found[2][0]]
 
 
 def _value(text: str) -> Any:

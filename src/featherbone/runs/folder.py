@@ -67,11 +67,13 @@ class Result:
     Attributes:
         train_seconds: in training and validating, over all sittings.
         scores: shares, 0 to 1.
+        epochs: how many were trained; 0 if the result does not say.
         changes: what was changed since the run began, and accepted.
     """
 
     train_seconds: float
     scores: Mapping[str, float]
+    epochs: int = 0
     changes: tuple[str, ...] = ()
 
 

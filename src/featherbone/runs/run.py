@@ -26,6 +26,7 @@ class Run:
             first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
         test_images: how many images were held out.
         train_seconds: time spent in training and validating, over all sittings.
+        epochs: passes over the images; the last one may have been cut short by ``minutes``.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
         changes: what was otherwise when the run went on than when it began, and was accepted.
@@ -38,6 +39,7 @@ class Run:
     scores: Mapping[str, float]
     test_images: int
     train_seconds: float
+    epochs: int
     skipped: tuple[Skipped, ...]
     examples: tuple[Path, ...]
     changes: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class Run:
             **{f"test_{name}": score for name, score in self.scores.items()},
             "test_images": self.test_images,
             "train_seconds": self.train_seconds,
+            "epochs": self.epochs,
             "classes": list(self.classes),
             "skipped": [asdict(file) for file in self.skipped],
             "examples": [str(path) for path in self.examples],
@@ -93,6 +96,7 @@ def open_run(folder: Path) -> Run:
         scores=result.scores,
         test_images=facts.val_images,
         train_seconds=result.train_seconds,
+        epochs=result.epochs,
         skipped=facts.skipped,
         examples=tuple(map(Path, facts.examples)),
         changes=result.changes,

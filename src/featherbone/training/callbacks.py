@@ -44,7 +44,7 @@ class History(L.Callback):
         assert isinstance(pl_module, Learner)
         watched = {name: measured[name] for name in ("train_loss", "val_loss", *pl_module.scores.values())}
         rate = {"lr": max(group["lr"] for group in trainer.optimizers[0].param_groups)}
-        epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self._spent(), 3)}
+        epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self.spent, 3)}
         self._start, self._before = time.perf_counter(), 0.0
         self.rows.append({**epoch, **watched, **rate})
         if not trainer.is_global_zero:
@@ -55,13 +55,20 @@ class History(L.Callback):
             writer.writerows(self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "spent": self._spent()}
+        return {"rows": self.rows, "spent": self.spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self._before = list(state_dict["rows"]), state_dict["spent"]
 
-    def _spent(self) -> float:
+    @property
+    def spent(self) -> float:
+        """Seconds in the present epoch."""
         return self._before + time.perf_counter() - self._start
+
+    @property
+    def total(self) -> float:
+        """Seconds in the whole run."""
+        return sum(row["seconds"] for row in self.rows) + self.spent
 
 
 class Begun(L.Callback):
@@ -138,9 +145,8 @@ class ProgressBar(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._loss: float | None = None
-        total = int(trainer.estimated_stepping_batches)
         self._epoch = self.bar.add_task(_epoch(trainer), total=int(trainer.num_training_batches), watched="")
-        self._run = self.bar.add_task("whole run", total=total, completed=trainer.global_step, watched="")
+        self._run = self.bar.add_task("whole run", **self._reached(trainer, pl_module), watched="")
         self.bar.start()
         if trainer.global_step:
             self._print(f"going on in {_epoch(trainer)}")
@@ -154,7 +160,7 @@ class ProgressBar(L.Callback):
             self._loss = float(outputs["loss"])
         description, watched = _epoch(trainer), f"loss {self._loss:.3f}"
         self.bar.update(self._epoch, completed=batch_idx + 1, description=description, watched=watched)
-        self.bar.update(self._run, completed=trainer.global_step)
+        self.bar.update(self._run, **self._reached(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, trainer.callback_metrics)
@@ -170,11 +176,23 @@ class ProgressBar(L.Callback):
     ) -> None:
         assert isinstance(pl_module, Learner)
         held_out = f"held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
-        self._print(f"epoch {epoch}/{trainer.max_epochs}  loss {float(seen['train_loss']):.3f}  {held_out}")
+        self._print(f"epoch {_of_all(epoch, trainer)}  loss {float(seen['train_loss']):.3f}  {held_out}")
+
+    def _reached(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int]:
+        """Return how much of the run is done: steps, or seconds of a run of so many minutes."""
+        assert isinstance(pl_module, Learner)
+        if pl_module.recipe.minutes:
+            seconds = round(60 * pl_module.recipe.minutes)
+            return {"total": seconds, "completed": min(seconds, round(self.history.total))}
+        return {"total": int(trainer.estimated_stepping_batches), "completed": trainer.global_step}
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
 
 
 def _epoch(trainer: L.Trainer) -> str:
-    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+    return f"epoch {_of_all(trainer.current_epoch + 1, trainer)}"
+
+
+def _of_all(epoch: int, trainer: L.Trainer) -> str:
+    return f"{epoch}/{trainer.max_epochs}" if trainer.max_epochs != -1 else str(epoch)

@@ -77,7 +77,7 @@ class AtomicIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save the run at the end of every epoch, and within an epoch every so many seconds.
 
-    After the last batch of an epoch it waits for the epoch's end: Lightning would otherwise resume as if the epoch had
+    After the last batch of an epoch, also of one that the clock ends, it waits for the epoch's end: Lightning would otherwise resume as if the epoch had
     been evaluated. It is a ``Checkpoint`` of Lightning's because those run after all other callbacks.
     """
 
@@ -94,7 +94,7 @@ class Checkpoints(Checkpoint):
         late = time.monotonic() - self._saved >= self.owner.recipe.checkpoint_seconds
         if trainer.world_size > 1:
             late = trainer.strategy.broadcast(late)  # all processes save, or none
-        if late and not trainer.is_last_batch:
+        if late and not trainer.is_last_batch and not trainer.should_stop:
             self.save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -26,6 +26,7 @@ from featherbone.training.optimizer import optimizer_for, parts, share_of_lr, tr
 from featherbone.training.recipe import Recipe
 
 _SUMS = ("mean_value", "weight")  # the states of a mean
+_TICKS = 1000  # steps of a schedule that follows the clock
 _OF_PROCESSES = "train_loss_of_processes"  # in a checkpoint
 
 
@@ -63,6 +64,7 @@ class Learner(L.LightningModule):
     Attributes:
         scores: what is measured on the held-out images: names in a result, and in the history. The first one counts.
         headline: what people call the first one.
+        progress: how much of the run is behind it, 0 to 1: of its steps, or of its time if the recipe has ``minutes``.
 
     Args:
         model: the network.
@@ -83,6 +85,7 @@ class Learner(L.LightningModule):
         # given one loss an image: a metric that does not look for NaN passes over weights (torchmetrics 1.9)
         self.train_loss, self.val_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.train_loss.persistent(True)  # noqa: FBT003 - torchmetrics' own signature
+        self.progress = 0.0
         self._last: tuple[Tensor, int] | None = None
 
     @abstractmethod
@@ -120,6 +123,8 @@ class Learner(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(mixed_seed(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
+        if not self.recipe.minutes:
+            self.progress = (self.current_epoch + batch_idx / len(self.batches)) / self.recipe.epochs
         self._freeze()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -172,10 +177,17 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = optimizer_for(self.model, self.recipe)
-        # not Lightning's own count, which opens the loader before it knows where a checkpoint left it
-        steps = len(self.batches) * self.recipe.epochs
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share_of_lr(self.recipe, step, steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: share_of_lr(self.recipe, *self._place(step))
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """Return where a step stands in the schedule, and the schedule's length."""
+        if self.recipe.minutes:
+            return int(self.progress * _TICKS), _TICKS
+        # not Lightning's own count, which opens the loader before it knows where a checkpoint left it
+        return step, len(self.batches) * self.recipe.epochs
 
     def _freeze(self) -> None:
         """Let what is frozen in this epoch keep its weights and statistics."""

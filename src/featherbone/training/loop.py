@@ -22,6 +22,7 @@ from featherbone.data.image import without_pillows_warnings
 from featherbone.errors import InputError, InterruptedRunError, first_line
 from featherbone.training.callbacks import Begun, History, Patience, ProgressBar, Stopping
 from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, Owner, candidates
+from featherbone.training.deadline import Deadline
 from featherbone.training.distributed import Processes, follow_the_launcher, processes
 from featherbone.training.interrupt import StopRequest, stopping
 from featherbone.training.learner import Job, Learner
@@ -91,11 +92,12 @@ def fit(
                 devices=team.local if team.world > 1 or device.index is None else [device.index],
                 num_nodes=team.world // team.local,
                 strategy=_strategy(team, recipe),
-                max_epochs=recipe.epochs,
+                max_epochs=-1 if recipe.minutes else recipe.epochs,
                 gradient_clip_val=recipe.clip_grad or None,
                 callbacks=[
                     begun,
                     history,
+                    *([Deadline(history, 60 * recipe.minutes)] if recipe.minutes else []),
                     *_callbacks(folder, owner, request, job.learner),
                     *([] if quiet or team.rank else [ProgressBar(history)]),
                 ],

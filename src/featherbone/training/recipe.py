@@ -22,15 +22,16 @@ _RESOLVED = ("model", "data", "size", "precision", "channels_last", "workers")
 _MOST_WORKERS = 256
 _COUNTS = ("epochs", "batch_size")  # whole numbers above 0
 _WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
-_NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds")
+_NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds", "minutes")
 _BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay", "scale", "multi_scale")
 _SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
 _SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
+_LISTS = ("milestones", "freeze", "train_size")  # in JSON; tuples here
 # columns that only one task has
 _OWNERS: Mapping[str, tuple[str, ...]] = {
     "classification": (
         *("label_smoothing", "class_weights", "crop_min", "shift", "rotation", "rand_augment", "random_erasing"),
-        *("mixup", "cutmix", "crop_pct", "teacher"),
+        *("mixup", "cutmix", "train_size", "crop_pct", "teacher"),
     ),
     "detection": ("mosaic", "scale", "color_jitter", "multi_scale", "box_loss"),
 }
@@ -64,6 +65,8 @@ class Recipe:
         init: how a fresh network (of a detector: its backbone) begins: with the weights that the family's authors draw,
             or those of PyTorch's layers ("torch").
         epochs: passes over the training images.
+        minutes: time for training and validation, instead of ``epochs``: the schedule follows the clock, and the run ends
+            within an epoch; 0 for none. Such a run does not give the same weights twice.
         batch_size: images per step, over all processes together.
         optimizer: "sgd" (Nesterov) or "adamw".
         lr: highest learning rate; it rises linearly from zero, then falls as the schedule says.
@@ -87,6 +90,8 @@ class Recipe:
         random_erasing: probability of erasing a random rectangle.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; 0 for none. With both, one of them is drawn for each step.
+        train_size: shares of the side ``size`` at which the first and the last batches are seen; in between, the side
+            rises linearly. (1, 1): always at ``size``.
         crop_pct: share of the resized short side that the centre crop covers in evaluation.
         mosaic: of a detector, as the next four: probability of showing four images as one.
         scale: share by which an image is made smaller or larger at random.
@@ -115,6 +120,7 @@ class Recipe:
     compile: bool = False
     init: str = "authors"
     epochs: int = 30
+    minutes: float = 0.0
     batch_size: int = 64
     optimizer: str = "sgd"
     lr: float = 0.1
@@ -138,6 +144,7 @@ class Recipe:
     random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    train_size: tuple[float, ...] = (1.0, 1.0)
     crop_pct: float = 1.0
     mosaic: float = 0.0
     scale: float = 0.0
@@ -162,7 +169,7 @@ class Recipe:
             InputError: if one is of another type or out of range.
         """
         self._check_types()
-        for name in ("milestones", "freeze"):  # lists, as JSON has them
+        for name in _LISTS:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
@@ -187,6 +194,8 @@ class Recipe:
         self._require("rand_augment", self.rand_augment <= 30, "0 to 30")
         rising = all(0 < share < 1 for share in self.milestones) and list(self.milestones) == sorted(self.milestones)
         self._require("milestones", rising, "shares of the run between 0 and 1, rising")
+        sides = len(self.train_size) == 2 and all(0.25 <= share <= 2 for share in self.train_size)
+        self._require("train_size", sides, "two shares of size, the first and the last, 0.25 to 2")
 
     def _check_types(self) -> None:
         for column in fields(self):
@@ -239,7 +248,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self) | {"milestones": list(self.milestones), "freeze": list(self.freeze)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in _LISTS}
 
     def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
         """Return the columns of how to train in which two recipes differ, with both values.
