@@ -12,7 +12,7 @@ and ``val``) and ``weights``. Each table has cells, each cell is one training; w
     --minutes     begin no cell after these; default: until all are there
     --processes   cells side by side, one thread each; default 2. Accuracies do not depend on it; times do
     --seeds       of each cell; default 3
-    --only        cells whose name holds this text
+    --only        cells whose name and column, as in "lr 0.1, photos", hold this text
     --print       only print the table
 
 Printed are means of the held-out top-1 in percent, with the lowest and highest seed.
@@ -280,7 +280,7 @@ def main() -> None:
     if not arguments.only_print:
         if arguments.shared is None:
             parser.error("the folder with cifar10, photos10 and weights is missing")
-        cells = [cell for cell in TABLES[arguments.table](arguments.seeds) if arguments.only in cell.name]
+        cells = [cell for cell in TABLES[arguments.table](arguments.seeds) if arguments.only in f"{cell.name}, {cell.column}"]
         fill(cells, arguments.shared, arguments.processes, arguments.minutes)
     print(table(arguments.table))
 
