@@ -41,10 +41,14 @@ def mixed_seed(*parts: int) -> int:
 @contextmanager
 def drawing_from(*parts: int) -> Iterator[None]:
     """Let everything that is drawn at random depend on these numbers alone, and change nothing for what comes after."""
-    with torch.random.fork_rng(devices=[]):
-        # not torch.manual_seed: it also queues a seed, with a stack trace, for every absent accelerator
-        torch.default_generator.manual_seed(mixed_seed(*parts))
+    random = torch.default_generator
+    before = random.get_state()
+    # not torch.manual_seed: it also queues a seed, with a stack trace, for every absent accelerator
+    random.manual_seed(mixed_seed(*parts))
+    try:
         yield
+    finally:
+        random.set_state(before)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -85,5 +85,11 @@ def tensor_of(image: Image.Image, preprocess: Preprocess) -> Tensor:
     """Return an image of the right size as a normalized float tensor ``(C, H, W)``."""
     pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1).permute(2, 0, 1)
     values = pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+    mean, std = _mean_and_std(preprocess)
+    return (values.flip(0) if preprocess.bgr else values).sub_(mean).div_(std)
+
+
+@cache  # making these takes as long as all else that is done to a small image
+def _mean_and_std(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    return (values.flip(0) if preprocess.bgr else values).sub(mean).div_(std)
+    return mean, std
