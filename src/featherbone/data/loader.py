@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -213,6 +213,24 @@ def smallest_side(side: int, share: float) -> int:
     """Return the smallest side that may be drawn; ``side`` itself, if no other is near enough."""
     low, high = _steps(side, share)
     return side if low >= high else low * _STEP
+
+
+def side_at(side: int, shares: Sequence[float], progress: float) -> int:
+    """Return the side at which a batch is trained by how much of the run is behind it.
+
+    Args:
+        side: the usual one, in pixels.
+        shares: of it, the first and the last; between them it changes linearly.
+        progress: 0 to 1.
+
+    >>> [side_at(224, (0.5, 1.0), progress) for progress in (0, 0.5, 1)]
+    [112, 160, 224]
+    """
+    first, last = shares
+    if first == last == 1:
+        return side
+    step = 16 if side >= 64 else 4  # few sizes, whose maps halve evenly
+    return max(1, round(side * (first + (last - first) * progress) / step)) * step
 
 
 def _steps(side: int, share: float) -> tuple[int, int]:

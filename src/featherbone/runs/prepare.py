@@ -96,10 +96,10 @@ def prepare(
     with needs("train", "training"):
         from featherbone.runs.identity import write_files
         from featherbone.training.autotune import resolve
-        from featherbone.training.batch_norm import check_batches, measured, sample_inputs
+        from featherbone.training.batch_norm import check_batches, measured, sample_inputs, smallest_input
         from featherbone.training.optimizer import parameter_groups
     network = start or build(resolved)
-    network.check_size(size)
+    network.check_size(min(size, smallest_input(resolved)))
     parameter_groups(network, resolved)  # refuses to freeze what the network does not have
     if learns_badly := check_batches(network, resolved, len(images.train), row.in_chans):
         log(learns_badly)

@@ -34,7 +34,7 @@ def command(folder: Path, recipe: Recipe, task: Task) -> str | None:
 
 
 def python_lines(folder: Path, recipe: Recipe, task: Task) -> str:
-    """Return the lines that repeat any run, to the bit on the same machine."""
+    """Return the lines that repeat any run, to the bit on the same machine if its recipe has no ``minutes``."""
     trained = (folder / START).exists()
     network = f"weights=run / {START!r}" if trained else task.arguments
     spec_line = "" if trained else "spec = fb.read_header(run).spec\n"

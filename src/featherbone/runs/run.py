@@ -26,11 +26,11 @@ class Run:
             first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
         test_images: how many images were held out.
         train_seconds: time spent in training and validating, over all sittings.
-        epochs: passes over the images; the last one may have been cut short by ``minutes``.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
         changes: what was otherwise when the run went on than when it began, and was accepted.
         first: whether this is the first of the processes that trained it, the one that prints.
+        epochs: passes over the images; the last one may have been cut short by ``minutes``.
     """
 
     folder: Path
@@ -39,11 +39,11 @@ class Run:
     scores: Mapping[str, float]
     test_images: int
     train_seconds: float
-    epochs: int
     skipped: tuple[Skipped, ...]
     examples: tuple[Path, ...]
     changes: tuple[str, ...] = ()
     first: bool = True
+    epochs: int = 0
 
     def __fspath__(self) -> str:
         """Return the folder: a run stands wherever a path to one does."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from featherbone.data import Preprocess
 from featherbone.data.image import image_mode, read_again, without_pillows_warnings
-from featherbone.data.loader import smallest_side
+from featherbone.data.loader import side_at, smallest_side
 from featherbone.data.sampler import Grouped
 from featherbone.data.transforms import evaluation_transform
 from featherbone.errors import InputError, counted
@@ -33,6 +33,12 @@ _IMAGES, _BATCH = 64, 16  # a map of 13 x 13 has 10,000 values a channel
 def without_statistics(model: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the norms that only add their bias; a fresh one's variance is 1, which with eps is more."""
     return [part for part in model.modules() if isinstance(part, nn.BatchNorm2d) and _only_adds(part)]
+
+
+def smallest_input(recipe: Recipe) -> int:
+    """Return the smallest side at which a recipe shows images, in pixels."""
+    grown = (side_at(recipe.size, recipe.train_size, progress) for progress in (0, 1))
+    return min(smallest_side(recipe.size, recipe.multi_scale), *grown)
 
 
 def check_batches(model: nn.Module, recipe: Recipe, images: int, channels: int = 3) -> str:
@@ -52,7 +58,7 @@ def check_batches(model: nn.Module, recipe: Recipe, images: int, channels: int =
     Raises:
         InputError: if a norm that learns would see one value of each channel.
     """
-    batch, side = min(recipe.batch_size, images), smallest_side(recipe.size, recipe.multi_scale)
+    batch, side = min(recipe.batch_size, images), smallest_input(recipe)
     points = _points(model, recipe.freeze, (1, channels, side, side))
     if points is None or (batch > 1 and batch * points >= _FEW):
         return ""

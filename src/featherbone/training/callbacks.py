@@ -146,7 +146,8 @@ class ProgressBar(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._loss: float | None = None
         self._epoch = self.bar.add_task(_epoch(trainer), total=int(trainer.num_training_batches), watched="")
-        self._run = self.bar.add_task("whole run", **self._reached(trainer, pl_module), watched="")
+        completed, total = self._reached(trainer, pl_module)
+        self._run = self.bar.add_task("whole run", completed=completed, total=total, watched="")
         self.bar.start()
         if trainer.global_step:
             self._print(f"going on in {_epoch(trainer)}")
@@ -160,7 +161,7 @@ class ProgressBar(L.Callback):
             self._loss = float(outputs["loss"])
         description, watched = _epoch(trainer), f"loss {self._loss:.3f}"
         self.bar.update(self._epoch, completed=batch_idx + 1, description=description, watched=watched)
-        self.bar.update(self._run, **self._reached(trainer, pl_module))
+        self.bar.update(self._run, completed=self._reached(trainer, pl_module)[0])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, trainer.callback_metrics)
@@ -178,13 +179,13 @@ class ProgressBar(L.Callback):
         held_out = f"held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
         self._print(f"epoch {_of_all(epoch, trainer)}  loss {float(seen['train_loss']):.3f}  {held_out}")
 
-    def _reached(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int]:
-        """Return how much of the run is done: steps, or seconds of a run of so many minutes."""
+    def _reached(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[int, int]:
+        """Return how much of the run is done, and of how much: steps, or seconds of a run of so many minutes."""
         assert isinstance(pl_module, Learner)
         if pl_module.recipe.minutes:
             seconds = round(60 * pl_module.recipe.minutes)
-            return {"total": seconds, "completed": min(seconds, round(self.history.total))}
-        return {"total": int(trainer.estimated_stepping_batches), "completed": trainer.global_step}
+            return min(seconds, round(self.history.total)), seconds
+        return trainer.global_step, int(trainer.estimated_stepping_batches)
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)

@@ -77,8 +77,9 @@ class AtomicIO(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save the run at the end of every epoch, and within an epoch every so many seconds.
 
-    After the last batch of an epoch, also of one that the clock ends, it waits for the epoch's end: Lightning would otherwise resume as if the epoch had
-    been evaluated. It is a ``Checkpoint`` of Lightning's because those run after all other callbacks.
+    After the last batch of an epoch, also of one that the clock ends, it waits for the epoch's end: Lightning would
+    otherwise resume as if the epoch had been evaluated. It is a ``Checkpoint`` of Lightning's because those run after
+    all other callbacks.
     """
 
     def __init__(self, run: Path, owner: Owner) -> None:

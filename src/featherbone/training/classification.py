@@ -15,14 +15,13 @@ from torchvision.transforms.v2.functional import resize
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import ClassificationData, Dataset
-from featherbone.data.loader import LabelPipeline
+from featherbone.data.loader import LabelPipeline, side_at
 from featherbone.data.sampler import EpochBatches
 from featherbone.data.transforms import evaluation_transform, training_transform
 from featherbone.training.distributed import Processes
 from featherbone.training.learner import Job, Learner, loaders
 from featherbone.training.recipe import Recipe
 
-_COARSE, _FINE = 16, 4  # pixels: a few sizes, which maps of half the side halve evenly
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
 
 
@@ -73,7 +72,8 @@ class ClassificationLearner(Learner):
             self._beside.teacher.to(self.device)
 
     def losses(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = resized(batch[0], drawn_size(self.recipe, self.progress)), batch[1]
+        side = side_at(self.recipe.size, self.recipe.train_size, self.progress)
+        images, labels = resized(batch[0], side), batch[1]
         images, labels = self.mixed(images, labels) if self.mixed else (images, labels)
         images = images.to(memory_format=self.order)
         logits = self._beside.fast(images)
@@ -125,19 +125,6 @@ def classification_job(
     train, val = loaders(data, recipe, team, LabelPipeline(augmented), evaluated)
     learner = ClassificationLearner(model, recipe, data.classes, data.train, train.order, teacher)
     return Job(learner, train, val)
-
-
-def drawn_size(recipe: Recipe, progress: float) -> int:
-    """Return the side at which a batch is seen, in pixels, for how much of the run is behind it.
-
-    >>> [drawn_size(Recipe(size=224, train_size=(0.5, 1.0)), progress) for progress in (0, 0.5, 1)]
-    [112, 176, 224]
-    """
-    first, last = recipe.train_size
-    if first == last == 1:
-        return recipe.size
-    step = _COARSE if recipe.size >= 4 * _COARSE else _FINE
-    return max(1, round(recipe.size * (first + (last - first) * progress) / step)) * step
 
 
 def resized(images: Tensor, side: int) -> Tensor:

@@ -65,8 +65,8 @@ class Recipe:
         init: how a fresh network (of a detector: its backbone) begins: with the weights that the family's authors draw,
             or those of PyTorch's layers ("torch").
         epochs: passes over the training images.
-        minutes: time for training and validation, instead of ``epochs``: the schedule follows the clock, and the run ends
-            within an epoch; 0 for none. Such a run does not give the same weights twice.
+        minutes: time for training and validation, which then counts and not ``epochs``: the schedule follows the clock,
+            and the last epoch is cut short. Such a run does not give the same weights twice. 0: by ``epochs``.
         batch_size: images per step, over all processes together.
         optimizer: "sgd" (Nesterov) or "adamw".
         lr: highest learning rate; it rises linearly from zero, then falls as the schedule says.
