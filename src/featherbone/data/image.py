@@ -41,6 +41,7 @@ _UNREADABLE = (
 )
 _MOST_BYTES = 1 << 30
 _PROGRAMS = {"EPS", "WMF"}  # drawings that other programs draw: Pillow would start them
+_USUAL = ("JPEG", "PNG")
 _STRIP = 1 << 22  # pixels that are converted at once
 _LARGE = 1 << 24
 _one_large = threading.Lock()  # of many threads, one at a time holds a large image: bombs do not add up
@@ -119,7 +120,8 @@ def check_file(path: Path) -> Path:
 
 def _decode(content: Path | BinaryIO, held: ExitStack) -> tuple[Image.Image, ImageInfo]:
     Image.init()
-    formats = [name for name in Image.ID if name not in _PROGRAMS]
+    # usual ones first: some of the others read the file before they say that it is none of theirs
+    formats = [*_USUAL, *(name for name in Image.ID if name not in (*_USUAL, *_PROGRAMS))]
     try:
         # a stream, not a path: Pillow maps uncompressed TIFF files into memory, and those that EXIF turns wrongly
         opened = held.enter_context(check_file(content).open("rb")) if isinstance(content, Path) else content

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,6 +25,7 @@ from featherbone.data.box_transforms import BoxTransform
 from featherbone.data.boxes import without_crowds
 from featherbone.data.dataset import Annotations, Dataset, T
 from featherbone.data.image import image_mode, read_again
+from featherbone.data.memory import ImageMemory, room_for_images
 from featherbone.data.sampler import EpochBatches, drawing_from, epoch_batches, mixed_seed
 from featherbone.data.transforms import Transform
 from featherbone.errors import InputError
@@ -115,7 +117,15 @@ class BoxPipeline(Pipeline[Annotations, BoxExample]):
 class Examples(TorchDataset[X], Generic[T, X]):
     """Examples of a set. An index is ``(epoch, i)``; the pair and the seed fix every random choice."""
 
-    def __init__(self, images: Dataset[T], pipeline: Pipeline[T, X], channels: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        images: Dataset[T],
+        pipeline: Pipeline[T, X],
+        channels: int,
+        seed: int = 0,
+        memory: ImageMemory | None = None,
+    ) -> None:
+        self.memory = memory
         self.images = images
         self.pipeline = pipeline
         self.mode = image_mode(channels)
@@ -134,7 +144,12 @@ class Examples(TorchDataset[X], Generic[T, X]):
         return self._read(int(torch.randint(len(self.images), ())))
 
     def _read(self, i: int) -> tuple[Image.Image, T]:
-        return read_again(self.images.sources[i], self.mode), self.images.targets[i]
+        image = self.memory.get(i) if self.memory is not None else None
+        if image is None:
+            image = read_again(self.images.sources[i], self.mode)
+            if self.memory is not None:
+                self.memory.keep(i, image)
+        return image, self.images.targets[i]
 
 
 class Loader(DataLoader[Any]):
@@ -178,11 +193,17 @@ def loader(
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
+    keep: bool = False,
 ) -> Loader:
-    """Return a loader of a set's batches, as the pipeline makes them; see ``epoch_batches`` for the order."""
+    """Return a loader of a set's batches, as the pipeline makes them; see ``epoch_batches`` for the order.
+
+    With ``keep``, decoded files stay in memory as far as there is room, for those who read a set more than once.
+    """
     order = epoch_batches(images, batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
+    keep = keep and not all_in_memory(images)
+    memory = ImageMemory(room_for_images(max(1, workers) * world)) if keep else None
     return Loader(
-        Examples(images, pipeline, channels, seed),
+        Examples(images, pipeline, channels, seed, memory),
         batch_sampler=order,
         collate_fn=pipeline.collate,
         num_workers=workers,
@@ -190,6 +211,11 @@ def loader(
         worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def all_in_memory(images: Dataset[Any]) -> bool:
+    """Return whether nothing of a set has to be decoded."""
+    return all(isinstance(source, np.ndarray) for source in images.sources)
 
 
 def drawn_side(side: int, share: float, *, seed: int, epoch: int, batch: int) -> int:

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
 from featherbone.data.dataset import AnyData
+from featherbone.data.loader import all_in_memory
 from featherbone.training.distributed import processes
 from featherbone.training.recipe import Recipe
 
@@ -49,7 +49,7 @@ def suitable_workers(data: AnyData, device: torch.device) -> int:
 
     Where the processor trains, too, more of them only get in its way.
     """
-    if all(isinstance(source, np.ndarray) for source in data.train.sources):
+    if all_in_memory(data.train):
         return 0
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     share = cores - 1 if device.type != "cpu" else cores // 4

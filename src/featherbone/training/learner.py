@@ -51,6 +51,7 @@ def loaders(
         seed=recipe.seed,
         rank=team.rank,
         world=team.world,
+        keep=True,
     )
     return batches(data.train, train, shuffle=True), batches(data.val, val)
 
