@@ -280,7 +280,9 @@ def main() -> None:
     if not arguments.only_print:
         if arguments.shared is None:
             parser.error("the folder with cifar10, photos10 and weights is missing")
-        cells = [cell for cell in TABLES[arguments.table](arguments.seeds) if arguments.only in f"{cell.name}, {cell.column}"]
+        cells = [
+            cell for cell in TABLES[arguments.table](arguments.seeds) if arguments.only in f"{cell.name}, {cell.column}"
+        ]
         fill(cells, arguments.shared, arguments.processes, arguments.minutes)
     print(table(arguments.table))
 

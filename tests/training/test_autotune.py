@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 def test_the_faster_way_to_compute_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {("f32", True): 3.0, ("f32", False): 2.0, ("bf16", True): 1.0}
-    monkeypatch.setattr(compute, "_step_seconds", lambda model, shape, candidate: seconds[candidate])
+    monkeypatch.setattr(compute, "step_seconds", lambda model, shape, candidate: seconds[candidate])
     model = fb.create_model("shufflenet_v2_x0_5")
     recipe, data = fb.Recipe(size=32), digits()
     found = compute.resolve(recipe, model, data, CPU)

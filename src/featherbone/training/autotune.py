@@ -16,6 +16,7 @@ from torch import nn
 
 from featherbone.data.dataset import AnyData
 from featherbone.data.loader import all_in_memory
+from featherbone.training.allocation import keep_freed_memory
 from featherbone.training.distributed import processes
 from featherbone.training.recipe import Recipe
 
@@ -60,15 +61,17 @@ def fastest(
     model: nn.Module, shape: tuple[int, int, int, int], candidates: Sequence[Compute], device: torch.device
 ) -> Compute:
     """Return the candidate with the shortest training step for inputs of ``shape``; the model is left as it was."""
+    if device.type == "cpu":
+        keep_freed_memory()  # as in training
     with torch.random.fork_rng():
         seconds = {
-            candidate: _step_seconds(copy.deepcopy(model).to(device), shape, candidate) for candidate in candidates
+            candidate: step_seconds(copy.deepcopy(model).to(device), shape, candidate) for candidate in candidates
         }
     return min(seconds, key=seconds.__getitem__)
 
 
-def _step_seconds(model: nn.Module, shape: tuple[int, int, int, int], compute: Compute) -> float:
-    """Return the best of three steps after one to warm up: the best is what the machine can do when left alone."""
+def step_seconds(model: nn.Module, shape: tuple[int, int, int, int], compute: Compute) -> float:
+    """Return the best of three training steps after one to warm up: it is what the machine can do when left alone."""
     precision, channels_last = compute
     device = next(model.parameters()).device
     order = memory_format(channels_last)

@@ -20,6 +20,7 @@ from torch import nn
 
 from featherbone.data.image import without_pillows_warnings
 from featherbone.errors import InputError, InterruptedRunError, first_line
+from featherbone.training.allocation import keep_freed_memory
 from featherbone.training.callbacks import Begun, History, Patience, ProgressBar, Stopping
 from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, Owner, candidates
 from featherbone.training.deadline import Deadline
@@ -77,6 +78,8 @@ def fit(
     """
     team = processes()
     follow_the_launcher()
+    if device.type == "cpu":
+        keep_freed_memory()
     images = len(job.learner.train_set)
     if team.world > 1 and min(recipe.batch_size, images) < 2 * team.world:
         raise InputError(
