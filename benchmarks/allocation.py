@@ -53,7 +53,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for kind in ("given", "kept"):
                 call = [sys.executable, __file__, "--case", name, kind]
-                found[kind].append(json.loads(subprocess.run(call, check=True, capture_output=True).stdout))  # noqa: S603
+                found[kind].append(json.loads(subprocess.run(call, check=True, capture_output=True).stdout))
         rates = {kind: median(rate for rate, _ in values) for kind, values in found.items()}
         sizes = {kind: max(size for _, size in values) / 1e6 for kind, values in found.items()}
         print(

@@ -7,7 +7,7 @@ and ``val``) and ``weights``. Each table has cells, each cell is one training; w
     starts        the smallest network of every family from three kinds of initial weights: its authors', PyTorch's, and
                   He-normal ones by what is read; on CIFAR-10 (5,000 images, 2,000 held out) and on photographs
     fine-tuning   a small ShuffleNet V2 with ImageNet weights on photographs, one change of the recipe at a time
-    scratch       the same network from its authors' initial weights, on CIFAR-10 (as above) and on photographs, likewise
+    scratch       the same network from its authors' initial weights, on CIFAR-10 and on photographs, likewise
 
     --minutes     begin no cell after these; default: until all are there
     --processes   cells side by side, one thread each; default 2. Accuracies do not depend on it; times do

@@ -1,4 +1,4 @@
-"""How memory of a training step is asked for: on processors, pages that are given anew each step cost a tenth or more."""
+"""How memory of a training step is asked for: pages that a system gives anew each step can cost a tenth of it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def keep_freed_memory() -> bool:
     """
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not all(hasattr(libc, name) for name in ("gnu_get_libc_version", "mallopt", "madvise")):
+    libc = ctypes.CDLL(None)
+    try:
+        _ = libc.gnu_get_libc_version
+    except AttributeError:  # another C library
         return False
     if not (libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)):
         return False
