@@ -23,8 +23,9 @@ the side of images, the seed, where to write, and the length. What that means:
 
 - The clock runs from the end of all imports to the end of the script: it holds the reading of images, the validation
   that each does after every epoch, and what is written.
-- Ultralytics knows a budget of time, and is given it. The others know epochs: as many as fit by the time of the second
-  of two, at least one. The second table says how long they took indeed.
+- We and Ultralytics know a budget of time, and are given it. The others know epochs: as many as fit by the time of the
+  second of two, at least one. The second table says how long all took indeed: the clock stands still for nobody, so
+  nothing else should run beside it.
 - What a default counts in epochs of a longer run: torchvision's script divides its learning rate by ten after 30 of 90
   epochs; here, after a third of the run, which favours it. timm's warms up for 5 of 300; where that would be half of
   the run or more, it is the same share, which is none. Without that it would never leave its warm-up.
@@ -348,7 +349,7 @@ def length_of(
     """Return how a trainer is told its budget of seconds."""
     if cell.trainer == "ultralytics":
         return {"time": budget / 3600}
-    if cell.trainer == "featherbone" and "minutes" in {column.name for column in fields(fb.Recipe)}:
+    if cell.trainer == "featherbone":
         return {"minutes": budget / 60}
     return {"epochs": max(int(budget / epoch_seconds(place, cell, lines, write)), 1)}
 
