@@ -41,7 +41,7 @@ the side of images, the seed, where to write, and the length. What that means:
   script has no recipe for fine-tuning but the default.
 
 Printed are the last epoch's held-out top-1 in percent, mean, lowest and highest seed, and how many; then seconds used,
-as a share of the budget, and images learned from a second.
+as a share of the budget, and images a second, in whole epochs with their validation.
 """
 
 import argparse
@@ -141,7 +141,7 @@ class Outcome:
 
     Attributes:
         seconds: from the end of the imports to the end.
-        ends: of the epochs, on one clock.
+        ends: of the epochs, in seconds from the same beginning.
         top1: held-out, of the epochs, 0 to 1.
         versions: of what computed it.
     """
@@ -259,7 +259,7 @@ PEERS: Mapping[str, Peer] = {
 def train_peer(place: Place, cell: Cell, length: Mapping[str, float]) -> Outcome:
     """Return what came of a peer's script."""
     peer = PEERS[cell.trainer]
-    ends, top1, lines = [], [], []
+    ends, top1, lines, begun = [], [], [], 0.0
     with tempfile.TemporaryDirectory() as out:
         options = ["--seed", str(cell.seed)] if cell.trainer == "torchvision" else []
         if cell.start == "weights":
@@ -274,8 +274,10 @@ def train_peer(place: Place, cell: Cell, length: Mapping[str, float]) -> Outcome
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append(line)
+                if line.startswith("peer: versions"):
+                    begun = time.monotonic()
                 if found := peer.epoch.search(line):
-                    ends.append(time.monotonic())
+                    ends.append(time.monotonic() - begun)
                     top1.append(float(found["top1"]) / 100)
         if process.returncode:
             raise RuntimeError(f"{cell.name} ended with {process.returncode}:\n{''.join(lines[-30:])}")
@@ -373,7 +375,9 @@ def fill(wanted: list[Cell], place: Place, minutes: float, scale: float) -> None
             return
         length = length_of(place, cell, 60 * cell.minutes * scale, lines, write)
         outcome = train(place, cell, length)
-        images = TRAIN_IMAGES[DATA[cell.data][0]] * len(outcome.top1)
+        # where time is up, an epoch is cut short: only whole ones count
+        whole = len(outcome.ends) if "epochs" in length else len(outcome.ends) - 1
+        images = TRAIN_IMAGES[DATA[cell.data][0]] * whole
         write(
             {
                 "kind": "training",
@@ -383,7 +387,7 @@ def fill(wanted: list[Cell], place: Place, minutes: float, scale: float) -> None
                 "epochs": len(outcome.top1),
                 "length": length,
                 "seconds": outcome.seconds,
-                "images_per_second": round(images / outcome.seconds, 1),
+                "images_per_second": round(images / outcome.ends[whole - 1], 1) if whole else None,
                 "versions": outcome.versions,
             }
         )
@@ -395,14 +399,14 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean} ({low} to {high}, {len(values)})"
 
 
-def table(title: str, value: Callable[[Mapping[str, Any]], float], digits: int) -> str:
+def table(title: str, value: Callable[[Mapping[str, Any]], float | None], digits: int) -> str:
     """Return a table of the ledger: trainers and networks by columns."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     columns: dict[str, None] = {}
     for line in ledger():
-        if line["kind"] == "training":
+        if line["kind"] == "training" and value(line) is not None:
             cell = Cell(**{column.name: line[column.name] for column in fields(Cell)})
-            found[cell.trainer, cell.network][cell.column].append(value(line))
+            found[cell.trainer, cell.network][cell.column].append(value(line) or 0.0)
             columns[cell.column] = None
     lines = ["| " + " | ".join([title, *columns]) + " |", "|---|" + "---:|" * len(columns)]
     for row in ROWS:
