@@ -63,7 +63,11 @@ def train(
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="COLUMN=VALUE", help="Change any column of the recipe, such as mixup=0.2."),
+        typer.Option(
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="Change any column of the recipe, such as mixup=0.2, or fraction=0.1 for a tenth of the images.",
+        ),
     ] = None,
     devices: Annotated[int, typer.Option(help="Processes on this machine that share every batch.")] = 1,
     device: Device = None,
@@ -130,6 +134,9 @@ def train(
         run.summary,
         ("training", f"{length}, {used.precision} {order}"),
     ]
+    if run.drawn_from is not None:
+        drawn = f"{run.train_images:,} of {counted(run.drawn_from, 'image')} (fraction {used.fraction:g})"
+        facts.insert(2, ("learned from", drawn))
     facts += [("changed since it began", change) for change in run.changes]
     show_table(("", ""), facts, left=2)
     show_skipped(run.skipped)

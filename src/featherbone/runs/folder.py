@@ -44,6 +44,7 @@ class Facts:
         fingerprint: of the data set.
         val_images: how many images are held out.
         train_images: how many are learned from.
+        drawn_from: how many these were drawn from, by the recipe's fraction; ``None`` if they are all.
         channels: of the images.
         task: what is learned; "" in older runs.
         skipped: files that were left out.
@@ -56,6 +57,7 @@ class Facts:
     train_images: int
     channels: int
     task: str = ""
+    drawn_from: int | None = None
     skipped: tuple[Skipped, ...] = ()
     examples: tuple[str, ...] = ()
 

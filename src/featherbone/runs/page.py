@@ -75,6 +75,7 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
         "data": {
             "classes": data.classes,
             "train_images": data.train_images,
+            "drawn_from": data.drawn_from,
             "val_images": data.val_images,
             "skipped": [asdict(file) for file in data.skipped],
         },

@@ -17,6 +17,7 @@ import torch
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import AnyData, ScanResult
+from featherbone.data.fraction import with_fraction
 from featherbone.data.progress import waiting
 from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath, check_outside, write_json
@@ -125,7 +126,7 @@ def usual_preprocess(task: Task, recipe: Recipe, channels: int) -> Preprocess:
 
 
 def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet: bool) -> AnyData:
-    """Return a recipe's data set; for a ``run`` that has begun, without decoding every image again.
+    """Return a recipe's data set, its share to learn from drawn; for a ``run`` that has begun, decoding no image again.
 
     Raises:
         InputError: if they cannot be read.
@@ -134,7 +135,9 @@ def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None =
     if run is not None:
         facts = read_facts(run)
         scan = ScanResult(facts.skipped, facts.channels == 1)
-    return task.opener.open(data, seed=recipe.seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
+    opener, split = task.opener, {"seed": recipe.seed, "val_fraction": recipe.val_fraction}
+    images = opener.open(data, **split, scan=scan, quiet=quiet)
+    return with_fraction(images, opener.assembler.strata, recipe.fraction, recipe.seed)
 
 
 def _usual_size(request: ModelRequest, images: AnyData, task: Task) -> int:
@@ -281,6 +284,7 @@ def _facts(folder: Path, images: AnyData, task: Task) -> dict[str, Any]:
         "task": task.name,
         "classes": list(images.classes),
         "train_images": len(images.train),
+        "drawn_from": images.drawn_from,
         "val_images": len(images.val),
         "channels": images.channels,
         "fingerprint": images.fingerprint,

@@ -25,6 +25,8 @@ class Run:
         scores: on the held-out images, 0 to 1: "top1" and "top5" (shares whose true class came first, or among the
             first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
         test_images: how many images were held out.
+        train_images: how many were learned from.
+        drawn_from: how many these were drawn from, by the recipe's ``fraction``; ``None`` if they are all.
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
@@ -42,6 +44,8 @@ class Run:
     examples: tuple[Path, ...]
     changes: tuple[str, ...] = ()
     first: bool = True
+    train_images: int = 0
+    drawn_from: int | None = None
 
     def __fspath__(self) -> str:
         """Return the folder: a run stands wherever a path to one does."""
@@ -68,6 +72,8 @@ class Run:
             "run": str(self.folder),
             **{f"test_{name}": score for name, score in self.scores.items()},
             "test_images": self.test_images,
+            "train_images": self.train_images,
+            "drawn_from": self.drawn_from,
             "train_seconds": self.train_seconds,
             "classes": list(self.classes),
             "skipped": [asdict(file) for file in self.skipped],
@@ -97,4 +103,6 @@ def open_run(folder: Path) -> Run:
         examples=tuple(map(Path, facts.examples)),
         changes=result.changes,
         first=processes().first,
+        train_images=facts.train_images,
+        drawn_from=facts.drawn_from,
     )

@@ -25,7 +25,7 @@ _WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
 _NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds")
 _BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay", "scale", "multi_scale")
 _SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
-_SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
+_SOME = ("crop_min", "crop_pct", "layer_decay", "fraction")  # above 0, at most 1
 # columns that only one task has
 _OWNERS: Mapping[str, tuple[str, ...]] = {
     "classification": (
@@ -102,6 +102,8 @@ class Recipe:
         patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and keeps its
             best weights; 0 for never.
         val_fraction: share of a single folder that is held out.
+        fraction: share of the images to learn from that is learned from, of every class the same, drawn by the seed;
+            those that are held out stay as they are.
         checkpoint_seconds: how often the run is saved within an epoch.
         seed: decides weights, split, order and augmentation.
     """
@@ -152,6 +154,7 @@ class Recipe:
     temperature: float = 2.0
     patience: int = 0
     val_fraction: float = 0.2
+    fraction: float = 1.0
     checkpoint_seconds: float = 60.0
     seed: int = 0
 

@@ -53,6 +53,7 @@ def evaluate(
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     with needs("train", "evaluating"):
         from featherbone.data.open import same_source
+        from featherbone.runs.prepare import open_images
         from featherbone.runs.tasks import task_of
     task, model = task_of(header), load(run)
     check_finite(model, run)
@@ -60,7 +61,7 @@ def evaluate(
     if split is not None or not (source == "digits" or same_source(source, recipe.data)):
         images, skipped = task.opener.images(source, header.classes, split=split, quiet=quiet)
     else:
-        own = task.opener.open(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
+        own = open_images(task, source, recipe, quiet=quiet)
         if own.classes != tuple(header.classes):
             raise InputError(
                 f"{source} has {len(own.classes)} classes ({some(own.classes)}), not the {len(header.classes)} of the "

@@ -28,8 +28,9 @@ function head(facts, told) {
   const tail = place.split(/[\\/]/).filter(Boolean).at(-1) ?? place;
   pick("#title").append(make("bdi", {}, data.network), " on ", make("bdi", {}, tail));
   document.title = `${data.network} on ${tail}`;
-  const { train_images: learned, val_images: held } = data.data;
-  const counts = [several(data.data.classes.length, "class", "classes"), `${several(learned, "image")} to learn from, ${held.toLocaleString("en")} held out`,
+  const { train_images: learned, drawn_from: pool, val_images: held } = data.data;
+  const drawn = typeof pool === "number" ? ` (drawn from ${pool.toLocaleString("en")}: fraction ${data.recipe.fraction})` : "";
+  const counts = [several(data.data.classes.length, "class", "classes"), `${several(learned, "image")} to learn from${drawn}, ${held.toLocaleString("en")} held out`,
     `${(data.parameters / 1e6).toFixed(2)} M parameters`, `input ${data.recipe.size} × ${data.recipe.size} × ${(row.backbone ?? row).in_chans}`];
   if (place !== tail) counts.push(place);
   pick("#about").append(counts.join(" · "));
