@@ -35,6 +35,7 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
         "checkpoints",
         "tensorboard",
         "model.safetensors",
+        "best.safetensors",
         "result.json",
         "run.html",
     }

@@ -132,11 +132,12 @@ def train(
     facts = [
         ("run", run.folder),
         run.summary,
+        *([run.other] if run.other else []),
         ("training", f"{length}, {used.precision} {order}"),
     ]
     if run.drawn_from is not None:
         drawn = f"{run.train_images:,} of {counted(run.drawn_from, 'image')} (fraction {used.fraction:g})"
-        facts.insert(2, ("learned from", drawn))
+        facts.insert(-1, ("learned from", drawn))
     facts += [("changed since it began", change) for change in run.changes]
     show_table(("", ""), facts, left=2)
     show_skipped(run.skipped)

@@ -22,12 +22,14 @@ from featherbone.data.progress import waiting
 from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath, check_outside, write_json
 from featherbone.runs.folder import (
+    BEST,
     CHECKPOINTS,
     DATA,
     ENVIRONMENT,
     EXAMPLES,
     FILES,
     HISTORY,
+    LAST,
     PAGE,
     RECIPE,
     RESULT,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
 _FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
-_LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, RESULT, PAGE)
+_LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE)
 _LONGEST = 40  # characters of a name in the name of a run's folder
 _MOST_SAID = 10  # lines about what was left out, before the first epoch
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
@@ -135,9 +137,9 @@ def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None =
     if run is not None:
         facts = read_facts(run)
         scan = ScanResult(facts.skipped, facts.channels == 1)
-    opener, split = task.opener, {"seed": recipe.seed, "val_fraction": recipe.val_fraction}
-    images = opener.open(data, **split, scan=scan, quiet=quiet)
-    return with_fraction(images, opener.assembler.strata, recipe.fraction, recipe.seed)
+    seed, opener = recipe.seed, task.opener
+    images = opener.open(data, seed=seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
+    return with_fraction(images, opener.assembler.strata, recipe.fraction, seed)
 
 
 def _usual_size(request: ModelRequest, images: AnyData, task: Task) -> int:

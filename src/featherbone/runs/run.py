@@ -9,7 +9,7 @@ from typing import Any
 
 from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError, needs
-from featherbone.runs.folder import RESULT, read_facts, read_recipe, read_result
+from featherbone.runs.folder import RESULT, EpochWeights, read_facts, read_recipe, read_result
 from featherbone.training import Recipe, processes
 from featherbone.weights import read_header
 
@@ -27,6 +27,8 @@ class Run:
         test_images: how many images were held out.
         train_images: how many were learned from.
         drawn_from: how many these were drawn from, by the recipe's ``fraction``; ``None`` if they are all.
+        best: the epoch with the best score, what it reached and where its weights are; ``None`` in older runs.
+        last: the same of the last epoch. The run's own scores and weights are the last's, with ``patience`` the best's.
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
@@ -46,6 +48,8 @@ class Run:
     first: bool = True
     train_images: int = 0
     drawn_from: int | None = None
+    best: EpochWeights | None = None
+    last: EpochWeights | None = None
 
     def __fspath__(self) -> str:
         """Return the folder: a run stands wherever a path to one does."""
@@ -62,6 +66,17 @@ class Run:
         return task_of(read_header(self.folder)).evaluation.summary(self.scores, self.test_images)
 
     @property
+    def other(self) -> tuple[str, str] | None:
+        """Of the weights beside the run's own, which epoch they are of, and what it reached and their file in words."""
+        found = self.last if self.recipe.patience else self.best
+        if found is None or not found.file:
+            return None
+        with needs("train", "reading a run"):
+            from featherbone.runs.tasks import task_of
+        _, reached = task_of(read_header(self.folder)).evaluation.summary(found.scores, self.test_images)
+        return f"{'last' if self.recipe.patience else 'best'} epoch", f"{found.epoch}: {reached}, in {found.file}"
+
+    @property
     def test_top1(self) -> float:
         """Share of held-out images whose true class came first; of a classifier."""
         return self.scores["top1"]
@@ -74,6 +89,8 @@ class Run:
             "test_images": self.test_images,
             "train_images": self.train_images,
             "drawn_from": self.drawn_from,
+            "best": asdict(self.best) if self.best else None,
+            "last": asdict(self.last) if self.last else None,
             "train_seconds": self.train_seconds,
             "classes": list(self.classes),
             "skipped": [asdict(file) for file in self.skipped],
@@ -105,4 +122,6 @@ def open_run(folder: Path) -> Run:
         first=processes().first,
         train_images=facts.train_images,
         drawn_from=facts.drawn_from,
+        best=result.best,
+        last=result.last,
     )

@@ -99,7 +99,7 @@ class Recipe:
         teacher: a run or weight file whose answers are learned, too; "" for none.
         distill_weight: share of the teacher's answers in the loss.
         temperature: of both answers, when they are compared.
-        patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and keeps its
+        patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and gives its
             best weights; 0 for never.
         val_fraction: share of a single folder that is held out.
         fraction: share of the images to learn from that is learned from, of every class the same, drawn by the seed;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +17,7 @@ from featherbone.data.address import remember
 from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, check_type, needs
-from featherbone.files import AnyPath, write_json
+from featherbone.files import AnyPath
 from featherbone.runs.folder import PAGE, RECIPE, RESULT, read_facts, read_recipe
 from featherbone.runs.launch import await_file, check_devices, device_for, launch, resumable
 from featherbone.runs.outline import tell_outline
@@ -28,7 +27,7 @@ from featherbone.runs.start import ModelRequest, beginning
 from featherbone.runs.teacher import GIVEN_TEACHER, teacher_of
 from featherbone.spec import Spec
 from featherbone.training import Recipe, processes, recipe_named
-from featherbone.weights import FILE_NAME, Header, row_from_dict, save
+from featherbone.weights import Header, row_from_dict
 
 if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
@@ -218,6 +217,7 @@ def _trained(
         from featherbone.runs.changes import changes_of_all_sittings
         from featherbone.runs.identity import read_environment, write_environment
         from featherbone.runs.page import write_page
+        from featherbone.runs.result import write_result, write_weights
         from featherbone.training.loop import fit
     team = processes()
     if team.first and read_environment(folder) is None:
@@ -230,13 +230,11 @@ def _trained(
     job = task.job(model, images, preprocess, recipe, team, taught)
     outcome = fit(model, job, recipe, folder, fingerprint=fingerprint, device=device, quiet=quiet)
     if team.first:
-        save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-        length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
+        stops = recipe.patience > 0
+        header = Header(row_from_dict(recipe.model), images.classes, preprocess, task.name)
+        write_weights(folder, model, outcome, header, patience=stops)
         changes = changes_of_all_sittings(folder, images, recipe, quiet=quiet)
-        write_json(
-            folder / RESULT, {**outcome.scores, **length, **machine, **({"changes": changes} if changes else {})}
-        )
+        write_result(folder, outcome, patience=stops, changes=changes)
         write_page(folder, folder / PAGE, images.val, quiet=quiet)
     await_file(folder / RESULT)
     return open_run(folder)

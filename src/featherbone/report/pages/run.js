@@ -53,6 +53,15 @@ function head(facts, told) {
   }
 }
 
+/** Say in which files the weights of the best and of the last epoch are; of older runs nothing is known. */
+function kept() {
+  const { best, last } = result;
+  if (!best || !last) return "";
+  const said = (one, which) => (one.file ? `${one.file} has the weights of the ${which} epoch (${one.epoch})` : `those of the ${which} epoch (${one.epoch}) were not kept`);
+  return ` ${[[last, "last"], [best, "best"]].sort(([a], [b]) => (b.file === "model.safetensors") - (a.file === "model.safetensors"))
+    .map(([one, which]) => said(one, which)).join(", ")}.`;
+}
+
 const asShare = (v, tick) => percent(v, !tick ? 2 : Math.abs(v * 100 - Math.round(v * 100)) > 1e-6 ? 1 : 0);
 
 /** Draw the history. scores: its columns that are shares, and their names, "" for one to leave out; the first says which epoch is best. */
@@ -67,7 +76,7 @@ function curves(title, scores, limits = {}) {
   if (best !== null) {
     const value = (i) => (columns[watched] ? `${percent(columns[watched][i])} ${headline}` : plain(columns.val_loss[i]) + " loss");
     pick("#best").textContent = `Best epoch on the held-out images: ${epochs[best]} of ${epochs.length} (${value(best)})` +
-      (best === epochs.length - 1 ? ", the last." : `; the last: ${value(epochs.length - 1)}.`);
+      (best === epochs.length - 1 ? ", the last." : `; the last: ${value(epochs.length - 1)}.`) + kept();
   }
   const nice = { ...scores, train_loss: "training", val_loss: "held-out", lr: "learning rate", seconds: "seconds per epoch" };
   const label = (name) => nice[name] ?? name.replaceAll("_", " ");
