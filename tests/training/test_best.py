@@ -100,7 +100,8 @@ class _Epochs:
     def __init__(self, run: Path) -> None:
         images = Dataset((Path("a"),) * 2, (0, 1))
         batches = EpochBatches(images, 2)
-        self.learner = ClassificationLearner(nn.Linear(1, 2), fb.Recipe(), ("a", "b"), images, batches)
+        self.model = nn.Linear(1, 2)
+        self.learner = ClassificationLearner(self.model, fb.Recipe(), ("a", "b"), images, batches)
         self.run, self.history = run, History(run / "history.csv")
 
     def end(self, best: Best, epoch: int, score: float) -> None:
@@ -108,7 +109,7 @@ class _Epochs:
             callback_metrics={"val_top1": torch.tensor(score)}, current_epoch=epoch - 1, is_global_zero=True
         )
         self.history.rows.append({"epoch": epoch, "val_top1": score})
-        nn.init.constant_(self.learner.model.weight, float(epoch))
+        self.model.weight.data.fill_(epoch)
         best.on_train_epoch_end(trainer, self.learner)
 
 

@@ -36,6 +36,7 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
         "tensorboard",
         "model.safetensors",
         "best.safetensors",
+        "batch.png",
         "result.json",
         "run.html",
     }

@@ -9,6 +9,7 @@ RUN/recipe.json             all that determines the run
     writer.json             who writes to it, or did so last: process, machine, since when; .lock beside it is held
     examples/               held-out images that lie in no files of their own
     checkpoints/            the last two states that it can be resumed from
+    batch.png               the first images that it learned from, as the network saw them
     history.csv             one row per epoch
     tensorboard/            the same for TensorBoard
     model.safetensors       the trained network     (when finished)
@@ -34,6 +35,7 @@ from featherbone.weights import FILE_NAME
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
 FILES, ENVIRONMENT, HISTORY = "files.csv", "environment.json", "history.csv"
 BEST, LAST = "best.safetensors", "last.safetensors"
+BATCH = "batch.png"
 CHECKPOINTS, EXAMPLES, PAGE = "checkpoints", "examples", "run.html"
 # what else a result holds
 _NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes", "best", "last")

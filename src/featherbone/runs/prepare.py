@@ -22,6 +22,7 @@ from featherbone.data.progress import waiting
 from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath, check_outside, write_json
 from featherbone.runs.folder import (
+    BATCH,
     BEST,
     CHECKPOINTS,
     DATA,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
 _FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
-_LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE)
+_LATER = (ENVIRONMENT, BATCH, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE)
 _LONGEST = 40  # characters of a name in the name of a run's folder
 _MOST_SAID = 10  # lines about what was left out, before the first epoch
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with

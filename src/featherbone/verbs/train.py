@@ -18,7 +18,7 @@ from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
 from featherbone.errors import InputError, check_type, needs
 from featherbone.files import AnyPath
-from featherbone.runs.folder import PAGE, RECIPE, RESULT, read_facts, read_recipe
+from featherbone.runs.folder import BATCH, PAGE, RECIPE, RESULT, read_facts, read_recipe
 from featherbone.runs.launch import await_file, check_devices, device_for, launch, resumable
 from featherbone.runs.outline import tell_outline
 from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
@@ -217,6 +217,7 @@ def _trained(
         from featherbone.runs.changes import changes_of_all_sittings
         from featherbone.runs.identity import read_environment, write_environment
         from featherbone.runs.page import write_page
+        from featherbone.runs.page_batch import draw_batch
         from featherbone.runs.result import write_result, write_weights
         from featherbone.training.loop import fit
     team = processes()
@@ -228,6 +229,8 @@ def _trained(
     images = replace(images, channels=preprocess.channels)
     taught = teacher_of(recipe, teacher, images.classes, preprocess)
     job = task.job(model, images, preprocess, recipe, team, taught)
+    if team.first and not (folder / BATCH).exists():
+        draw_batch(folder, job, preprocess, images.classes)
     outcome = fit(model, job, recipe, folder, fingerprint=fingerprint, device=device, quiet=quiet)
     if team.first:
         stops = recipe.patience > 0

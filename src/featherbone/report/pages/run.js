@@ -139,6 +139,15 @@ function perClass(rows, columns, first) {
   input.closest("p").hidden = data.data.classes.length <= 12;
 }
 
+/** Show the first batch as the network saw it; runs of older versions have no picture. */
+function firstBatch() {
+  const { picture, size, said, unreadable } = data.batch ?? {};
+  pick("#batch").hidden = !picture && !unreadable;
+  pick("#batch p").textContent = unreadable ? `No picture of the first batch: ${unreadable}` :
+    `${said}, as the network saw them: after all that the recipe changes at random.`;
+  if (picture) pick("#batch .scroll").append(make("img", { src: picture, width: size[0], height: size[1], alt: "The images of the first batch" }));
+}
+
 function again() {
   const { model, ...recipe } = data.recipe;
   if (data.command) pick("#command").textContent = data.command;
@@ -168,6 +177,7 @@ function begin(parts) {
     if (data.missing) pick("#" + name).hidden = true;
     else show();
   }
+  firstBatch();
   again();
   for (const part of document.querySelectorAll("main section:not([hidden])")) pick("nav").append(make("a", { href: "#" + part.id }, part.dataset.name));
 }
