@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from featherbone.data.assemble import D
+from featherbone.data.dataset import Data
+
+D = TypeVar("D", bound=Data[Any])
 
 _STREAM = 1  # beside the seed: its numbers are others than those that the split is drawn from
 
