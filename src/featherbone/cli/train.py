@@ -11,7 +11,7 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Device, Json
-from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table, tell
+from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table, tell
 from featherbone.errors import counted, masked
 
 _DIGITS = "digits"
@@ -35,7 +35,8 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
+        Path | None,
+        typer.Option(help="Continue the interrupted run, or runs of several seeds, in this folder.", metavar="RUN"),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
@@ -56,7 +57,12 @@ def train(
     size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides weights, split, order and augmentation.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides weights, split, order and augmentation; the first of several.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Train with so many seeds, one after another, each in a folder of its own in OUT.")
+    ] = 1,
     precision: Annotated[
         Literal["auto", "f32", "bf16"] | None, typer.Option(help="auto measures which is faster here.")
     ] = None,
@@ -100,9 +106,11 @@ def train(
         others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
         others |= {"neck": neck, "head": head}
         own = [name for name, value in others.items() if value is not None] + list(changes)
+        own += ["seeds"] if seeds != 1 else []
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        run = fb.resume(resume, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log)
+        go_on = fb.resume_seeds if (resume / "seeds.json").exists() else fb.resume
+        run = go_on(resume, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log)
     elif accept_changes:
         raise fb.InputError("--accept-changes is for a run that goes on: give --resume RUN, too")
     else:
@@ -116,11 +124,15 @@ def train(
             recipe=recipe,
             changes=changes,
             teacher=teacher,
+            seeds=seeds,
             devices=devices,
             device=device,
             quiet=quiet,
             log=log,
         )
+    if isinstance(run, fb.SeedRuns):
+        _show_seeds(run, json=json)
+        return
     if not run.first:
         return
     if json:
@@ -147,6 +159,32 @@ def train(
         ["predict", folder, str(run.examples[-1])],
         ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
     )
+
+
+def _show_seeds(found: fb.SeedRuns, *, json: bool) -> None:
+    """Show the range of what several seeds reached, and what each of them did."""
+    if json:
+        show_json(found.to_dict())
+        return
+    first, scores = found.runs[0], found.scores
+    facts = [("runs", str(found.folder)), found.summary, ("page", str(found.page))]
+    facts += [("changed since they began", change) for change in found.changes]
+    facts += [(f"changed in seed {run.recipe.seed}", change) for run in found.runs for change in run.changes]
+    show_table(("", ""), facts, left=2)
+    lines: list[tuple[str, ...]] = [
+        (str(run.recipe.seed), *(f"{run.scores[name]:.2%}" for name in scores), f"{run.train_seconds:.1f} s")
+        for run in found.runs
+    ]
+    for name, values in (
+        ("mean", [one.mean for one in scores.values()]),
+        ("lowest", [one.low for one in scores.values()]),
+        ("highest", [one.high for one in scores.values()]),
+    ):
+        lines.append((name, *(f"{value:.2%}" for value in values), ""))
+    say("")
+    show_table(("seed", *scores, "training"), lines)
+    show_skipped(first.skipped)
+    next_steps(["evaluate", str(first.folder)], ["predict", str(first.folder), str(first.examples[-1])])
 
 
 def _columns(given: list[str]) -> dict[str, Any]:

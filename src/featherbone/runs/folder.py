@@ -36,6 +36,7 @@ RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.
 FILES, ENVIRONMENT, HISTORY = "files.csv", "environment.json", "history.csv"
 BEST, LAST = "best.safetensors", "last.safetensors"
 BATCH = "batch.png"
+SEEDS = "seeds.json"  # of a folder that holds a run for each of several seeds
 CHECKPOINTS, EXAMPLES, PAGE = "checkpoints", "examples", "run.html"
 # what else a result holds
 _NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes", "best", "last")

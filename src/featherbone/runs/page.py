@@ -81,7 +81,7 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
             "skipped": [asdict(file) for file in data.skipped],
         },
         "result": result,
-        "history": _history(folder / HISTORY),
+        "history": read_history(folder / HISTORY),
         "batch": batch_values(folder),
         "recipe": recipe.to_dict(),
         "command": command(folder, recipe, task),
@@ -92,7 +92,7 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
     return known
 
 
-def _history(path: Path) -> dict[str, list[float | None]]:
+def read_history(path: Path) -> dict[str, list[float | None]]:
     """Return the numeric columns of a history; ``None`` where a row has no value.
 
     Raises:

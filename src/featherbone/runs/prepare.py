@@ -34,6 +34,7 @@ from featherbone.runs.folder import (
     PAGE,
     RECIPE,
     RESULT,
+    SEEDS,
     START,
     read_facts,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
 _FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
-_LATER = (ENVIRONMENT, BATCH, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE)
+_LATER = (ENVIRONMENT, BATCH, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE, SEEDS)
 _LONGEST = 40  # characters of a name in the name of a run's folder
 _MOST_SAID = 10  # lines about what was left out, before the first epoch
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
@@ -63,6 +64,7 @@ def prepare(
     device: torch.device,
     quiet: bool,
     log: Callable[[str], None],
+    like: Path | None = None,
 ) -> AnyData:
     """Resolve a run and write what determines it; the recipe comes last: once it is there, the run can begin.
 
@@ -76,13 +78,14 @@ def prepare(
         device: where it will be trained.
         quiet: no progress on the error stream.
         log: told the outline of the run, line by line.
+        like: a run that has read the same images, so that none is decoded here.
 
     Raises:
         InputError: if an argument is not usable.
     """
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
     request.check()
-    images = open_images(task, data, early, quiet=quiet)
+    images = open_images(task, data, early, run=like, quiet=quiet)
     for one in images.skipped[:_MOST_SAID]:
         log(f"left out: {one.path}: {one.reason}")
     if len(images.skipped) > _MOST_SAID:
@@ -138,9 +141,9 @@ def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None =
     if run is not None:
         facts = read_facts(run)
         scan = ScanResult(facts.skipped, facts.channels == 1)
-    seed, opener = recipe.seed, task.opener
-    images = opener.open(data, seed=seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
-    return with_fraction(images, opener.assembler.strata, recipe.fraction, seed)
+    opener, split = task.opener, recipe.seed if recipe.split_seed is None else recipe.split_seed
+    images = opener.open(data, seed=split, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
+    return with_fraction(images, opener.assembler.strata, recipe.fraction, recipe.seed)
 
 
 def _usual_size(request: ModelRequest, images: AnyData, task: Task) -> int:
@@ -172,7 +175,7 @@ def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: 
     for folder in wanted:
         _check_free(folder)
         check_outside("out", folder, data)
-        made = _made(folder)
+        made = made_folders(folder)
         if folder in made or out is not None:  # or another process was quicker with this name
             break
     try:
@@ -228,7 +231,7 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> list[Path]:
+def made_folders(folder: Path) -> list[Path]:
     """Make a folder, and those that it lies in, and return those that were not there, the innermost first.
 
     Raises:

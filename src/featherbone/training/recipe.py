@@ -106,6 +106,7 @@ class Recipe:
             those that are held out stay as they are.
         checkpoint_seconds: how often the run is saved within an epoch.
         seed: decides weights, split, order and augmentation.
+        split_seed: decides what is held out of a single folder; ``None``: the seed.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -157,6 +158,7 @@ class Recipe:
     fraction: float = 1.0
     checkpoint_seconds: float = 60.0
     seed: int = 0
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values, types before ranges.
@@ -176,6 +178,8 @@ class Recipe:
             self._require(name, getattr(self, name) >= 0, "a whole number, 0 or more")
         workers = self.workers is None or 0 <= self.workers <= _MOST_WORKERS
         self._require("workers", workers, f"0 to {_MOST_WORKERS}, or none for what suits the machine")
+        split = self.split_seed is None or self.split_seed >= 0
+        self._require("split_seed", split, "a whole number, 0 or more, or none for the seed")
         for name in _NOT_NEGATIVE:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in _BELOW_ONE:
@@ -316,7 +320,7 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "str": (_text, "a text"),
     "BoxLoss": (_text, "a text"),
     "bool": (_truth, "true or false"),
-    "int | None": (_or_none(_whole), "a whole number, or none for what suits the machine"),
+    "int | None": (_or_none(_whole), "a whole number, or none"),
     "bool | None": (_or_none(_truth), "true, false, or none for what suits the machine"),
     "tuple[float, ...]": (_list_of(_number), "a list of numbers"),
     "tuple[str, ...]": (_list_of(_text), "a list of texts"),
