@@ -210,6 +210,7 @@ OPEN: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "guidelines": ("only", lambda x: fb.guidelines(only=x)),
     "train on": ("data", fb.train),
     "resume": ("folder", fb.resume),
+    "resume_seeds": ("folder", fb.resume_seeds),
 }
 OPTIONAL: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "compare": ("networks", fb.compare),

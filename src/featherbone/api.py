@@ -49,6 +49,7 @@ from featherbone.models import spec as spec
 from featherbone.pyramid import Pyramid as Pyramid
 from featherbone.report.pictures.guidelines import draw_guidelines as draw_guidelines
 from featherbone.runs.run import Run as Run
+from featherbone.runs.seed_runs import SeedRuns as SeedRuns
 from featherbone.runs.start import DEFAULT_DETECTOR as DEFAULT_DETECTOR
 from featherbone.runs.start import DEFAULT_MODEL as DEFAULT_MODEL
 from featherbone.spec import Backbone as Backbone
@@ -78,6 +79,7 @@ from featherbone.verbs.predict import predict as predict
 from featherbone.verbs.predict import predict_files as predict_files
 from featherbone.verbs.run_page import run_page as run_page
 from featherbone.verbs.train import resume as resume
+from featherbone.verbs.train import resume_seeds as resume_seeds
 from featherbone.verbs.train import train as train
 from featherbone.weights import Imported as Imported
 from featherbone.weights import import_weights as import_weights

@@ -221,7 +221,7 @@ def test_images_that_are_gone_are_said_and_the_rest_is_there(hasty: fb.Run, open
     shutil.rmtree(shapes)
     with opened(fb.run_page(run, quiet=True)) as page:
         assert str(shapes) in page.locator("#missing").inner_text()
-        assert page.locator("nav a").all_inner_texts() == ["Curves", "Recipe"]
+        assert page.locator("nav a").all_inner_texts() == ["Curves", "First batch", "Recipe"]
         assert f"featherbone train {shapes}" in page.locator("#command").inner_text()
         assert "best score" not in page.locator("#facts").inner_text()
 

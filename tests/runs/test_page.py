@@ -156,7 +156,7 @@ def test_images_that_are_gone_or_changed_are_said_and_the_rest_is_there(
     with opened(fb.run_page(run, quiet=True)) as page:
         assert f"no such folder: {colours}" in page.locator("#missing").inner_text()
         assert page.locator("#curves svg").count() == 4
-        assert page.locator("nav a").all_inner_texts() == ["Curves", "Recipe"]
+        assert page.locator("nav a").all_inner_texts() == ["Curves", "First batch", "Recipe"]
         assert not page.locator("#mistakes").is_visible()
         assert f"featherbone train {colours}" in page.locator("#command").inner_text()
 

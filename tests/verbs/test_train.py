@@ -35,6 +35,8 @@ def test_a_run_learns_and_describes_itself(finished: fb.Run) -> None:
         "checkpoints",
         "tensorboard",
         "model.safetensors",
+        "best.safetensors",
+        "batch.png",
         "result.json",
         "run.html",
     }
@@ -113,9 +115,9 @@ def test_stopped_after_the_last_epoch_but_before_the_weights_were_written(finish
 
 
 def test_what_cannot_be_trained_or_resumed(finished: fb.Run, colours: Path, tmp_path: Path) -> None:
-    def refuses(said: str, **options: object) -> None:
+    def refuses(said: str, **options: Any) -> None:
         with pytest.raises(fb.InputError, match=said):
-            fb.train(colours, quiet=True, **options)  # type: ignore[arg-type]
+            fb.train(colours, quiet=True, **options)
 
     refuses("holds a run already", out=finished.folder)
     refuses("is a file", out=colours / "blue" / "00.png")
@@ -191,7 +193,7 @@ def test_a_stop_before_the_first_step_names_the_run_that_can_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["featherbone.verbs.train"], "beginning", stop)
+        patched.setattr(sys.modules["featherbone.runs.single"], "beginning", stop)
         with pytest.raises(fb.InterruptedRunError) as stopped:
             fb.train(colours, out=out, changes={**QUICK, "epochs": 1}, quiet=True)
     assert stopped.value.folder == out

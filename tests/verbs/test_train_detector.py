@@ -29,7 +29,7 @@ def test_a_detector_learns_and_describes_itself(finder: fb.Run, shapes: Path) ->
     assert finder.classes == SHAPES
     assert {path.name for path in finder.folder.iterdir()} == {
         *("recipe.json", "data.json", "history.csv", "checkpoints", "tensorboard", "model.safetensors", "result.json"),
-        *("run.html", "files.csv", "environment.json", "writer.json", ".lock"),
+        *("run.html", "files.csv", "environment.json", "writer.json", ".lock", "best.safetensors", "batch.png"),
     }
     header = fb.read_header(finder.folder)
     assert isinstance(header.spec, fb.DetectorSpec)

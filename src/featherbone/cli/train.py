@@ -12,7 +12,7 @@ import typer
 
 import featherbone as fb
 from featherbone.cli.options import Debug, Device, Json
-from featherbone.cli.output import next_steps, note, show_json, show_skipped, show_table, tell
+from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table, tell
 from featherbone.errors import counted, masked
 
 _DIGITS = "digits"
@@ -36,7 +36,8 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/DATA-MODEL-1 and so on.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
+        Path | None,
+        typer.Option(help="Continue the interrupted run, or runs of several seeds, in this folder.", metavar="RUN"),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
@@ -61,14 +62,23 @@ def train(
     size: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides weights, split, order and augmentation.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides weights, split, order and augmentation; the first of several.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Train with so many seeds, one after another, each in a folder of its own in OUT.")
+    ] = 1,
     precision: Annotated[
         Literal["auto", "f32", "bf16"] | None, typer.Option(help="auto measures which is faster here.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="COLUMN=VALUE", help="Change any column of the recipe, such as mixup=0.2."),
+        typer.Option(
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="Change any column of the recipe, such as mixup=0.2, or fraction=0.1 for a tenth of the images.",
+        ),
     ] = None,
     devices: Annotated[int, typer.Option(help="Processes on this machine that share every batch.")] = 1,
     device: Device = None,
@@ -84,7 +94,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a network on your images, or on handwritten digits that need no download."""
-    given = {
+    given: dict[str, Any] = {
         "epochs": epochs,
         "size": size,
         "batch_size": batch_size,
@@ -93,10 +103,9 @@ def train(
         "precision": precision,
         "workers": workers,
     }
-    if time is not None and epochs is not None:
+    if None not in (time, epochs):
         raise fb.InputError("--time and --epochs both say how long to train: leave one out")
-    if time is not None:
-        given["minutes"] = _minutes(time)
+    given["minutes"] = _minutes(time)
     changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
     log = _silent if quiet else tell
     if not quiet and "RANK" not in os.environ:  # of several processes none says it
@@ -105,9 +114,11 @@ def train(
         others = {"data": data, "model": model, "out": out, "weights": weights, "teacher": teacher, "recipe": recipe}
         others |= {"neck": neck, "head": head}
         own = [name for name, value in others.items() if value is not None] + list(changes)
+        own += ["seeds"] if seeds != 1 else []
         if own:
             raise fb.InputError(f"--resume continues a run with its own recipe: leave out {', '.join(own)}")
-        run = fb.resume(resume, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log)
+        go_on = fb.resume_seeds if (resume / "seeds.json").exists() else fb.resume
+        run = go_on(resume, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log)
     elif accept_changes:
         raise fb.InputError("--accept-changes is for a run that goes on: give --resume RUN, too")
     else:
@@ -121,11 +132,15 @@ def train(
             recipe=recipe,
             changes=changes,
             teacher=teacher,
+            seeds=seeds,
             devices=devices,
             device=device,
             quiet=quiet,
             log=log,
         )
+    if isinstance(run, fb.SeedRuns):
+        _show_seeds(run, json=json)
+        return
     if not run.first:
         return
     if json:
@@ -137,8 +152,12 @@ def train(
     facts = [
         ("run", run.folder),
         run.summary,
+        *([run.other] if run.other else []),
         ("training", f"{length}, {used.precision} {order}"),
     ]
+    if run.drawn_from is not None:
+        drawn = f"{run.train_images:,} of {counted(run.drawn_from, 'image')} (fraction {used.fraction:g})"
+        facts.insert(-1, ("learned from", drawn))
     facts += [("changed since it began", change) for change in run.changes]
     show_table(("", ""), facts, left=2)
     show_skipped(run.skipped)
@@ -148,6 +167,32 @@ def train(
         ["predict", folder, str(run.examples[-1])],
         ["export", folder, "--to", "openvino", "--out", str(run.folder / "model.xml")],
     )
+
+
+def _show_seeds(found: fb.SeedRuns, *, json: bool) -> None:
+    """Show the range of what several seeds reached, and what each of them did."""
+    if json:
+        show_json(found.to_dict())
+        return
+    first, scores = found.runs[0], found.scores
+    facts = [("runs", str(found.folder)), found.summary, ("page", str(found.page))]
+    facts += [("changed since they began", change) for change in found.changes]
+    facts += [(f"changed in seed {run.recipe.seed}", change) for run in found.runs for change in run.changes]
+    show_table(("", ""), facts, left=2)
+    lines: list[tuple[str, ...]] = [
+        (str(run.recipe.seed), *(f"{run.scores[name]:.2%}" for name in scores), f"{run.train_seconds:.1f} s")
+        for run in found.runs
+    ]
+    for name, values in (
+        ("mean", [one.mean for one in scores.values()]),
+        ("lowest", [one.low for one in scores.values()]),
+        ("highest", [one.high for one in scores.values()]),
+    ):
+        lines.append((name, *(f"{value:.2%}" for value in values), ""))
+    say("")
+    show_table(("seed", *scores, "training"), lines)
+    show_skipped(first.skipped)
+    next_steps(["evaluate", str(first.folder)], ["predict", str(first.folder), str(first.examples[-1])])
 
 
 def _columns(given: list[str]) -> dict[str, Any]:
@@ -162,8 +207,10 @@ def _columns(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _minutes(text: str) -> float:
+def _minutes(text: str | None) -> float | None:
     """Return a time such as ``10min`` in minutes."""
+    if text is None:
+        return None
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)\s*", text)
     if found is None or not float(found[1]):
         raise fb.InputError(f"--time {text} is not allowed: a number above 0 with s, min or h, such as 10min")

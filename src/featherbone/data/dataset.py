@@ -268,6 +268,7 @@ class Data(ABC, Generic[T]):
         skipped: folders, files, splits and boxes that were left out.
         notes: what else is worth knowing before anybody learns from them, a sentence each.
         root: the folder that it lies in, if that is not its name.
+        drawn_from: how many images those to learn from were drawn from; ``None`` if they are all that there are.
     """
 
     name: str
@@ -279,6 +280,7 @@ class Data(ABC, Generic[T]):
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     root: Path | None = None
+    drawn_from: int | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -9,9 +9,12 @@ RUN/recipe.json             all that determines the run
     writer.json             who writes to it, or did so last: process, machine, since when; .lock beside it is held
     examples/               held-out images that lie in no files of their own
     checkpoints/            the last two states that it can be resumed from
+    batch.png               the first images that it learned from, as the network saw them
     history.csv             one row per epoch
     tensorboard/            the same for TensorBoard
     model.safetensors       the trained network     (when finished)
+    best.safetensors        the same after its best epoch; with patience, where that is the run's answer,
+    last.safetensors        the same after its last epoch instead  (when finished)
     result.json             what it reached         (when finished)
     run.html                curves, confusion, worst mistakes as pictures  (when finished)
 ```
@@ -27,12 +30,16 @@ from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError
 from featherbone.files import AnyPath, read_json, typed
 from featherbone.training import Recipe
+from featherbone.weights import FILE_NAME
 
 RECIPE, DATA, RESULT, START = "recipe.json", "data.json", "result.json", "start.safetensors"
 FILES, ENVIRONMENT, HISTORY = "files.csv", "environment.json", "history.csv"
+BEST, LAST = "best.safetensors", "last.safetensors"
+BATCH = "batch.png"
+SEEDS = "seeds.json"  # of a folder that holds a run for each of several seeds
 CHECKPOINTS, EXAMPLES, PAGE = "checkpoints", "examples", "run.html"
 # what else a result holds
-_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes")
+_NO_SCORES = ("train_seconds", "epochs", "torch", "threads", "machine", "changes", "best", "last")
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Facts:
         fingerprint: of the data set.
         val_images: how many images are held out.
         train_images: how many are learned from.
+        drawn_from: how many these were drawn from, by the recipe's fraction; ``None`` if they are all.
         channels: of the images.
         task: what is learned; "" in older runs.
         skipped: files that were left out.
@@ -56,8 +64,24 @@ class Facts:
     train_images: int
     channels: int
     task: str = ""
+    drawn_from: int | None = None
     skipped: tuple[Skipped, ...] = ()
     examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpochWeights:
+    """The weights that an epoch left behind.
+
+    Attributes:
+        epoch: counted from 1.
+        scores: on the held-out images, as of the run.
+        file: in the run's folder; "" if they were not kept.
+    """
+
+    epoch: int
+    scores: Mapping[str, float]
+    file: str
 
 
 @dataclass(frozen=True)
@@ -69,12 +93,28 @@ class Result:
         scores: shares, 0 to 1.
         epochs: how many were trained; 0 if the result does not say.
         changes: what was changed since the run began, and accepted.
+        best: the epoch with the best score; ``None`` in older runs.
+        last: the last epoch; ``None`` in older runs.
     """
 
     train_seconds: float
     scores: Mapping[str, float]
     epochs: int = 0
     changes: tuple[str, ...] = ()
+    best: EpochWeights | None = None
+    last: EpochWeights | None = None
+
+
+def run_of(weights: AnyPath) -> Path | None:
+    """Return the folder of the run whose weights these are; ``None`` for a file that belongs to none.
+
+    Args:
+        weights: a run's folder, or one of its weight files.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        return path
+    return path.parent if path.name in (FILE_NAME, BEST, LAST) and (path.parent / RECIPE).exists() else None
 
 
 def read_facts(run: AnyPath) -> Facts:

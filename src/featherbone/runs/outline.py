@@ -42,14 +42,16 @@ def tell_outline(
         weights: what the network starts from.
     """
     parameters = sum(weight.numel() for weight in network.parameters())
-    learned = len(images.train)
+    learned = f"{counted(len(images.train), 'image')} to learn from"
+    if images.drawn_from is not None:
+        learned += f" (drawn from {images.drawn_from:,}: fraction {recipe.fraction:g})"
     channels = {1: "grey", 3: "colour"}.get(network.spec.in_chans, f"{network.spec.in_chans} channels")
     left_out = f", {counted(len(images.skipped), 'file')} left out" if images.skipped else ""
     order = "channels last" if recipe.channels_last else "channels first"
     lines = {
         "network": f"{task.model_name(network.spec)}, {counted(parameters, 'parameter')}, "
         f"{f'starts from {weights}' if weights else 'starts from scratch' if weights is None else 'goes on'}",
-        "data": f"{images.name}: {counted(learned, 'image')} to learn from, {len(images.val):,} held out, "
+        "data": f"{images.name}: {learned}, {len(images.val):,} held out, "
         f"{counted(len(images.classes), 'class', 'classes')}{left_out}",
         "input": f"{recipe.size} x {recipe.size} pixels, {channels}",
         "recipe": _recipe(recipe, base),

@@ -16,6 +16,7 @@ from featherbone.files import check_output, read_json, read_text, write_text
 from featherbone.report.pages.run import run_html
 from featherbone.runs.folder import HISTORY, RESULT, read_facts, read_recipe, read_result
 from featherbone.runs.identity import changed_images
+from featherbone.runs.page_batch import batch_values
 from featherbone.runs.prepare import open_images
 from featherbone.runs.reproduce import command, python_lines
 from featherbone.runs.tasks import Task, task_of
@@ -75,11 +76,13 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
         "data": {
             "classes": data.classes,
             "train_images": data.train_images,
+            "drawn_from": data.drawn_from,
             "val_images": data.val_images,
             "skipped": [asdict(file) for file in data.skipped],
         },
         "result": result,
-        "history": _history(folder / HISTORY),
+        "history": read_history(folder / HISTORY),
+        "batch": batch_values(folder),
         "recipe": recipe.to_dict(),
         "command": command(folder, recipe, task),
         "python": python_lines(folder, recipe, task),
@@ -89,7 +92,7 @@ def _known(folder: Path, model: Network, task: Task) -> dict[str, Any]:
     return known
 
 
-def _history(path: Path) -> dict[str, list[float | None]]:
+def read_history(path: Path) -> dict[str, list[float | None]]:
     """Return the numeric columns of a history; ``None`` where a row has no value.
 
     Raises:

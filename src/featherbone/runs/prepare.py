@@ -17,19 +17,24 @@ import torch
 
 from featherbone.data import Preprocess
 from featherbone.data.dataset import AnyData, ScanResult
+from featherbone.data.fraction import with_fraction
 from featherbone.data.progress import waiting
 from featherbone.errors import InputError, masked, needs, some
 from featherbone.files import AnyPath, check_outside, write_json
 from featherbone.runs.folder import (
+    BATCH,
+    BEST,
     CHECKPOINTS,
     DATA,
     ENVIRONMENT,
     EXAMPLES,
     FILES,
     HISTORY,
+    LAST,
     PAGE,
     RECIPE,
     RESULT,
+    SEEDS,
     START,
     read_facts,
 )
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     from featherbone.runs.tasks import Task
 
 _FIRST = (START, EXAMPLES, FILES, DATA)  # what is written before the recipe
-_LATER = (ENVIRONMENT, HISTORY, CHECKPOINTS, FILE_NAME, RESULT, PAGE)
+_LATER = (ENVIRONMENT, BATCH, HISTORY, CHECKPOINTS, FILE_NAME, BEST, LAST, RESULT, PAGE, SEEDS)
 _LONGEST = 40  # characters of a name in the name of a run's folder
 _MOST_SAID = 10  # lines about what was left out, before the first epoch
 _EXAMPLES = 10  # held-out images noted in a run, to try predict on and to verify exports with
@@ -59,6 +64,7 @@ def prepare(
     device: torch.device,
     quiet: bool,
     log: Callable[[str], None],
+    like: Path | None = None,
 ) -> AnyData:
     """Resolve a run and write what determines it; the recipe comes last: once it is there, the run can begin.
 
@@ -72,13 +78,14 @@ def prepare(
         device: where it will be trained.
         quiet: no progress on the error stream.
         log: told the outline of the run, line by line.
+        like: a run that has read the same images, so that none is decoded here.
 
     Raises:
         InputError: if an argument is not usable.
     """
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
     request.check()
-    images = open_images(task, data, early, quiet=quiet)
+    images = open_images(task, data, early, run=like, quiet=quiet)
     for one in images.skipped[:_MOST_SAID]:
         log(f"left out: {one.path}: {one.reason}")
     if len(images.skipped) > _MOST_SAID:
@@ -125,7 +132,7 @@ def usual_preprocess(task: Task, recipe: Recipe, channels: int) -> Preprocess:
 
 
 def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None = None, quiet: bool) -> AnyData:
-    """Return a recipe's data set; for a ``run`` that has begun, without decoding every image again.
+    """Return a recipe's data set, its share to learn from drawn; for a ``run`` that has begun, decoding no image again.
 
     Raises:
         InputError: if they cannot be read.
@@ -134,7 +141,9 @@ def open_images(task: Task, data: AnyPath, recipe: Recipe, *, run: Path | None =
     if run is not None:
         facts = read_facts(run)
         scan = ScanResult(facts.skipped, facts.channels == 1)
-    return task.opener.open(data, seed=recipe.seed, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
+    opener, split = task.opener, recipe.seed if recipe.split_seed is None else recipe.split_seed
+    images = opener.open(data, seed=split, val_fraction=recipe.val_fraction, scan=scan, quiet=quiet)
+    return with_fraction(images, opener.assembler.strata, recipe.fraction, recipe.seed)
 
 
 def _usual_size(request: ModelRequest, images: AnyData, task: Task) -> int:
@@ -166,7 +175,7 @@ def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: 
     for folder in wanted:
         _check_free(folder)
         check_outside("out", folder, data)
-        made = _made(folder)
+        made = made_folders(folder)
         if folder in made or out is not None:  # or another process was quicker with this name
             break
     try:
@@ -222,7 +231,7 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> list[Path]:
+def made_folders(folder: Path) -> list[Path]:
     """Make a folder, and those that it lies in, and return those that were not there, the innermost first.
 
     Raises:
@@ -281,6 +290,7 @@ def _facts(folder: Path, images: AnyData, task: Task) -> dict[str, Any]:
         "task": task.name,
         "classes": list(images.classes),
         "train_images": len(images.train),
+        "drawn_from": images.drawn_from,
         "val_images": len(images.val),
         "channels": images.channels,
         "fingerprint": images.fingerprint,

@@ -9,7 +9,7 @@ from typing import Any
 
 from featherbone.data.dataset import Skipped
 from featherbone.errors import InputError, needs
-from featherbone.runs.folder import RESULT, read_facts, read_recipe, read_result
+from featherbone.runs.folder import RESULT, EpochWeights, read_facts, read_recipe, read_result
 from featherbone.training import Recipe, processes
 from featherbone.weights import read_header
 
@@ -25,6 +25,10 @@ class Run:
         scores: on the held-out images, 0 to 1: "top1" and "top5" (shares whose true class came first, or among the
             first five); of a detector "ap", "ap50" and "ap75" (COCO's average precision, and that at one overlap).
         test_images: how many images were held out.
+        train_images: how many were learned from.
+        drawn_from: how many these were drawn from, by the recipe's ``fraction``; ``None`` if they are all.
+        best: the epoch with the best score, what it reached and where its weights are; ``None`` in older runs.
+        last: the same of the last epoch. The run's own scores and weights are the last's, with ``patience`` the best's.
         train_seconds: time spent in training and validating, over all sittings.
         skipped: files of the data set that could not be read.
         examples: a few held-out image files.
@@ -44,6 +48,10 @@ class Run:
     changes: tuple[str, ...] = ()
     first: bool = True
     epochs: int = 0
+    train_images: int = 0
+    drawn_from: int | None = None
+    best: EpochWeights | None = None
+    last: EpochWeights | None = None
 
     def __fspath__(self) -> str:
         """Return the folder: a run stands wherever a path to one does."""
@@ -60,6 +68,17 @@ class Run:
         return task_of(read_header(self.folder)).evaluation.summary(self.scores, self.test_images)
 
     @property
+    def other(self) -> tuple[str, str] | None:
+        """Of the weights beside the run's own, which epoch they are of, and what it reached and their file in words."""
+        found = self.last if self.recipe.patience else self.best
+        if found is None or not found.file:
+            return None
+        with needs("train", "reading a run"):
+            from featherbone.runs.tasks import task_of
+        _, reached = task_of(read_header(self.folder)).evaluation.summary(found.scores, self.test_images)
+        return f"{'last' if self.recipe.patience else 'best'} epoch", f"{found.epoch}: {reached}, in {found.file}"
+
+    @property
     def test_top1(self) -> float:
         """Share of held-out images whose true class came first; of a classifier."""
         return self.scores["top1"]
@@ -70,6 +89,10 @@ class Run:
             "run": str(self.folder),
             **{f"test_{name}": score for name, score in self.scores.items()},
             "test_images": self.test_images,
+            "train_images": self.train_images,
+            "drawn_from": self.drawn_from,
+            "best": asdict(self.best) if self.best else None,
+            "last": asdict(self.last) if self.last else None,
             "train_seconds": self.train_seconds,
             "epochs": self.epochs,
             "classes": list(self.classes),
@@ -101,4 +124,8 @@ def open_run(folder: Path) -> Run:
         examples=tuple(map(Path, facts.examples)),
         changes=result.changes,
         first=processes().first,
+        train_images=facts.train_images,
+        drawn_from=facts.drawn_from,
+        best=result.best,
+        last=result.last,
     )

@@ -6,7 +6,6 @@ One that is damaged, or another run's, is passed over.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 import warnings
@@ -20,7 +19,6 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
-from safetensors.torch import save_file
 
 from featherbone.errors import InputError, first_line, some
 from featherbone.files import replacing
@@ -112,29 +110,6 @@ class Checkpoints(Checkpoint):
             past = [path for path in written(self.folder.parent) if int(path.stem) <= trainer.global_step]
             for old in past[_KEPT:]:
                 old.unlink(missing_ok=True)
-
-
-class Best(L.Callback):
-    """Keep the weights of the epoch with the best held-out score."""
-
-    def __init__(self, run: Path) -> None:
-        self.path = run / FOLDER / "best.safetensors"
-        self.score = -math.inf
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
-        reached = float(trainer.callback_metrics[pl_module.watched])
-        if reached > self.score:
-            self.score = reached
-            if trainer.is_global_zero:
-                with replacing(self.path) as temporary:
-                    save_file({k: v.cpu().contiguous() for k, v in pl_module.result.state_dict().items()}, temporary)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.score = state_dict["score"]
 
 
 def written(run: Path) -> list[Path]:

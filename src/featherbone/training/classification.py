@@ -19,7 +19,7 @@ from featherbone.data.loader import LabelPipeline, side_at
 from featherbone.data.sampler import EpochBatches
 from featherbone.data.transforms import evaluation_transform, training_transform
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Learner, loaders
+from featherbone.training.learner import Job, Learner, Marks, loaders
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), labels (B,)
@@ -71,10 +71,20 @@ class ClassificationLearner(Learner):
         if self._beside.teacher is not None:
             self._beside.teacher.to(self.device)
 
+    def inputs(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return images and labels ``(B,)``; of a mixed batch, shares of the classes ``(B, classes)``."""
+        images, labels = resized(batch[0], side_at(self.recipe.size, self.recipe.train_size, self.progress)), batch[1]
+        return self.mixed(images, labels) if self.mixed else (images, labels)
+
+    def marks(self, targets: Tensor, place: int) -> Marks:
+        if targets.ndim == 1:
+            return Marks(((int(targets[place]), 1.0),))
+        shares = targets[place]
+        order = shares.argsort(descending=True, stable=True)[: int(shares.count_nonzero())]
+        return Marks(tuple((int(label), float(shares[label])) for label in order))
+
     def losses(self, batch: Batch, batch_idx: int) -> Tensor:
-        side = side_at(self.recipe.size, self.recipe.train_size, self.progress)
-        images, labels = resized(batch[0], side), batch[1]
-        images, labels = self.mixed(images, labels) if self.mixed else (images, labels)
+        images, labels = self.inputs(batch, batch_idx)
         images = images.to(memory_format=self.order)
         logits = self._beside.fast(images)
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.recipe.label_smoothing)

@@ -21,7 +21,7 @@ from featherbone.evaluation.average_precision import DetectionEvaluation, score_
 from featherbone.evaluation.detection import found_in
 from featherbone.evaluation.matching import ImageDetections
 from featherbone.training.distributed import Processes
-from featherbone.training.learner import Job, Learner, loaders
+from featherbone.training.learner import Job, Learner, Marks, loaders
 from featherbone.training.recipe import Recipe
 
 Batch = tuple[Tensor, BoxTargets]  # images (B, C, size, size), what is in them
@@ -57,12 +57,20 @@ class DetectionLearner(Learner):
         self.watch = BoxWatch(val, classes)
         self._raw: Callable[[Tensor], list[Tensor]] = torch.compile(model.raw) if recipe.compile else model.raw
 
-    def losses(self, batch: Batch, batch_idx: int) -> Tensor:
+    def inputs(self, batch: Batch, batch_idx: int) -> Batch:
+        """Return images and boxes, at another side if it varies."""
         recipe = self.recipe
-        images, targets = batch
-        if recipe.multi_scale:
-            drawn = {"seed": recipe.seed, "epoch": self.current_epoch, "batch": batch_idx}
-            images, targets = rescaled(images, targets, drawn_side(recipe.size, recipe.multi_scale, **drawn))
+        if not recipe.multi_scale:
+            return batch
+        drawn = {"seed": recipe.seed, "epoch": self.current_epoch, "batch": batch_idx}
+        return rescaled(*batch, drawn_side(recipe.size, recipe.multi_scale, **drawn))
+
+    def marks(self, targets: BoxTargets, place: int) -> Marks:
+        own = targets.images == place
+        return Marks(boxes=targets.boxes[own], labels=targets.labels[own])
+
+    def losses(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, targets = self.inputs(batch, batch_idx)
         return self._losses(self._raw(images.to(memory_format=self.order)), images, targets)
 
     def on_validation_epoch_start(self) -> None:

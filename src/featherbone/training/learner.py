@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -28,6 +28,21 @@ from featherbone.training.recipe import Recipe
 _SUMS = ("mean_value", "weight")  # the states of a mean
 _TICKS = 1000  # steps of a schedule that follows the clock
 _OF_PROCESSES = "train_loss_of_processes"  # in a checkpoint
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is said of an image that a network learns from, for people who look at it.
+
+    Attributes:
+        classes: numbers of its classes and their shares, which sum to 1; none where classes are those of boxes.
+        boxes: ``(N, 4)``: x1 y1 x2 y2 in pixels of the input.
+        labels: ``(N,)`` numbers of the boxes' classes.
+    """
+
+    classes: tuple[tuple[int, float], ...] = ()
+    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,14 @@ class Learner(L.LightningModule):
     @abstractmethod
     def losses(self, batch: Any, batch_idx: int) -> Tensor:
         """Return one loss an image, ``(B,)``."""
+
+    def inputs(self, batch: Any, batch_idx: int) -> Any:
+        """Return what the network sees of a batch, images and targets; here what the loader gives."""
+        return batch
+
+    def marks(self, targets: Any, place: int) -> Marks:
+        """Return what ``targets`` say of one image of a batch; here nothing."""
+        return Marks()
 
     @property
     def watched(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,14 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from safetensors.torch import load_file
 from torch import nn
 
 from featherbone.data.image import without_pillows_warnings
 from featherbone.errors import InputError, InterruptedRunError, first_line
 from featherbone.training.allocation import keep_freed_memory
+from featherbone.training.best import Best
 from featherbone.training.callbacks import Begun, History, Patience, ProgressBar, Stopping
-from featherbone.training.checkpoints import AtomicIO, Best, Checkpoints, Owner, candidates
+from featherbone.training.checkpoints import AtomicIO, Checkpoints, Owner, candidates
 from featherbone.training.deadline import Deadline
 from featherbone.training.distributed import Processes, follow_the_launcher, processes
 from featherbone.training.interrupt import StopRequest, stopping
@@ -31,16 +31,33 @@ from featherbone.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a finished run reached on the held-out images, and how long it trained.
+class Epoch:
+    """What an epoch reached on the held-out images.
 
     Attributes:
+        number: counted from 1.
         scores: shares, 0 to 1: "top1" and "top5", or of a detector "ap", "ap50" and "ap75".
+    """
+
+    number: int
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run reached, and how long it trained.
+
+    Attributes:
+        best: the epoch with the best score; with patience its weights are the answer.
+        last: the last epoch; without patience its weights are the answer.
+        other: the weights of the one whose weights are not the answer; ``None`` if they were not kept.
         train_seconds: in training and validating, over all sittings.
         epochs: how many were trained.
     """
 
-    scores: Mapping[str, float]
+    best: Epoch
+    last: Epoch
+    other: Mapping[str, torch.Tensor] | None
     train_seconds: float
     epochs: int
 
@@ -90,6 +107,7 @@ def fit(
     with _quiet_lightning(), without_pillows_warnings(), stopping(folder) as request:
         for checkpoint in candidates(folder, owner):
             history, begun = History(folder / "history.csv"), Begun()
+            best = Best(folder, history)
             trainer = L.Trainer(
                 accelerator="auto" if team.world > 1 else _ACCELERATORS.get(device.type, device.type),
                 devices=team.local if team.world > 1 or device.index is None else [device.index],
@@ -101,6 +119,7 @@ def fit(
                     begun,
                     history,
                     *([Deadline(history, 60 * recipe.minutes)] if recipe.minutes else []),
+                    best,
                     *_callbacks(folder, owner, request, job.learner),
                     *([] if quiet or team.rank else [ProgressBar(history)]),
                 ],
@@ -126,19 +145,46 @@ def fit(
                     raise
                 problem = f"it is none of this run's ({first_line(error)})"
                 warnings.warn(f"{checkpoint} is passed over, and the one before is taken: {problem}", stacklevel=2)
-    model.load_state_dict(
-        load_file(folder / "checkpoints" / "best.safetensors") if recipe.patience else _kept(job.learner)
-    )
-    model.cpu().eval()
-    last = max(history.rows, key=lambda row: row[job.learner.watched]) if recipe.patience else history.rows[-1]
-    odd = [name for name in ("val_loss", *job.learner.scores.values()) if not math.isfinite(last[name])]
+    best.take_over(job.learner.watched)  # a run that was whole before it was resumed has not begun
+    return _outcome(model, job.learner, recipe, history.rows, best)
+
+
+def _outcome(
+    model: nn.Module, learner: Learner, recipe: Recipe, rows: Sequence[Mapping[str, float]], best: Best
+) -> Outcome:
+    """Give the network the weights that are the run's answer; return what was reached.
+
+    Raises:
+        InputError: if that is not finite, or the weights are gone.
+    """
+    last = rows[-1]
+    top = next((row for row in rows if row["epoch"] == best.epoch), last)
+    answer = top if recipe.patience else last
+    odd = [name for name in ("val_loss", *learner.scores.values()) if not math.isfinite(answer[name])]
     if odd:
         raise InputError(
-            f"the run has diverged: {odd[0]} is {last[odd[0]]} in epoch {last['epoch']:.0f}, whose weights would be "
-            f"kept; train once more with a lower lr (now {recipe.lr:g}), in another folder"
+            f"the run has diverged: {odd[0]} is {answer[odd[0]]} in epoch {answer['epoch']:.0f}, whose weights would "
+            f"be kept; train once more with a lower lr (now {recipe.lr:g}), in another folder"
         )
-    scores = {name: round(last[column], 6) for name, column in job.learner.scores.items()}
-    return Outcome(scores, round(sum(row["seconds"] for row in history.rows), 2), len(history.rows))
+    final, finest = _kept(learner), best.weights()
+    if finest is None and recipe.patience:
+        raise InputError(f"{best.path} is gone, with the weights that this run would give: train it anew")
+    if finest is None:
+        said = f"the weights of the best epoch ({best.epoch}) are not kept: {best.path} is not there"
+        warnings.warn(said, stacklevel=3)
+    model.load_state_dict(finest if recipe.patience and finest is not None else final)
+    model.cpu().eval()
+
+    def reached(row: Mapping[str, float]) -> Epoch:
+        return Epoch(int(row["epoch"]), {name: round(row[column], 6) for name, column in learner.scores.items()})
+
+    return Outcome(
+        best=reached(top),
+        last=reached(last),
+        other=final if recipe.patience else finest,
+        train_seconds=round(sum(row["seconds"] for row in rows), 2),
+        epochs=len(rows),
+    )
 
 
 def _kept(learner: Learner) -> dict[str, torch.Tensor]:
@@ -147,7 +193,7 @@ def _kept(learner: Learner) -> dict[str, torch.Tensor]:
 
 def _callbacks(folder: Path, owner: Owner, request: StopRequest, learner: Learner) -> list[L.Callback]:
     checkpoints, patience = Checkpoints(folder, owner), owner.recipe.patience
-    early = [Best(folder), Patience(learner.watched, patience)] if patience else []
+    early = [Patience(learner.watched, patience)] if patience else []
     return [*early, Stopping(request, checkpoints), checkpoints]
 
 

@@ -25,7 +25,7 @@ _WHOLE = ("size", "seed", "rand_augment", "freeze_epochs", "patience")
 _NOT_NEGATIVE = ("weight_decay", "rotation", "mixup", "cutmix", "clip_grad", "power", "checkpoint_seconds", "minutes")
 _BELOW_ONE = ("momentum", "label_smoothing", "warmup", "translate", "ema_decay", "scale", "multi_scale")
 _SHARES = ("flip", "random_erasing", "distill_weight", "mosaic", "color_jitter")
-_SOME = ("crop_min", "crop_pct", "layer_decay")  # above 0, at most 1
+_SOME = ("crop_min", "crop_pct", "layer_decay", "fraction")  # above 0, at most 1
 _LISTS = ("milestones", "freeze", "train_size")  # in JSON; tuples here
 # columns that only one task has
 _OWNERS: Mapping[str, tuple[str, ...]] = {
@@ -104,11 +104,14 @@ class Recipe:
         teacher: a run or weight file whose answers are learned, too; "" for none.
         distill_weight: share of the teacher's answers in the loss.
         temperature: of both answers, when they are compared.
-        patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and keeps its
+        patience: epochs without a better held-out top-1 (of a detector: AP) after which the run stops, and gives its
             best weights; 0 for never.
         val_fraction: share of a single folder that is held out.
+        fraction: share of the images to learn from that is learned from, of every class the same, drawn by the seed;
+            those that are held out stay as they are.
         checkpoint_seconds: how often the run is saved within an epoch.
         seed: decides weights, split, order and augmentation.
+        split_seed: decides what is held out of a single folder; ``None``: the seed.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -159,8 +162,10 @@ class Recipe:
     temperature: float = 2.0
     patience: int = 0
     val_fraction: float = 0.2
+    fraction: float = 1.0
     checkpoint_seconds: float = 60.0
     seed: int = 0
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values, types before ranges.
@@ -180,6 +185,8 @@ class Recipe:
             self._require(name, getattr(self, name) >= 0, "a whole number, 0 or more")
         workers = self.workers is None or 0 <= self.workers <= _MOST_WORKERS
         self._require("workers", workers, f"0 to {_MOST_WORKERS}, or none for what suits the machine")
+        split = self.split_seed is None or self.split_seed >= 0
+        self._require("split_seed", split, "a whole number, 0 or more, or none for the seed")
         for name in _NOT_NEGATIVE:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in _BELOW_ONE:
@@ -322,7 +329,7 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "str": (_text, "a text"),
     "BoxLoss": (_text, "a text"),
     "bool": (_truth, "true or false"),
-    "int | None": (_or_none(_whole), "a whole number, or none for what suits the machine"),
+    "int | None": (_or_none(_whole), "a whole number, or none"),
     "bool | None": (_or_none(_truth), "true, false, or none for what suits the machine"),
     "tuple[float, ...]": (_list_of(_number), "a list of numbers"),
     "tuple[str, ...]": (_list_of(_text), "a list of texts"),

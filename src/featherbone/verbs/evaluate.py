@@ -13,7 +13,7 @@ from featherbone.device import device_named
 from featherbone.errors import InputError, check_type, needs, some
 from featherbone.files import AnyPath, check_outside, read_json
 from featherbone.graph import check_finite
-from featherbone.runs.folder import DATA, RECIPE, read_recipe
+from featherbone.runs.folder import DATA, RECIPE, read_recipe, run_of
 from featherbone.weights import load, read_header
 from featherbone.weights.open import describe
 
@@ -33,7 +33,7 @@ def evaluate(
     """Evaluate a run or a weight file: a classifier on labelled images, a detector on images with boxes.
 
     Args:
-        run: a run's folder, or a file that ``save`` wrote with classes and preprocessing.
+        run: a run's folder or one of its weight files, or a file that ``save`` wrote with classes and preprocessing.
         data: whatever ``train`` takes; all its images count (those of its ``val`` or ``test`` split if it has one).
             Default, and for the data that the run was trained on: the images that were held out.
         split: "train", "val" or "test": the images of this split of the data instead.
@@ -47,12 +47,14 @@ def evaluate(
     header, preprocess = describe(run)
     check_type("data", data, (str, os.PathLike, NoneType), "the name, path or address of a data set")
     where = device_named(device)
-    recipe = read_recipe(run)
+    own_run = run_of(run)
+    recipe = read_recipe(run if own_run is None else own_run)
     source = recipe.data if data is None else os.fspath(data)
     if not source:
         raise InputError(f"{run} does not say what it was trained on: name the data to evaluate on")
     with needs("train", "evaluating"):
         from featherbone.data.open import same_source
+        from featherbone.runs.prepare import open_images
         from featherbone.runs.tasks import task_of
     task, model = task_of(header), load(run)
     check_finite(model, run)
@@ -60,14 +62,14 @@ def evaluate(
     if split is not None or not (source == "digits" or same_source(source, recipe.data)):
         images, skipped = task.opener.images(source, header.classes, split=split, quiet=quiet)
     else:
-        own = task.opener.open(source, seed=recipe.seed, val_fraction=recipe.val_fraction, quiet=quiet)
+        own = open_images(task, source, recipe, quiet=quiet)
         if own.classes != tuple(header.classes):
             raise InputError(
                 f"{source} has {len(own.classes)} classes ({some(own.classes)}), not the {len(header.classes)} of the "
                 f"network ({some(header.classes)})"
             )
-        if Path(run).is_dir():
-            _compare(Path(run), own, quiet=quiet)
+        if own_run is not None:
+            _compare(own_run, own, quiet=quiet)
         images, skipped = own.val, own.skipped
     return task.outputs(model.to(where), images, preprocess, header.classes, quiet=quiet).evaluation(skipped)
 

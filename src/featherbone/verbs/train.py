@@ -3,35 +3,65 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, overload
 
-import torch
 from torch import nn
 
 from featherbone.data.address import remember
-from featherbone.data.dataset import AnyData
 from featherbone.detect.necks import NeckSpec
-from featherbone.errors import InputError, check_type, needs
-from featherbone.files import AnyPath, write_json
-from featherbone.runs.folder import PAGE, RECIPE, RESULT, read_facts, read_recipe
-from featherbone.runs.launch import await_file, check_devices, device_for, launch, resumable
-from featherbone.runs.outline import tell_outline
-from featherbone.runs.prepare import new_folder, open_images, prepare, usual_preprocess
-from featherbone.runs.run import Run, open_run
-from featherbone.runs.start import ModelRequest, beginning
-from featherbone.runs.teacher import GIVEN_TEACHER, teacher_of
+from featherbone.errors import InputError, check_type
+from featherbone.files import AnyPath
+from featherbone.runs.run import Run
+from featherbone.runs.seed_runs import SeedRuns
+from featherbone.runs.seeds import begin_seeds, go_on
+from featherbone.runs.single import Sitting, begin_run, resume_run
+from featherbone.runs.start import ModelRequest
+from featherbone.runs.teacher import GIVEN_TEACHER
 from featherbone.spec import Spec
-from featherbone.training import Recipe, processes, recipe_named
-from featherbone.weights import FILE_NAME, Header, row_from_dict, save
+from featherbone.training import Recipe, recipe_named
 
-if TYPE_CHECKING:
-    from featherbone.runs.tasks import Task
+
+@overload
+def train(
+    data: AnyPath = ...,
+    model: str | Spec | None = ...,
+    *,
+    out: AnyPath | None = ...,
+    weights: AnyPath | None = ...,
+    neck: str | NeckSpec | None = ...,
+    head: Literal["anchors", "free"] | None = ...,
+    recipe: Recipe | str | None = ...,
+    changes: Mapping[str, Any] | None = ...,
+    teacher: AnyPath | nn.Module | None = ...,
+    seeds: Literal[1] = ...,
+    devices: int = ...,
+    device: str | None = ...,
+    quiet: bool = ...,
+    log: Callable[[str], None] = ...,
+) -> Run: ...
+
+
+@overload
+def train(
+    data: AnyPath = ...,
+    model: str | Spec | None = ...,
+    *,
+    out: AnyPath | None = ...,
+    weights: AnyPath | None = ...,
+    neck: str | NeckSpec | None = ...,
+    head: Literal["anchors", "free"] | None = ...,
+    recipe: Recipe | str | None = ...,
+    changes: Mapping[str, Any] | None = ...,
+    teacher: AnyPath | nn.Module | None = ...,
+    seeds: int,
+    devices: int = ...,
+    device: str | None = ...,
+    quiet: bool = ...,
+    log: Callable[[str], None] = ...,
+) -> Run | SeedRuns: ...
 
 
 def train(
@@ -45,11 +75,12 @@ def train(
     recipe: Recipe | str | None = None,
     changes: Mapping[str, Any] | None = None,
     teacher: AnyPath | nn.Module | None = None,
+    seeds: int = 1,
     devices: int = 1,
     device: str | None = None,
     quiet: bool = False,
     log: Callable[[str], None] = lambda _: None,
-) -> Run:
+) -> Run | SeedRuns:
     """Train a network on a data set and write the run to a folder.
 
     Args:
@@ -69,6 +100,9 @@ def train(
         changes: columns of the recipe to change, for example ``{"epochs": 3}``.
         teacher: a run or weight file of the same classes, or any module of the same inputs and outputs, whose answers
             are learned, too.
+        seeds: with how many seeds, one after another: the recipe's ``seed``, and those that follow it. Each has a whole
+            run in ``out/seed_0`` and so on. What is held out of a folder that nobody has split, and precision, memory
+            order and loader processes, are those of the first run for all (column ``split_seed``).
         devices: processes on this machine that share every batch, one a GPU if there are GPUs.
         device: where the network learns: "cpu", or an accelerator of this machine, such as "cuda:1"; default the
             accelerator, if there is one.
@@ -78,11 +112,13 @@ def train(
     Started by ``torchrun`` or ``srun``, every process calls this with the same arguments and ``out`` on a shared disk;
     if that holds the run already, it goes on.
 
+    Returns:
+        The run; with two seeds or more, all of their runs, with mean and range of every score.
+
     Raises:
         InputError: if an argument is not usable.
-        InterruptedRunError: on Ctrl-C; ``resume`` continues.
+        InterruptedRunError: on Ctrl-C; ``resume`` continues, with two seeds or more ``resume_seeds``.
     """
-    team = processes()
     check_type("data", data, (str, os.PathLike), "the name, path or address of a data set")
     remember(os.fspath(data))
     paths = (str, os.PathLike, NoneType)
@@ -90,38 +126,18 @@ def train(
     check_type("changes", changes, (Mapping, NoneType), "columns and their values, such as {'epochs': 3}")
     check_type("teacher", teacher, (*paths, nn.Module), "a run, its folder, a weight file or a module")
     check_type("out", out, paths, "the path of a folder")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise InputError(f"seeds={seeds!r:.80} is not allowed: how many, a whole number, 1 or more")
     row = recipe_named(recipe) if isinstance(recipe, str) else recipe
     wanted = dict(changes or {})
     if teacher is not None:
         wanted["teacher"] = GIVEN_TEACHER if isinstance(teacher, nn.Module) else os.fspath(teacher)
     request = ModelRequest(model, weights, neck, head)
-    with needs("train", "training"):
-        from featherbone.runs.tasks import task_for
-        from featherbone.runs.writer import writing
-    task = task_for(data)
     module = teacher if isinstance(teacher, nn.Module) else None
-    where = device_for(device, max(devices, team.world))
-    if team.world > 1:
-        if out is None:
-            raise InputError(f"out=... is needed: {team.world} processes share the run's folder")
-        folder = Path(out)
-        with ExitStack() as stack:
-            if team.first and not (folder / RECIPE).exists():
-                stack.enter_context(new_folder(out, data, request, task))
-                prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
-            elif team.first:
-                stack.enter_context(writing(folder))
-            await_file(folder / RECIPE)
-            return _resumed(folder, module, device=where, accept_changes=False, quiet=quiet)
-    check_devices(devices)
-    if devices > 1 and module is not None:
-        raise InputError(f"devices={devices} is not allowed with a teacher that is a module: give it as a file, or 1")
-    with new_folder(out, data, request, task) as folder:
-        images = prepare(folder, data, task, request, row, wanted, device=where, quiet=quiet, log=log)
-        if devices == 1:
-            with resumable(folder):
-                return _trained(folder, task, read_recipe(folder), images, module, device=where, quiet=quiet)
-    return launch(folder, devices, accept_changes=False, quiet=quiet)
+    sitting = Sitting(teacher=module, devices=devices, device=device, quiet=quiet, log=log)
+    if seeds == 1:
+        return begin_run(data, out, request, row, wanted, sitting)
+    return begin_seeds(seeds, data, out, request, row, wanted, sitting)
 
 
 def resume(
@@ -155,88 +171,43 @@ def resume(
         InterruptedRunError: on Ctrl-C.
     """
     check_type("folder", folder, (str, os.PathLike), "the folder of a run")
-    place, team = Path(folder), processes()
-    where = device_for(device, max(devices, team.world))
-    if not (place / RECIPE).exists():
-        raise InputError(f"{place} holds no run to resume (it has no {RECIPE})")
-    if (place / RESULT).exists() and (place / PAGE).exists():
-        raise InputError(f"the run in {place} is finished; to train longer, start another one with more epochs")
-    with needs("train", "training"):
-        from featherbone.runs.writer import writing
-    with ExitStack() as stack:
-        if team.first:
-            stack.enter_context(writing(place))
-        if team.world == 1 and not (place / RESULT).exists():
-            check_devices(devices)
-        if devices == 1 or (place / RESULT).exists():
-            with resumable(place):
-                return _resumed(place, teacher, device=where, accept_changes=accept_changes, quiet=quiet, log=log)
-    return launch(place, devices, accept_changes=accept_changes, quiet=quiet)
+    return resume_run(
+        Path(folder),
+        Sitting(teacher=teacher, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log),
+    )
 
 
-def _resumed(
-    folder: Path,
-    teacher: nn.Module | None,
+def resume_seeds(
+    folder: AnyPath,
     *,
-    device: torch.device,
-    accept_changes: bool,
-    quiet: bool,
+    teacher: nn.Module | None = None,
+    devices: int = 1,
+    device: str | None = None,
+    accept_changes: bool = False,
+    quiet: bool = False,
     log: Callable[[str], None] = lambda _: None,
-) -> Run:
-    with needs("train", "training"):
-        from featherbone.runs.changes import changes_since, record_changes
-        from featherbone.runs.identity import threads_of
-        from featherbone.runs.page import write_page
-        from featherbone.runs.tasks import task_of
-    team = processes()
-    if (folder / RESULT).exists():  # it was killed while it wrote its page, or is one of several that are started again
-        if team.first and not (folder / PAGE).exists():
-            write_page(folder, folder / PAGE, None, quiet=quiet)
-        return open_run(folder)
-    recipe, facts = read_recipe(folder), read_facts(folder)
-    task = task_of(Header(row_from_dict(recipe.model), task=facts.task))
-    with threads_of(folder):
-        images = open_images(task, recipe.data, recipe, run=folder, quiet=quiet or not team.first)
-        if team.first:
-            changes = changes_since(folder, images, recipe, facts.fingerprint, device, quiet=quiet)
-            record_changes(folder, images, recipe, device, changes, accepted=accept_changes, quiet=quiet)
-            tell_outline(log, folder, images, task, beginning(folder, recipe)[0], recipe, weights="")
-        return _trained(folder, task, recipe, images, teacher, device=device, quiet=quiet)
+) -> SeedRuns:
+    """Continue the runs of several seeds: the one that was interrupted, then those that have not begun.
 
+    Finished runs stay as they are. One that begins now has the recipe of the first, and needs the images, weights and
+    versions that the first began with.
 
-def _trained(
-    folder: Path,
-    task: Task,
-    recipe: Recipe,
-    images: AnyData,
-    teacher: nn.Module | None,
-    *,
-    device: torch.device,
-    quiet: bool,
-) -> Run:
-    with needs("train", "training"):
-        from featherbone.runs.changes import changes_of_all_sittings
-        from featherbone.runs.identity import read_environment, write_environment
-        from featherbone.runs.page import write_page
-        from featherbone.training.loop import fit
-    team = processes()
-    if team.first and read_environment(folder) is None:
-        write_environment(folder, device)
-    fingerprint = images.fingerprint
-    model, given = beginning(folder, recipe)
-    preprocess = task.preprocess(given) if given else usual_preprocess(task, recipe, images.channels)
-    images = replace(images, channels=preprocess.channels)
-    taught = teacher_of(recipe, teacher, images.classes, preprocess)
-    job = task.job(model, images, preprocess, recipe, team, taught)
-    outcome = fit(model, job, recipe, folder, fingerprint=fingerprint, device=device, quiet=quiet)
-    if team.first:
-        save(model, folder / FILE_NAME, classes=images.classes, preprocess=preprocess, task=task.name)
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-        length = {"train_seconds": outcome.train_seconds, "epochs": outcome.epochs}
-        changes = changes_of_all_sittings(folder, images, recipe, quiet=quiet)
-        write_json(
-            folder / RESULT, {**outcome.scores, **length, **machine, **({"changes": changes} if changes else {})}
-        )
-        write_page(folder, folder / PAGE, images.val, quiet=quiet)
-    await_file(folder / RESULT)
-    return open_run(folder)
+    Args:
+        folder: the ``out`` of ``train(..., seeds=...)``.
+        teacher: as for ``resume``, like all that follow.
+        devices: processes on this machine.
+        device: where the networks learn.
+        accept_changes: go on although something has changed; the result names what.
+        quiet: no progress on the error stream.
+        log: told which seed is trained, and the outline of a run that goes on, line by line.
+
+    Raises:
+        InputError: if the folder holds no such runs, all of them are finished, something has changed, or another
+            process writes to them.
+        InterruptedRunError: on Ctrl-C.
+    """
+    check_type("folder", folder, (str, os.PathLike), "the folder of the runs of several seeds")
+    return go_on(
+        Path(folder),
+        Sitting(teacher=teacher, devices=devices, device=device, accept_changes=accept_changes, quiet=quiet, log=log),
+    )

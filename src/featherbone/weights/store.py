@@ -197,6 +197,8 @@ def _weight_file(path: str | os.PathLike[str]) -> Path:
         if not exists(file / FILE_NAME):
             unfinished = (file / "recipe.json").exists()
             why = f"its training did not finish: featherbone train --resume {file}" if unfinished else "it is no run"
+            if exists(file / "seeds.json"):
+                why = "it holds a run for each of several seeds: name one of them"
             raise InputError(f"the folder {file} holds no {FILE_NAME}; {why}")
         return file / FILE_NAME
     return file

@@ -28,8 +28,9 @@ function head(facts, told) {
   const tail = place.split(/[\\/]/).filter(Boolean).at(-1) ?? place;
   pick("#title").append(make("bdi", {}, data.network), " on ", make("bdi", {}, tail));
   document.title = `${data.network} on ${tail}`;
-  const { train_images: learned, val_images: held } = data.data;
-  const counts = [several(data.data.classes.length, "class", "classes"), `${several(learned, "image")} to learn from, ${held.toLocaleString("en")} held out`,
+  const { train_images: learned, drawn_from: pool, val_images: held } = data.data;
+  const drawn = typeof pool === "number" ? ` (drawn from ${pool.toLocaleString("en")}: fraction ${data.recipe.fraction})` : "";
+  const counts = [several(data.data.classes.length, "class", "classes"), `${several(learned, "image")} to learn from${drawn}, ${held.toLocaleString("en")} held out`,
     `${(data.parameters / 1e6).toFixed(2)} M parameters`, `input ${data.recipe.size} × ${data.recipe.size} × ${(row.backbone ?? row).in_chans}`];
   if (place !== tail) counts.push(place);
   pick("#about").append(counts.join(" · "));
@@ -52,6 +53,15 @@ function head(facts, told) {
   }
 }
 
+/** Say in which files the weights of the best and of the last epoch are; of older runs nothing is known. */
+function kept() {
+  const { best, last } = result;
+  if (!best || !last) return "";
+  const said = (one, which) => (one.file ? `${one.file} has the weights of the ${which} epoch (${one.epoch})` : `those of the ${which} epoch (${one.epoch}) were not kept`);
+  return ` ${[[last, "last"], [best, "best"]].sort(([a], [b]) => (b.file === "model.safetensors") - (a.file === "model.safetensors"))
+    .map(([one, which]) => said(one, which)).join(", ")}.`;
+}
+
 const asShare = (v, tick) => percent(v, !tick ? 2 : Math.abs(v * 100 - Math.round(v * 100)) > 1e-6 ? 1 : 0);
 
 /** Draw the history. scores: its columns that are shares, and their names, "" for one to leave out; the first says which epoch is best. */
@@ -66,7 +76,7 @@ function curves(title, scores, limits = {}) {
   if (best !== null) {
     const value = (i) => (columns[watched] ? `${percent(columns[watched][i])} ${headline}` : plain(columns.val_loss[i]) + " loss");
     pick("#best").textContent = `Best epoch on the held-out images: ${epochs[best]} of ${epochs.length} (${value(best)})` +
-      (best === epochs.length - 1 ? ", the last." : `; the last: ${value(epochs.length - 1)}.`);
+      (best === epochs.length - 1 ? ", the last." : `; the last: ${value(epochs.length - 1)}.`) + kept();
   }
   const nice = { ...scores, train_loss: "training", val_loss: "held-out", lr: "learning rate", seconds: "seconds per epoch" };
   const label = (name) => nice[name] ?? name.replaceAll("_", " ");
@@ -129,6 +139,15 @@ function perClass(rows, columns, first) {
   input.closest("p").hidden = data.data.classes.length <= 12;
 }
 
+/** Show the first batch as the network saw it; runs of older versions have no picture. */
+function firstBatch() {
+  const { picture, size, said, unreadable } = data.batch ?? {};
+  pick("#batch").hidden = !picture && !unreadable;
+  pick("#batch p").textContent = unreadable ? `No picture of the first batch: ${unreadable}` :
+    `${said}, as the network saw them: after all that the recipe changes at random.`;
+  if (picture) pick("#batch .scroll").append(make("img", { src: picture, width: size[0], height: size[1], alt: "The images of the first batch" }));
+}
+
 function again() {
   const { model, ...recipe } = data.recipe;
   if (data.command) pick("#command").textContent = data.command;
@@ -158,6 +177,7 @@ function begin(parts) {
     if (data.missing) pick("#" + name).hidden = true;
     else show();
   }
+  firstBatch();
   again();
   for (const part of document.querySelectorAll("main section:not([hidden])")) pick("nav").append(make("a", { href: "#" + part.id }, part.dataset.name));
 }

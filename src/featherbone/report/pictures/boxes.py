@@ -45,23 +45,37 @@ def draw_boxes(image: Image.Image, found: Boxes, classes: Sequence[str]) -> Imag
         found: what was found in it, in its pixels.
         classes: names, in label order.
     """
+    order = np.argsort(-found.scores, kind="stable")
+    labels, scores = found.labels[order], found.scores[order]
+    texts = [f"{classes[label]} {score:.0%}" for label, score in zip(labels, scores, strict=True)]
+    return outline(image, found.boxes[order], labels, texts)
+
+
+def outline(image: Image.Image, boxes: np.ndarray, labels: np.ndarray, texts: Sequence[str]) -> Image.Image:
+    """Return an image with boxes and words drawn on it; the first ones are on top.
+
+    Args:
+        image: in any mode; it stays as it is.
+        boxes: ``(N, 4)``: x1 y1 x2 y2 in its pixels.
+        labels: ``(N,)`` numbers of classes, which decide the colours.
+        texts: what is written by each.
+    """
     drawn = image.convert("RGB")
     draw = ImageDraw.Draw(drawn)
     width = max(1, round(sum(image.size) / 700))
-    letters = _letters(max(10, round(sum(image.size) / 80)))
-    order = np.argsort(-found.scores, kind="stable")
-    for i in order[::-1]:  # the surest on top
-        _frame(draw, found.boxes[i], class_colour(int(found.labels[i])), width)
+    font = letters(max(10, round(sum(image.size) / 80)))
+    colours = [class_colour(int(label)) for label in labels]
+    for box, colour in reversed([*zip(boxes, colours, strict=True)]):
+        _frame(draw, box, colour, width)
     taken: list[Area] = []
-    for i in order:  # the surest has the first choice of a place
-        label = int(found.labels[i])
-        text = f"{classes[label]} {found.scores[i]:.0%}"
-        taken.append(_label(draw, drawn.size, found.boxes[i], text, class_colour(label), letters, taken))
+    for box, colour, text in zip(boxes, colours, texts, strict=True):  # the first has the first choice of a place
+        taken.append(_label(draw, drawn.size, box, text, colour, font, taken))
     return drawn
 
 
 @lru_cache
-def _letters(size: int) -> ImageFont.FreeTypeFont:
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of pictures, so many pixels high."""
     return ImageFont.truetype(findfont("DejaVu Sans"), size)
 
 
@@ -82,19 +96,19 @@ def _label(
     box: np.ndarray,
     text: str,
     colour: Colour,
-    letters: ImageFont.FreeTypeFont,
+    font: ImageFont.FreeTypeFont,
     taken: Sequence[Area],
 ) -> Area:
     """Write a name by its box, within the image, if possible on no other name; return where."""
-    pad = max(1, round(letters.size / 6))
-    text = _shortened(text, letters, size[0] - 2 * pad)
-    sides = (letters.getlength(text) + 2 * pad, sum(letters.getmetrics()) + 2 * pad)
+    pad = max(1, round(font.size / 6))
+    text = shortened(text, font, size[0] - 2 * pad)
+    sides = (font.getlength(text) + 2 * pad, sum(font.getmetrics()) + 2 * pad)
     places = list(_places(size, box, sides))
     area = next((place for place in places if not any(_touch(place, other) for other in taken)), places[0])
     draw.rectangle(area, fill=colour)
     red, green, blue = colour
     light = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-    draw.text((area[0] + pad, area[1] + pad), text, font=letters, fill="black" if light else "white")
+    draw.text((area[0] + pad, area[1] + pad), text, font=font, fill="black" if light else "white")
     return area
 
 
@@ -114,9 +128,10 @@ def _touch(one: Area, other: Area) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _shortened(text: str, letters: ImageFont.FreeTypeFont, room: float) -> str:
-    if letters.getlength(text) <= room:
+def shortened(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """Return as much of a text as has room, in pixels."""
+    if font.getlength(text) <= room:
         return text
-    while text and letters.getlength(text + "…") > room:
+    while text and font.getlength(text + "…") > room:
         text = text[:-1]
     return text + "…"
