@@ -9,12 +9,16 @@ import torch
 from torch import nn
 
 from featherbone.errors import InputError
+from featherbone.training.muon import Muon
 from featherbone.training.recipe import Recipe
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimizer over all weights of a network that are not frozen for good."""
     groups = parameter_groups(model, recipe)
+    if recipe.optimizer == "muon":
+        dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+        return Muon(groups, recipe.lr, recipe.momentum, dtype=dtype)
     fused = not recipe.freeze_epochs  # one kernel for all weights: faster, but no weight may begin late
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
@@ -41,20 +45,31 @@ def share_of_lr(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
-    """Return groups of weights that learn alike: by depth (``layer_decay``), and norms and biases without decay."""
+    """Return groups of weights that learn alike: by depth (``layer_decay``), and norms and biases without decay.
+
+    For Muon, weights of convolutions that a norm follows (they have no bias) are groups of their own.
+    """
     frozen = {id(weight) for part in parts(model, recipe.freeze) for weight in part.parameters()}
-    ends = sections(model)
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for depth, (_, section) in enumerate(reversed(ends)):
+    muon = recipe.optimizer == "muon"
+    found = (part for part in model.modules() if isinstance(part, nn.Conv2d) and part.bias is None)
+    convolutions = {id(part.weight): part.groups for part in found} if muon else {}
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
+    for depth, (_, section) in enumerate(reversed(sections(model))):
         for weight in section.parameters():
             if id(weight) not in frozen:
                 decayed = recipe.decay_norms or weight.ndim > 1
-                groups.setdefault((recipe.layer_decay**depth, decayed), []).append(weight)
+                kind = (recipe.layer_decay**depth, decayed, id(weight) in convolutions)
+                groups.setdefault(kind, []).append(weight)
     if not groups:
         raise InputError(f"freeze={', '.join(recipe.freeze)} leaves nothing to learn")
     return [
-        {"params": weights, "lr": recipe.lr * share, "weight_decay": recipe.weight_decay if decayed else 0.0}
-        for (share, decayed), weights in groups.items()
+        {
+            "params": weights,
+            "lr": recipe.lr * share,
+            "weight_decay": recipe.weight_decay if decayed else 0.0,
+            **({"orthogonal": True, "parts": [convolutions[id(weight)] for weight in weights]} if turned else {}),
+        }
+        for (share, decayed, turned), weights in groups.items()
     ]
 
 

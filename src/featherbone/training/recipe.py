@@ -12,7 +12,7 @@ from featherbone.errors import InputError, nearest
 
 _CHOICES = {
     "precision": ("auto", "f32", "bf16"),
-    "optimizer": ("sgd", "adamw"),
+    "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("cosine", "steps", "linear", "polynomial"),
     "class_weights": ("none", "balanced"),
     "init": ("authors", "torch"),
@@ -68,15 +68,15 @@ class Recipe:
         minutes: time for training and validation, which then counts and not ``epochs``: the schedule follows the clock,
             and the last epoch is cut short. Such a run does not give the same weights twice. 0: by ``epochs``.
         batch_size: images per step, over all processes together.
-        optimizer: "sgd" (Nesterov) or "adamw".
+        optimizer: "sgd" (Nesterov), "adamw", or "muon" for convolutions that a norm follows, with "sgd" for all else.
         lr: highest learning rate; it rises linearly from zero, then falls as the schedule says.
         warmup: share of the steps in which it rises.
         schedule: "cosine" to zero, "linear" to zero, "polynomial" to zero, or "steps": a tenth at each milestone.
         milestones: shares of the run at which "steps" falls.
         power: of "polynomial".
-        weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        weight_decay: L2 penalty of SGD, decoupled decay of AdamW; Muon needs none.
         decay_norms: decay norms and biases as well.
-        momentum: of SGD; the first beta of AdamW.
+        momentum: of SGD and Muon; the first beta of AdamW.
         clip_grad: largest norm of the gradient; 0 for no limit.
         ema_decay: decay of the running average of the weights, which is what is evaluated and kept; 0 for none.
         label_smoothing: probability taken from the true class and spread over all.
