@@ -1,5 +1,6 @@
 """Muon turns gradients into what a singular value decomposition says, for every group of a convolution by itself."""
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_every_group_of_a_convolution_is_a_matrix_of_its_own() -> None:
         at = slice(3 * number, 3 * number + 3)
         alone = orthogonal(gradient[at].reshape(1, 3, -1)).reshape(part.weight.shape)
         assert torch.nn.functional.cosine_similarity(step[at].flatten(), alone.flatten(), dim=0) > 0.9999
+        assert float(step[at].norm()) == pytest.approx(0.1 * float(before[at].norm()), rel=1e-4)
 
 
 def test_a_step_is_a_share_of_the_norm_and_the_norm_stays() -> None:
@@ -62,6 +64,32 @@ def test_a_step_is_a_share_of_the_norm_and_the_norm_stays() -> None:
         optimizer.step()
         assert float((layer.weight.detach() - before).norm()) == pytest.approx(0.05 * begun, rel=1e-4)
     assert float(layer.weight.detach().norm()) == pytest.approx(begun, rel=0.06)
+
+
+def test_matrices_of_one_shape_are_turned_together_as_they_would_be_alone() -> None:
+    torch.manual_seed(0)
+    together = [
+        nn.Conv2d(6, 8, 3, bias=False),
+        nn.Conv2d(6, 8, 3, groups=2, bias=False),
+        nn.Conv2d(3, 4, 3, bias=False),
+    ]
+    together[0].to(memory_format=torch.channels_last)
+    alone = copy.deepcopy(together)
+    parts = [layer.groups for layer in together]
+
+    def group(layers: list[nn.Conv2d]) -> list[dict[str, object]]:
+        return [{"params": [one.weight for one in layers], "orthogonal": True, "parts": [one.groups for one in layers]}]
+
+    optimizers = [Muon(group(together), lr=0.1), *(Muon(group([one]), lr=0.1) for one in alone)]
+    for _ in range(3):
+        for first, second in zip(together, alone, strict=True):
+            first.weight.grad = torch.randn_like(first.weight)
+            second.weight.grad = first.weight.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for first, second in zip(together, alone, strict=True):
+        assert torch.allclose(first.weight, second.weight, atol=1e-6)
+    assert parts == [1, 2, 1]
 
 
 def test_all_other_weights_move_as_with_sgd() -> None:

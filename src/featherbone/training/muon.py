@@ -3,9 +3,9 @@
 A step turns all directions of a matrix alike, where those of SGD are ruled by a few large ones. ``torch.optim.Muon``
 takes matrices alone; here the filters of a convolution are one, a matrix for each of its groups.
 
-Source: the blog post, kellerjordan.github.io/posts/muon, for the iteration and its coefficients. A weight keeps the norm
-that it began with, as in the author's program for CIFAR-10: a convolution before a norm computes the same at any scale,
-and one step is then worth as much at the end of a run as at its beginning.
+Source: the blog post, kellerjordan.github.io/posts/muon, for the iteration and its coefficients. A matrix keeps the
+norm that it began with, much as in the author's program for CIFAR-10: a convolution before a norm computes the same at
+any scale, and a step is then worth as much at the end of a run as at its beginning.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic that brings singular values near 1
 _ROUNDS = 5
+_TINY = 1e-7
 
 
 def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -28,7 +30,7 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         dtype: in which to compute; bfloat16 is enough.
     """
     x = matrices.to(dtype)
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_TINY)
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
     if x.shape[1] > 1:  # a single row is done: its norm is its one singular value
@@ -44,9 +46,9 @@ class Muon(torch.optim.Optimizer):
     Args:
         groups: parameters with options. One with ``orthogonal`` holds weights of convolutions without bias, and beside
             them ``parts``: the convolutions' numbers of groups.
-        lr: of what is made orthogonal: the share of a weight's norm by which it moves in a step; of others as in SGD.
+        lr: of what is made orthogonal: the share of a matrix' norm by which it moves in a step; of others as in SGD.
         momentum: of both.
-        weight_decay: of the others, as in SGD.
+        weight_decay: of the others, as in SGD; weights whose norm is kept need none.
         dtype: in which matrices are made orthogonal.
     """
 
@@ -70,32 +72,52 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parts = group["parts"] or [1] * len(group["params"])
-            for weight, count in zip(group["params"], parts, strict=True):
-                if weight.grad is None:
-                    continue
-                if group["orthogonal"]:
-                    self._turn(weight, count, group["lr"], group["momentum"])
-                else:
-                    gradient = weight.grad.add(weight, alpha=group["weight_decay"])
-                    weight.sub_(self._moved(weight, gradient, group["momentum"]), alpha=group["lr"])
+            learned = [
+                (weight, parts)
+                for weight, parts in zip(group["params"], group["parts"] or [1] * len(group["params"]), strict=True)
+                if weight.grad is not None
+            ]
+            if not group["orthogonal"]:
+                self._slide([weight for weight, _ in learned], group)
+                continue
+            alike: dict[tuple[int, int], list[tuple[Tensor, int]]] = {}
+            for weight, parts in learned:
+                rows = len(weight) // parts
+                alike.setdefault((rows, weight.numel() // parts // rows), []).append((weight, parts))
+            for shape, some in alike.items():  # those of one shape at once: most are small, and calls take the time
+                self._turn(some, shape, group["lr"], group["momentum"])
         return loss
 
-    def _moved(self, weight: Tensor, gradient: Tensor, momentum: float) -> Tensor:
-        """Return the gradient with Nesterov's momentum, and remember it."""
-        state = self.state[weight]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].mul_(momentum).add_(gradient)
-        return gradient.add(state["momentum"], alpha=momentum)
+    def _slide(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        """Take a step of SGD."""
+        buffers: list[Any] = [self.state[weight].get("momentum") for weight in weights]  # none before the first step
+        options = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
+        nesterov = group["momentum"] > 0
+        gradients = [weight.grad for weight in weights]
+        sgd(weights, gradients, buffers, **options, dampening=0.0, nesterov=nesterov, maximize=False, fused=True)
+        for weight, buffer in zip(weights, buffers, strict=True):
+            if buffer is not None:
+                self.state[weight]["momentum"] = buffer
 
-    def _turn(self, weight: Tensor, parts: int, lr: float, momentum: float) -> None:
-        state = self.state[weight]
-        if "norm" not in state:
-            state["norm"] = weight.norm()
-        moved = self._moved(weight, weight.grad, momentum)  # type: ignore[arg-type]
-        matrices = moved.reshape(parts, len(weight) // parts, -1)
-        step = orthogonal(matrices, self.dtype).reshape(weight.shape)
-        norm = state["norm"]
-        weight.mul_(norm / weight.norm().clamp(min=1e-7))
-        weight.sub_(step * (lr * norm / step.norm().clamp(min=1e-7)))
+    def _turn(self, some: list[tuple[Tensor, int]], shape: tuple[int, int], lr: float, momentum: float) -> None:
+        """Move matrices of one shape by a share of the norms that they began with, and keep those norms."""
+
+        def matrices(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.cat([tensor.reshape(-1, *shape) for tensor in tensors])
+
+        weights = [weight for weight, _ in some]
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+                state["norms"] = weight.reshape(-1, shape[0] * shape[1]).norm(dim=1)
+            state["momentum"].mul_(momentum).add_(weight.grad)
+        moved = matrices(weight.grad for weight in weights)  # type: ignore[misc]
+        moved.add_(matrices(self.state[weight]["momentum"] for weight in weights), alpha=momentum)
+        step = orthogonal(moved, self.dtype)
+        norms = torch.cat([self.state[weight]["norms"] for weight in weights])[:, None, None]
+        now = matrices(weights)
+        now *= norms / now.norm(dim=(1, 2), keepdim=True).clamp(min=_TINY)
+        now -= step * (lr * norms / step.norm(dim=(1, 2), keepdim=True).clamp(min=_TINY))
+        for weight, changed in zip(weights, torch.split(now, [parts for _, parts in some]), strict=True):
+            weight.copy_(changed.reshape(weight.shape))

@@ -66,7 +66,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]
         {
             "params": weights,
             "lr": recipe.lr * share,
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
+            "weight_decay": recipe.weight_decay if decayed and not turned else 0.0,
             **({"orthogonal": True, "parts": [convolutions[id(weight)] for weight in weights]} if turned else {}),
         }
         for (share, decayed, turned), weights in groups.items()
