@@ -8,6 +8,7 @@ and ``val``) and ``weights``. Each table has cells, each cell is one training; w
                   He-normal ones by what is read; on CIFAR-10 (5,000 images, 2,000 held out) and on photographs
     fine-tuning   a small ShuffleNet V2 with ImageNet weights on photographs, one change of the recipe at a time
     scratch       the same network from its authors' initial weights, on CIFAR-10 and on photographs, likewise
+    optimizers    the smallest network of every family, learned with SGD, AdamW and Muon on photographs
 
     --minutes     begin no cell after these; default: until all are there
     --processes   cells side by side, one thread each; default 2. Accuracies do not depend on it; times do
@@ -86,12 +87,13 @@ class Cell:
         return self.table, self.name, self.column, self.seed
 
 
-# what is learned from: the recipe, the side of the input, and changes that make a cell take about a minute
+# what is learned from: the recipe, the side of the input, and changes that make a cell take about a minute; SGD and its
+# rates are those of the first cells, whatever the recipes have now
 SETS: Mapping[str, tuple[str, int, dict[str, Any]]] = {
-    "photos": ("photos", 112, {"epochs": 4, "batch_size": 32}),
-    "cifar10": ("small", 32, {"epochs": 3, "batch_size": 64}),
+    "photos": ("photos", 112, {"epochs": 4, "batch_size": 32, "optimizer": "sgd", "lr": 0.05}),
+    "cifar10": ("small", 32, {"epochs": 3, "batch_size": 64, "optimizer": "sgd", "lr": 0.1}),
 }
-# one change each; the first is the default
+# one change each
 FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
     "lr 0.05": {"lr": 0.05},
     "lr 0.02": {"lr": 0.02},
@@ -122,7 +124,6 @@ FINE_TUNING: Mapping[str, Mapping[str, Any]] = {
 }
 # the same, from initial weights
 SCRATCH: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
     "train_size 0.6 to 1": {"train_size": (0.6, 1.0)},
     "train_size 0.6 to 0.86": {"train_size": (0.6, 0.86)},
     "train_size 0.86 to 0.86": {"train_size": (0.86, 0.86)},
@@ -182,10 +183,23 @@ def scratch(seeds: int) -> Iterator[Cell]:
                 yield Cell("scratch", name, data, seed, {**usual, **changes})
 
 
+def optimizers(seeds: int) -> Iterator[Cell]:
+    """Yield families x optimizers, on photographs."""
+    for seed in range(seeds):
+        for family in families():
+            for lr in (0.05, 0.025):
+                yield Cell("optimizers", f"{family} muon {lr}", "photos", seed, {"optimizer": "muon", "lr": lr})
+            for lr in (0.1, 0.05):
+                yield Cell("optimizers", f"{family} sgd {lr}", "photos", seed, {"lr": lr})
+            changes = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.05}
+            yield Cell("optimizers", f"{family} adamw 0.002", "photos", seed, changes)
+
+
 TABLES: Mapping[str, Callable[[int], Iterator[Cell]]] = {
     "starts": starts,
     "fine-tuning": fine_tuning,
     "scratch": scratch,
+    "optimizers": optimizers,
 }
 
 
@@ -208,7 +222,9 @@ def train(place: Path, cell: Cell) -> dict[str, Any]:
     recipe, size, usual = SETS[data]
     with tempfile.TemporaryDirectory(dir=place) as folder:
         if cell.table != "fine-tuning":
-            family, start = cell.name.split() if cell.table == "starts" else ("shufflenet_v2", "authors")
+            words = cell.name.split()
+            family = words[0] if cell.table in ("starts", "optimizers") else "shufflenet_v2"
+            start = words[1] if cell.table == "starts" else "authors"
             row = replace(families()[family], stem_stride=stem_stride_for(size))
             torch.manual_seed(cell.seed)
             model = row.build()
