@@ -93,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         buffers: list[Any] = [self.state[weight].get("momentum") for weight in weights]  # none before the first step
         options = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
         nesterov = group["momentum"] > 0
-        gradients = [weight.grad for weight in weights]
+        gradients: list[Any] = [weight.grad for weight in weights]
         sgd(weights, gradients, buffers, **options, dampening=0.0, nesterov=nesterov, maximize=False, fused=True)
         for weight, buffer in zip(weights, buffers, strict=True):
             if buffer is not None:
