@@ -70,7 +70,7 @@ def main() -> None:
             "minutes": arguments.minutes,
             "batch_size": 128,
             "optimizer": "muon",
-            "lr": 0.1,
+            "lr": 0.05,
             "momentum": 0.6,
             "warmup": 0.2,
             "schedule": "linear",
