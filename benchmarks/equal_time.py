@@ -314,7 +314,8 @@ def train_ours(place: Place, cell: Cell, length: Mapping[str, float]) -> Outcome
             rows = list(csv.DictReader(stream))
     ends = [sum(float(row["seconds"]) for row in rows[: i + 1]) for i in range(len(rows))]
     versions = ", ".join(f"{name} {version(name)}" for name in ("featherbone", "torch"))
-    return Outcome(round(seconds, 1), tuple(ends), tuple(float(row["val_top1"]) for row in rows), versions)
+    top1 = tuple(float(row["val_top1"]) for row in rows if row["val_top1"])  # short epochs are not all validated
+    return Outcome(round(seconds, 1), tuple(ends), top1, versions)
 
 
 def train(place: Place, cell: Cell, length: Mapping[str, float]) -> Outcome:
@@ -401,7 +402,7 @@ def fill(wanted: list[Cell], place: Place, minutes: float, scale: float) -> None
                 **asdict(cell),
                 "top1": outcome.top1[-1],
                 "best": max(outcome.top1),
-                "epochs": len(outcome.top1),
+                "epochs": len(outcome.ends),
                 "length": length,
                 "seconds": outcome.seconds,
                 "images_per_second": round(images / outcome.ends[whole - 1], 1) if whole else None,

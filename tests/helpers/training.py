@@ -15,6 +15,8 @@ from featherbone.evaluation.classification import ClassificationEvaluation, Clas
 QUICK = {
     "epochs": 16,
     "batch_size": 8,
+    "optimizer": "sgd",
+    "momentum": 0.9,
     "lr": 0.02,
     "flip": 0.0,
     "precision": "f32",

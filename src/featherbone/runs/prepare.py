@@ -95,7 +95,7 @@ def prepare(
     _check_outside(folder, images)
     size = early.size or _usual_size(request, images, task)
     trained = request.weights is not None
-    base = recipe or task.recipe(images.name, size, trained=trained)
+    base = recipe or task.recipe(images.name, size, trained=trained, images=len(images.train))
     resolved = base.changed(changes)
     resolved.check_for(task.name)
     row, start = task.start(request, images, size, resolved.seed)

@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from featherbone.runs.folder import RECIPE, START
+from featherbone.runs.folder import RECIPE, START, read_facts
 from featherbone.runs.tasks import Task
 from featherbone.runs.teacher import GIVEN_TEACHER
 from featherbone.training import Recipe
@@ -23,7 +23,8 @@ def command(folder: Path, recipe: Recipe, task: Task) -> str | None:
     network = weights if trained else task.options(row_from_dict(recipe.model))
     if network is None or recipe.teacher == GIVEN_TEACHER:
         return None
-    usual = task.recipe(recipe.data, recipe.size, trained=trained).to_dict()
+    learned = read_facts(folder).train_images
+    usual = task.recipe(recipe.data, recipe.size, trained=trained, images=learned).to_dict()
     words: list[str] = []
     for column, value in recipe.to_dict().items():
         if column in ("model", "data") or value == usual[column]:

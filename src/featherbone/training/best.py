@@ -65,7 +65,7 @@ class Best(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
         reached = float(trainer.callback_metrics[pl_module.watched])
-        if not reached > self.score:
+        if not pl_module.validated or not reached > self.score:
             return
         self.score, self.epoch = reached, trainer.current_epoch + 1
         if not trainer.is_global_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -42,7 +43,9 @@ class History(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         assert isinstance(pl_module, Learner)
-        watched = {name: measured[name] for name in ("train_loss", "val_loss", *pl_module.scores.values())}
+        watched = {"train_loss": measured["train_loss"]}
+        for name in ("val_loss", *pl_module.scores.values()):  # Lightning remembers those of the epoch before
+            watched[name] = measured[name] if pl_module.validated else math.nan
         rate = {"lr": max(group["lr"] for group in trainer.optimizers[0].param_groups)}
         epoch = {"epoch": trainer.current_epoch + 1, "seconds": round(self.spent, 3)}
         self._start, self._before = time.perf_counter(), 0.0
@@ -52,7 +55,8 @@ class History(L.Callback):
         with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(self.rows[0]))
             writer.writeheader()
-            writer.writerows(self.rows)
+            for row in self.rows:
+                writer.writerow({name: "" if math.isnan(value) else value for name, value in row.items()})
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "spent": self.spent}
@@ -97,6 +101,11 @@ class Patience(EarlyStopping):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        if pl_module.validated:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class Stopping(L.Callback):
@@ -164,7 +173,7 @@ class ProgressBar(L.Callback):
         self.bar.update(self._run, completed=self._reached(trainer, pl_module)[0])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, trainer.callback_metrics)
+        self._print_epoch(trainer, pl_module, trainer.current_epoch + 1, self.history.rows[-1])
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.bar.stop()
@@ -176,8 +185,9 @@ class ProgressBar(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int, seen: Mapping[str, Any]
     ) -> None:
         assert isinstance(pl_module, Learner)
-        held_out = f"held-out {pl_module.headline} {float(seen[pl_module.watched]):.2%}"
-        self._print(f"epoch {_of_all(epoch, trainer)}  loss {float(seen['train_loss']):.3f}  {held_out}")
+        reached = float(seen[pl_module.watched])
+        held_out = f"  held-out {pl_module.headline} {reached:.2%}" if not math.isnan(reached) else ""
+        self._print(f"epoch {_of_all(epoch, trainer)}  loss {float(seen['train_loss']):.3f}{held_out}")
 
     def _reached(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[int, int]:
         """Return how much of the run is done, and of how much: steps, or seconds of a run of so many minutes."""

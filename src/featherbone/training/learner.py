@@ -81,6 +81,7 @@ class Learner(L.LightningModule):
         scores: what is measured on the held-out images: names in a result, and in the history. The first one counts.
         headline: what people call the first one.
         progress: how much of the run is behind it, 0 to 1: of its steps, or of its time if the recipe has ``minutes``.
+        validated: whether the present epoch has been, or will be; if not, it has no scores.
 
     Args:
         model: the network.
@@ -101,7 +102,7 @@ class Learner(L.LightningModule):
         # given one loss an image: a metric that does not look for NaN passes over weights (torchmetrics 1.9)
         self.train_loss, self.val_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
         self.train_loss.persistent(True)  # noqa: FBT003 - torchmetrics' own signature
-        self.progress = 0.0
+        self.progress, self.validated = 0.0, True
         self._last: tuple[Tensor, int] | None = None
 
     @abstractmethod

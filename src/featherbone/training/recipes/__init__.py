@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,6 +20,10 @@ from featherbone.training.recipes import (
     small,
     transfer,
 )
+
+# what few images are learned with: batches in an epoch, if it can be; steps in a run
+_SMALLEST_BATCH, _BATCHES = 8, 16
+_STEPS, _STEPS_TRAINED = 1000, 300
 
 RECIPES: Mapping[str, Recipe] = {
     "densenet": densenet.RECIPE,
@@ -51,21 +56,41 @@ def nearest_recipe(recipe: Recipe) -> str:
     return min(RECIPES, key=lambda name: len(recipe.differences(RECIPES[name])))
 
 
-def classification_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:
+def classification_recipe(data: str, size: int, *, trained: bool = False, images: int | None = None) -> Recipe:
     """Return the recipe we would start with for images with classes.
 
     Args:
         data: what was given as the data set.
         size: side of the input, in pixels.
         trained: whether the network starts from trained weights.
+        images: how many there are to learn from; ``None`` for as many as recipes suit as they are.
     """
     if data == "digits":
         return digits.RECIPE
     if size <= 64:
-        return replace(small.RECIPE, lr=transfer.RECIPE.lr) if trained else small.RECIPE
-    return transfer.RECIPE if trained else photos.RECIPE
+        known = replace(small.RECIPE, optimizer="sgd", momentum=0.9, lr=transfer.RECIPE.lr)
+        recipe = known if trained else small.RECIPE
+    else:
+        recipe = transfer.RECIPE if trained else photos.RECIPE
+    return for_few(recipe, images, trained=trained)
 
 
-def detection_recipe(data: str, size: int, *, trained: bool = False) -> Recipe:
+def detection_recipe(data: str, size: int, *, trained: bool = False, images: int | None = None) -> Recipe:
     """Return the recipe we would start with for images with boxes; see ``classification_recipe`` for the arguments."""
     return detection.RECIPE if trained else scratch.RECIPE
+
+
+def for_few(recipe: Recipe, images: int | None, *, trained: bool) -> Recipe:
+    """Return a recipe with smaller batches and more epochs, if few images would give it too few steps to learn in.
+
+    >>> few = for_few(photos.RECIPE, 40, trained=False)
+    >>> few.batch_size, few.epochs
+    (8, 200)
+    """
+    if images is None:
+        return recipe
+    batch = recipe.batch_size
+    while batch > _SMALLEST_BATCH and images < _BATCHES * batch:
+        batch //= 2
+    least = _STEPS_TRAINED if trained else _STEPS
+    return replace(recipe, batch_size=batch, epochs=max(recipe.epochs, math.ceil(least / math.ceil(images / batch))))

@@ -1,11 +1,9 @@
-"""For images of up to 64 pixels and budgets of minutes: SGD, cosine, crops that keep half, mirrored.
+"""For images of up to 64 pixels and budgets of minutes: Muon, cosine, crops that keep half, mirrored.
 
 Command:  ``featherbone train FOLDER``
-Hardware: two cores of a Xeon with AMX; 5,000 CIFAR-10 images, 15 epochs, 194 s: top-1 51.3 % of 1,000, with the initial
-weights of an earlier version
-(``python benchmarks/cifar10_folder.py DATA --epochs 15``).
+Hardware: see docs/training.md, "What decided the defaults".
 """
 
 from featherbone.training.recipe import Recipe
 
-RECIPE = Recipe(epochs=30, crop_min=0.5, flip=0.5)
+RECIPE = Recipe(epochs=30, optimizer="muon", lr=0.05, momentum=0.6, crop_min=0.5, flip=0.5)

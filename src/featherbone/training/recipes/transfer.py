@@ -12,4 +12,4 @@ from dataclasses import replace
 
 from featherbone.training.recipes import photos
 
-RECIPE = replace(photos.RECIPE, lr=0.005)
+RECIPE = replace(photos.RECIPE, optimizer="sgd", lr=0.005)
