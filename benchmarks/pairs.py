@@ -30,11 +30,21 @@ import featherbone as fb
 from featherbone.models.densenet import DenseNetSpec
 
 NETWORK = DenseNetSpec(growth_rate=8, layers=(1, 1), stem_channels=16, stem_stride=1, num_classes=3)
-USUAL = {"epochs": 24, "batch_size": 8, "lr": 0.05, "precision": "f32", "channels_last": True, "workers": 0}
+USUAL = {
+    "epochs": 24,
+    "batch_size": 8,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "lr": 0.05,
+    "precision": "f32",
+    "channels_last": True,
+    "workers": 0,
+}
 SEEDS = 3
 # a change each, strong enough to matter and not so strong that it alone keeps a network from learning
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"optimizer": "adamw", "lr": 0.005},
+    "muon": {"optimizer": "muon", "lr": 0.02},
     "schedule linear": {"schedule": "linear"},
     "schedule steps": {"schedule": "steps"},
     "no warmup": {"warmup": 0.0},

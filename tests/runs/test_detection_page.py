@@ -284,6 +284,7 @@ def test_the_command_repeats_the_run(hasty: fb.Run, monkeypatch: pytest.MonkeyPa
     repeated = detection_recipe(recipe.data, recipe.size).changed(asked["changes"])
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
     (tmp_path / "start.safetensors").touch()
+    shutil.copy(hasty.folder / "data.json", tmp_path)
     asked = asked_by(str(repeating.command(tmp_path, recipe, DETECTION)), monkeypatch, hasty)
     assert asked["weights"] == tmp_path / "start.safetensors"
     assert asked["model"] is asked["neck"] is asked["head"] is None

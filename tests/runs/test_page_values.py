@@ -102,7 +102,7 @@ def test_the_command_repeats_the_run(short: fb.Run, monkeypatch: pytest.MonkeyPa
     done = CliRunner().invoke(app, words)
     assert (program, done.exit_code) == ("featherbone", 0), done.output
     assert (asked["data"], asked["model"]) == (recipe.data, "shufflenet_v2_x0_5")
-    repeated = classification_recipe(recipe.data, recipe.size).changed(asked["changes"])
+    repeated = classification_recipe(recipe.data, recipe.size, images=short.train_images).changed(asked["changes"])
     assert repeated.changed({"model": recipe.model, "data": recipe.data}) == recipe
 
 

@@ -1,6 +1,7 @@
 """Recipes: what they say of learning is what happens."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +249,20 @@ def test_the_recipe_suits_the_data() -> None:
 @pytest.mark.parametrize("size", [32, 224])
 def test_what_knows_something_learns_in_smaller_steps(size: int) -> None:
     scratch, trained = (classification_recipe("photos", size, trained=known) for known in (False, True))
-    assert scratch.differences(trained).keys() == {"lr"}
-    assert trained.lr <= scratch.lr / 10
+    assert {"lr", "optimizer"} <= scratch.differences(trained).keys() <= {"lr", "optimizer", "momentum"}
+    assert (scratch.optimizer, trained.optimizer) == ("muon", "sgd")
+    assert trained.lr <= scratch.lr / 5
+
+
+@pytest.mark.parametrize(("images", "batch"), [(3, 8), (100, 8), (300, 16), (512, 32), (2_000, 32), (50_000, 32)])
+def test_few_images_have_small_batches_and_enough_steps(images: int, batch: int) -> None:
+    usual = classification_recipe("photos", 224)
+    recipe = classification_recipe("photos", 224, images=images)
+    assert recipe.batch_size == batch
+    steps = recipe.epochs * math.ceil(images / batch)
+    assert steps >= 1000
+    assert recipe.epochs == usual.epochs or steps - 1000 < math.ceil(images / batch)
+    assert usual.differences(recipe).keys() <= {"batch_size", "epochs"}
 
 
 def test_the_first_lines_name_the_recipe_of_trained_weights(colours: Path, finished: fb.Run, tmp_path: Path) -> None:
@@ -257,7 +270,10 @@ def test_the_first_lines_name_the_recipe_of_trained_weights(colours: Path, finis
     quick = {name: QUICK[name] for name in ("batch_size", "precision", "channels_last", "workers")}
     fb.train(colours, weights=finished, out=tmp_path / "a", changes={**quick, "epochs": 1}, log=said.append, quiet=True)
     (line,) = [line for line in said if line.startswith("recipe ")]
-    assert line.split(None, 1)[1] == "small, but epochs 1 (not 30), batch_size 8 (not 64), lr 0.005 (not 0.1)"
+    assert (
+        line.split(None, 1)[1]
+        == "transfer, but epochs 1 (not 30), batch_size 8 (not 32), crop_min 0.5 (not 0.25), crop_pct 1 (not 0.875)"
+    )
 
 
 @pytest.mark.parametrize(

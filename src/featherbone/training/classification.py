@@ -73,7 +73,9 @@ class ClassificationLearner(Learner):
 
     def inputs(self, batch: Batch, batch_idx: int) -> Batch:
         """Return images and labels ``(B,)``; of a mixed batch, shares of the classes ``(B, classes)``."""
-        images, labels = resized(batch[0], side_at(self.recipe.size, self.recipe.train_size, self.progress)), batch[1]
+        images, labels = batch
+        if self.recipe.train_size != (1, 1):
+            images = resized(images, side_at(self.recipe.size, self.recipe.train_size, self.progress))
         return self.mixed(images, labels) if self.mixed else (images, labels)
 
     def marks(self, targets: Tensor, place: int) -> Marks:
