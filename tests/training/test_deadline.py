@@ -16,6 +16,7 @@ import featherbone as fb
 from featherbone.cli.train import _minutes
 from featherbone.data.loader import side_at
 from featherbone.models.densenet import DenseNetSpec
+from featherbone.training.classification import ClassificationLearner
 from featherbone.training.learner import Learner
 
 BRIEF = {name: value for name, value in QUICK.items() if name != "epochs"}
@@ -46,6 +47,39 @@ def test_less_than_an_epoch_is_evaluated_too(colours: Path, tmp_path: Path) -> N
     run = run_for(colours, tmp_path / "run", 0.01)
     assert run.epochs == 1
     assert set(run.scores) == {"top1", "top5"}
+
+
+def test_short_epochs_are_not_all_validated_but_the_last_is(colours: Path, tmp_path: Path) -> None:
+    run = run_for(colours, tmp_path / "run")
+    with (run.folder / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    validated = [int(row["epoch"]) for row in rows if row["val_top1"]]
+    assert validated[0] == 1
+    assert validated[-1] == len(rows)
+    assert all(row["train_loss"] for row in rows)
+    assert all(bool(row["val_top1"]) == bool(row["val_loss"]) for row in rows)
+    assert run.best is not None
+    assert run.best.epoch in validated
+    assert run.scores["top1"] == pytest.approx(float(rows[-1]["val_top1"]), abs=1e-6)
+    kept = json.loads((run.folder / "result.json").read_text())
+    assert kept["epochs"] == len(rows)
+
+
+def test_validation_takes_a_tenth_of_the_time(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = ClassificationLearner.validation_step
+
+    def slow(self: ClassificationLearner, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        time.sleep(0.1)
+        validate(self, batch, batch_idx)
+
+    monkeypatch.setattr(ClassificationLearner, "validation_step", slow)
+    run = run_for(colours, tmp_path / "run")
+    with (run.folder / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    validated = [row for row in rows if row["val_top1"]]
+    assert 2 <= len(validated) < 0.8 * len(rows)
 
 
 def test_what_was_spent_before_an_interruption_counts(

@@ -108,6 +108,17 @@ def test_all_other_weights_move_as_with_sgd() -> None:
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_weights_without_a_gradient_stay() -> None:
+    weight, frozen = (nn.Parameter(torch.ones(4, 2, 1, 1)) for _ in range(2))
+    bias = nn.Parameter(torch.ones(4))
+    groups = [{"params": [weight, frozen], "orthogonal": True, "parts": [1, 1]}, {"params": [bias]}]
+    weight.grad = torch.randn_like(weight)
+    Muon(groups, lr=0.1).step()
+    assert not torch.equal(weight, frozen)
+    assert torch.equal(frozen, torch.ones(4, 2, 1, 1))
+    assert torch.equal(bias, torch.ones(4))
+
+
 def test_convolutions_before_a_norm_are_turned_and_nothing_else() -> None:
     model = fb.create_model("shufflenet_v2_x0_5", num_classes=3)
     recipe = fb.Recipe(optimizer="muon", lr=0.05, weight_decay=0.01)

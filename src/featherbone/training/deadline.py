@@ -34,6 +34,8 @@ class Deadline(L.Callback):
         self._began = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        pl_module.validated = False  # an epoch that is gone on with does not begin
         self._look(trainer, pl_module, 0)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

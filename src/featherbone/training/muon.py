@@ -79,6 +79,8 @@ class Muon(torch.optim.Optimizer):
                 for weight, parts in zip(group["params"], group["parts"] or [1] * len(group["params"]), strict=True)
                 if weight.grad is not None
             ]
+            if not learned:
+                continue
             if not group["orthogonal"]:
                 self._slide([weight for weight, _ in learned], group)
                 continue
