@@ -102,6 +102,7 @@ def test_curves_are_those_of_the_evaluation(opened: Opens, tmp_path: Path) -> No
         tip = page.locator("#tip")
         precision, worth = (page.locator("#precision svg").nth(i) for i in range(2))
         precision.focus()
+        settled(page)
         page.keyboard.press("ArrowRight")
         assert tip.inner_text().split("\n")[0] == "recall 100.00 %"  # from the end, where no row is the best
         for _ in range(60):
@@ -113,6 +114,7 @@ def test_curves_are_those_of_the_evaluation(opened: Opens, tmp_path: Path) -> No
             [100 * share for share in wanted], abs=0.01
         )
         worth.focus()
+        settled(page)
         page.keyboard.press("ArrowRight")
         best = evaluation.best
         shares = [f"{name}: {100 * share:.2f} %" for name, share in zip(
@@ -121,10 +123,15 @@ def test_curves_are_those_of_the_evaluation(opened: Opens, tmp_path: Path) -> No
         assert page.locator("#of").is_hidden()
 
 
+def settled(page: Page) -> None:
+    """Wait until a page has told itself that it has scrolled, which hides what it says of a place."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def pointed_at(page: Page, spot: Locator, x: float = 0.5, y: float = 0.5) -> str:
     """What the page says of a place, in shares of its width and height; a page that scrolls says nothing."""
     spot.scroll_into_view_if_needed()
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    settled(page)
     room = spot.bounding_box()
     assert room is not None
     page.mouse.move(0, 0)
