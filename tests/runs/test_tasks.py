@@ -200,7 +200,7 @@ REGRESSION = replace(
     tasks.CLASSIFICATION,  # the same networks, with one output, and the same names for them
     name="regression",
     opener=Opener(lambda source: str(source).endswith(".csv"), list_numbers, NumberAssembler()),
-    recipe=lambda data, size, *, trained=False: fb.Recipe(label_smoothing=0.0),
+    recipe=lambda data, size, *, trained=False, images=None: fb.Recipe(label_smoothing=0.0),
     job=regression_job,
     outputs=regressor_outputs,
     predict=regress_images,

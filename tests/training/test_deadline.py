@@ -65,9 +65,7 @@ def test_short_epochs_are_not_all_validated_but_the_last_is(colours: Path, tmp_p
     assert kept["epochs"] == len(rows)
 
 
-def test_validation_takes_a_tenth_of_the_time(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_validation_takes_a_tenth_of_the_time(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validate = ClassificationLearner.validation_step
 
     def slow(self: ClassificationLearner, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -179,8 +179,7 @@ def new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, task: 
         if folder in made or out is not None:  # or another process was quicker with this name
             break
     try:
-        with writing(folder):
-            _check_free(folder)
+        with writing(folder, lambda: _check_free(folder)):
             _clear(folder)
             try:
                 yield folder

@@ -270,8 +270,7 @@ def _new_folder(out: AnyPath | None, data: AnyPath, request: ModelRequest, plan:
         if folder in made or out is not None:  # or another process was quicker with this name
             break
     try:
-        with writing(folder):
-            _check_free(folder, plan)
+        with writing(folder, lambda: _check_free(folder, plan)):
             try:
                 yield folder
             finally:

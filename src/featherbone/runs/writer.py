@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -58,8 +58,12 @@ def last_writer(folder: Path) -> str:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Be the one writer of a folder inside the block; what a killed one had begun to write is removed.
+
+    Args:
+        folder: of a run.
+        check: raises if the folder must not be written to; asked when nobody else can, before anything is written.
 
     Raises:
         InputError: if another process is, or the folder cannot be written to.
@@ -76,6 +80,7 @@ def writing(folder: Path) -> Iterator[None]:
             raise InputError(f"cannot write to {folder}: {error.strerror or first_line(error)}") from error
         warnings.warn(f"the disk of {folder} has no locks: let no other process write to this run", stacklevel=3)
     try:
+        check()
         now = datetime.now().astimezone()
         write_json(folder / WRITER, asdict(Writer(os.getpid(), platform.node(), f"{now:%Y-%m-%d %H:%M:%S %z}")))
         _sweep(folder)
