@@ -253,7 +253,7 @@ def test_a_third_task_needs_one_value_and_touches_no_verb(
     with opened(run.folder / "run.html") as page:
         assert page.locator("#facts").inner_text().startswith("held-out nearness")
         assert page.locator("#curves svg").count() >= 3
-        assert page.locator("nav a").all_inner_texts() == ["Curves", "Recipe"]
+        assert page.locator("nav a").all_inner_texts() == ["Curves", "First batch", "Recipe"]
         page.locator("#command").wait_for()
 
 

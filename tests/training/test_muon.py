@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,7 +112,10 @@ def test_all_other_weights_move_as_with_sgd() -> None:
 def test_weights_without_a_gradient_stay() -> None:
     weight, frozen = (nn.Parameter(torch.ones(4, 2, 1, 1)) for _ in range(2))
     bias = nn.Parameter(torch.ones(4))
-    groups = [{"params": [weight, frozen], "orthogonal": True, "parts": [1, 1]}, {"params": [bias]}]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight, frozen], "orthogonal": True, "parts": [1, 1]},
+        {"params": [bias]},
+    ]
     weight.grad = torch.randn_like(weight)
     Muon(groups, lr=0.1).step()
     assert not torch.equal(weight, frozen)
