@@ -124,6 +124,12 @@ def test_other_times_are_refused(text: str) -> None:
         _minutes(text)
 
 
+def test_a_length_is_given_once(colours: Path, tmp_path: Path) -> None:
+    with pytest.raises(fb.InputError, match="minutes .* and epochs both say how long"):
+        run_for(colours, tmp_path / "run", epochs=3)
+    assert not (tmp_path / "run").exists()
+
+
 def test_sides_rise_from_the_first_to_the_last() -> None:
     sides = [side_at(224, (0.5, 1.0), step / 100) for step in range(101)]
     assert (sides[0], sides[-1]) == (112, 224)

@@ -103,8 +103,6 @@ def train(
         "precision": precision,
         "workers": workers,
     }
-    if None not in (time, epochs):
-        raise fb.InputError("--time and --epochs both say how long to train: leave one out")
     given["minutes"] = _minutes(time)
     changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
     log = _silent if quiet else tell

@@ -83,6 +83,8 @@ def prepare(
     Raises:
         InputError: if an argument is not usable.
     """
+    if changes.get("minutes") and "epochs" in changes:
+        raise InputError("minutes (--time) and epochs both say how long to train: leave one out")
     early = (recipe or Recipe()).changed(changes)  # refuses wrong columns before the data is read
     request.check()
     images = open_images(task, data, early, run=like, quiet=quiet)

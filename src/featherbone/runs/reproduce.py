@@ -29,6 +29,8 @@ def command(folder: Path, recipe: Recipe, task: Task) -> str | None:
     for column, value in recipe.to_dict().items():
         if column in ("model", "data") or value == usual[column]:
             continue
+        if column == "epochs" and recipe.minutes:  # it does not count, and both together are refused
+            continue
         text = ",".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
         words += [f"--{column.replace('_', '-')}", text] if column in OPTIONS else ["--set", f"{column}={text}"]
     return shlex.join(["featherbone", "train", recipe.data, *network, *words])
