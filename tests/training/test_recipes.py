@@ -299,6 +299,8 @@ def test_wrong_recipes_are_refused(wrong: dict[str, object]) -> None:
     ("pair", "said"),
     [
         ({"optimizer": "adamw"}, "lr=0.1 is not allowed: with optimizer=adamw"),
+        ({"optimizer": "adamw", "lr": 0.025}, "lr=0.025 is not allowed: with optimizer=adamw"),  # Muon's usual one
+        ({"optimizer": "muon", "lr": 1.0}, "lr=1.0 is not allowed: with optimizer=muon"),
         ({"schedule": "steps", "milestones": [0.1, 0.5]}, "none before the end of warmup=0.15"),
         ({"patience": 2, "freeze_epochs": 2}, "patience=2 is not allowed: more than freeze_epochs=2"),
         ({"mixup": 0.2, "batch_size": 1}, "mixup=0.2 is not allowed: 0 with batch_size=1"),

@@ -228,8 +228,10 @@ class Recipe:
 
     def _check_pairs(self) -> None:
         adamw, steps = self.optimizer == "adamw", self.schedule == "steps"
-        self._require("lr", not adamw or self.lr <= 0.05, "with optimizer=adamw, which moves every weight by about lr "
-                      "in a step, at most 0.05; 0.001 is usual")  # fmt: skip
+        self._require("lr", not adamw or self.lr <= 0.01, "with optimizer=adamw, which moves every weight by about lr "
+                      "in a step, at most 0.01; 0.001 is usual")  # fmt: skip
+        self._require("lr", self.optimizer != "muon" or self.lr <= 0.5, "with optimizer=muon, which moves matrices by "
+                      "this share of their norm in a step, at most 0.5; 0.025 is usual")  # fmt: skip
         late = not steps or self.warmup <= self.milestones[0] if self.milestones else True
         self._require("milestones", late, f"none before the end of warmup={self.warmup:g}")
         waits = not 0 < self.patience <= self.freeze_epochs
