@@ -1,16 +1,22 @@
 """Runs that are quick, what they left behind, and what classifiers say."""
 
 import csv
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 import featherbone as fb
 from featherbone.data.dataset import Skipped
 from featherbone.evaluation.classification import ClassificationEvaluation, ClassificationPrediction
+from featherbone.training.learner import Learner
 
 QUICK = {
     "epochs": 16,
@@ -54,3 +60,18 @@ def classified(*given: Any, **named: Any) -> tuple[list[ClassificationPrediction
     """Return what a classifier says of images, without progress."""
     found, skipped = fb.predict(*given, **named, quiet=True)
     return [one for one in found if isinstance(one, ClassificationPrediction)], skipped
+
+
+@contextmanager
+def interrupted(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> Iterator[None]:
+    """Let Ctrl-C be pressed in a step of the run inside the block, epochs and batches counted from 0; it must stop."""
+    step = Learner.training_step
+
+    def pressed(self: Learner, given: object, number: int) -> Tensor:
+        if (self.current_epoch, number) == (epoch, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, given, number)
+
+    with monkeypatch.context() as patch, pytest.raises(fb.InterruptedRunError):
+        patch.setattr(Learner, "training_step", pressed)
+        yield

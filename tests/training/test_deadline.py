@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.training import QUICK, history, same_weights
+from helpers.training import QUICK, history, interrupted, same_weights
 from torch import Tensor
 
 import featherbone as fb
@@ -175,16 +175,7 @@ def test_a_run_that_grows_resumes_to_the_bit(colours: Path, tmp_path: Path, monk
     changes = {**QUICK, "epochs": 3, "train_size": (0.5, 1.0)}
     row = DenseNetSpec(growth_rate=8, layers=(1, 1), stem_channels=16, stem_stride=1)
     whole = fb.train(colours, row, out=tmp_path / "whole", changes=changes, quiet=True)
-    step = Learner.training_step
-
-    def interrupted(self: Learner, batch: object, batch_idx: int) -> Tensor:
-        if self.current_epoch == 1 and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "training_step", interrupted)
-        with pytest.raises(fb.InterruptedRunError):
-            fb.train(colours, row, out=tmp_path / "cut", changes=changes, quiet=True)
+    with interrupted(monkeypatch, 1, 1):
+        fb.train(colours, row, out=tmp_path / "cut", changes=changes, quiet=True)
     fb.resume(tmp_path / "cut", quiet=True)
     assert same_weights(whole.folder, tmp_path / "cut")

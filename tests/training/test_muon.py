@@ -1,18 +1,15 @@
 """Muon turns gradients into what a singular value decomposition says, for every group of a convolution by itself."""
 
 import copy
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.training import QUICK, history, same_weights
-from torch import Tensor, nn
+from helpers.training import QUICK, history, interrupted, same_weights
+from torch import nn
 
 import featherbone as fb
-from featherbone.training.learner import Learner
 from featherbone.training.muon import Muon, orthogonal
 from featherbone.training.optimizer import optimizer_for
 
@@ -143,16 +140,7 @@ def test_a_run_learns_with_it_and_resumes_to_the_bit(
     whole = fb.train(colours, out=tmp_path / "whole", changes=changes, quiet=True)
     losses = [float(row["train_loss"]) for row in history(whole.folder)]
     assert losses[-1] < 0.7 * losses[0]
-    step = Learner.training_step
-
-    def interrupted(self: Learner, batch: object, batch_idx: int) -> Tensor:
-        if self.current_epoch == 2 and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "training_step", interrupted)
-        with pytest.raises(fb.InterruptedRunError):
-            fb.train(colours, out=tmp_path / "cut", changes=changes, quiet=True)
+    with interrupted(monkeypatch, 2, 1):
+        fb.train(colours, out=tmp_path / "cut", changes=changes, quiet=True)
     fb.resume(tmp_path / "cut", quiet=True)
     assert same_weights(whole.folder, tmp_path / "cut")
