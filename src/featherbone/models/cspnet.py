@@ -96,7 +96,7 @@ class _ResidualSpec(Spec):
         body = partial(self._body, stage, width)
         transition = partial(conv, act=self._act)
         crossed = self.cross_stage(bypass + entry, self._out(stage), body, transition, bypass=bypass, ways=ways)
-        return nn.Sequential(*opening, *shares, crossed)
+        return nn.Sequential(*opening, *shares, crossed.whole)
 
     def _shares(
         self, stage: int, c_in: int, bypass: int, entry: int

@@ -13,7 +13,8 @@ small-image stem is the paper's own for CIFAR (sec. 4.2), a 3x3 convolution.
 CSPDenseNet is a reconstruction, as its configurations were never released. CSPNet (arXiv 1911.11929, Fig. 3) fixes the
 wiring: the dense block reads one share of the stage's channels, and transitions stand before the shares meet, after, or
 both. It leaves open the widths. Here growth rate and layers stay DenseNet's; the transition before compresses as
-DenseNet's do; the one after emits what the plain stage would, and stands after the last block too.
+DenseNet's do; the one after stands behind the pool (decision 5 says why), emits what the plain stage would, and stands
+after the last block too.
 
 Initial weights: He-normal by what is written, as in the authors' Lua code (``he_normal_outputs``).
 """
@@ -68,10 +69,11 @@ class DenseNetSpec(Spec):
     def assemble(self) -> Backbone:
         channels = [self.stem_channels]
         stages: list[nn.Module] = []
+        after: list[nn.Module] = []  # of the stage before: behind the pool
+        c = self.stem_channels
         for number, layers in enumerate(self.layers):
             last = number == len(self.layers) - 1
             parts: list[nn.Module] = []
-            c = channels[-1]
             if number and not self.partial_ratio:
                 parts.append(self._transition(c, c := int(c * self.compression)))
             if number:
@@ -82,11 +84,13 @@ class DenseNetSpec(Spec):
             if self.partial_ratio and not last:
                 c_out = int(c_out * self.compression)
             body = partial(self._block, layers)
-            parts.append(self.cross_stage(c, c_out, body, self._transition, compression=self.compression))
+            crossed = self.cross_stage(c, c_out, body, self._transition, compression=self.compression)
+            parts += [*after, crossed.whole if last else crossed.body]
             if last:
                 parts.append(nn.Sequential(nn.BatchNorm2d(c_out), relu()))
             stages.append(nn.Sequential(*parts))
-            channels.append(c_out)
+            channels.append(c_out if last else crossed.channels)
+            c, after = c_out, crossed.after
         head = Head(channels[-1], self.num_classes)
         return Backbone(self, self._stem(), stages, head, channels=channels, strides=self._strides(len(stages)))
 

@@ -68,7 +68,7 @@ class RDNetSpec(Spec):
                 parts.append(_transition(c, c := _eighths(c * self.compression), 2 if shrinks else 1))
             body = partial(self._block, growth_rate, gated=block >= self.plain_blocks)
             c_out = c + self.layers * growth_rate
-            parts.append(self.cross_stage(c, c_out, body, _transition))
+            parts.append(self.cross_stage(c, c_out, body, _transition).whole)
             c = c_out
             if shrinks or not block:
                 stages.append([])

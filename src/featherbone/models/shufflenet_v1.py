@@ -86,7 +86,7 @@ class ShuffleNetV1Spec(Spec):
             opening = self._downsampling_unit(c, c_out, grouped=len(stages) > 1)
             body = partial(self._units, repeats)
             crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=self.groups))
-            stages.append(nn.Sequential(opening, crossed))
+            stages.append(nn.Sequential(opening, crossed.whole))
             c = c_out
         return Backbone(
             self,

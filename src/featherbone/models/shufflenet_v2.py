@@ -104,7 +104,7 @@ class ShuffleNetV2Spec(Spec):
             opening = first if stages else nn.Sequential(pool, first)
             body = partial(self._units, repeats)
             crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=2))
-            stages.append(nn.Sequential(opening, crossed))
+            stages.append(nn.Sequential(opening, crossed.whole))
             c = c_out
         maps = (self.stem_channels[-1],) * (len(stages) - len(self.channels) + 1)
         return Backbone(

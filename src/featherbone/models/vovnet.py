@@ -66,29 +66,37 @@ class _OneShotSpec(Spec):
             self._conv(first, second),
         )
         stages: list[nn.Module] = []
+        channels = [second]
+        after: list[nn.Module] = []  # of the stage before: behind the pool
         for width, c_out, modules in zip(self.conv_channels, self.concat_channels, self.modules, strict=True):
             opening = (
                 nn.MaxPool2d(3, 2, ceil_mode=True)
                 if stages
                 else self._conv(second, c, stride=max(self.stem_stride // 2, 1))
             )
-            body = partial(self._modules, modules, width, c_out)
-            stages.append(nn.Sequential(opening, self.cross_stage(c, c_out, body, conv)))
-            c = c_out
+            last = len(stages) == len(self.modules) - 1
+            body, closed = partial(self._body, modules, width, c_out), partial(self._modules, modules, width)
+            crossed = self.cross_stage(c, c_out, body, conv, closed=closed)  # the modules' own 1x1 is a transition
+            stages.append(nn.Sequential(opening, *after, crossed.whole if last else crossed.body))
+            channels.append(c_out if last else crossed.channels)
+            c, after = c_out, crossed.after
         return Backbone(
             self,
             stem,
             stages,
             Head(c, self.num_classes),
-            channels=(second, *self.concat_channels),
+            channels=channels,
             strides=self._strides(len(stages)),
         )
 
-    def _modules(self, count: int, width: int, c_out: int, c_in: int) -> tuple[nn.Module, int]:
+    def _body(self, count: int, width: int, c_out: int, c_in: int) -> tuple[nn.Module, int]:
+        return self._modules(count, width, c_in, c_out), c_out
+
+    def _modules(self, count: int, width: int, c_in: int, c_out: int) -> nn.Module:
         """The first module has no shortcut, as it changes the number of channels."""
         first = self._module(c_in, width, c_out, gated=self._gated(0, count))
         rest = [Residual(self._module(c_out, width, c_out, gated=self._gated(i, count))) for i in range(1, count)]
-        return nn.Sequential(first, *rest), c_out
+        return nn.Sequential(first, *rest)
 
     def _module(self, c_in: int, width: int, c_out: int, *, gated: bool) -> nn.Module:
         reduces = self._separable and c_in != width

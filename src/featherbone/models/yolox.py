@@ -56,7 +56,7 @@ class YOLOXDarknetSpec(Spec):
             body = partial(self._blocks, depth, shortcut=not last)
             transition = partial(conv, act=silu)
             split = [conv(c, c, act=silu)] if self.partial_ratio else []
-            stages.append(nn.Sequential(*opening, *split, self.cross_stage(c, c, body, transition)))
+            stages.append(nn.Sequential(*opening, *split, self.cross_stage(c, c, body, transition).whole))
             channels.append(c)
         return Backbone(
             self,
