@@ -12,6 +12,7 @@ from featherbone.layers.bricks import Head as Head
 from featherbone.layers.bricks import Maxout as Maxout
 from featherbone.layers.bricks import Scale as Scale
 from featherbone.layers.bricks import Shuffle as Shuffle
+from featherbone.layers.bricks import Subsample as Subsample
 from featherbone.layers.bricks import conv as conv
 from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese

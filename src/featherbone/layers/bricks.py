@@ -88,6 +88,24 @@ class Shuffle(nn.Module):
         return f"groups={self.groups}"
 
 
+class Subsample(nn.Module):
+    """Every ``stride``-th point of a map, ``(B, C, ceil(H / stride), ceil(W / stride))``: no convolution, no pool.
+
+    >>> Subsample(2)(torch.arange(9.0).view(1, 1, 3, 3)).flatten().tolist()
+    [0.0, 2.0, 6.0, 8.0]
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride]
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+
 class Gate(nn.Module):
     """``x * gate(mean of x)``: a weight per channel, worked out from its global average (squeeze and excitation)."""
 

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from featherbone.layers.wirings import Parallel
+from featherbone.layers.bricks import Subsample
+from featherbone.layers.wirings import Parallel, Residual
 
 
 def dilate(stage: nn.Module, rate: int) -> int:
@@ -21,21 +22,26 @@ def dilate(stage: nn.Module, rate: int) -> int:
         stage: a freshly built stage.
         rate: distance, in points of the map it reads, of those that the plain network would read.
     """
+    if isinstance(stage, Parallel | Residual):
+        ways = stage.branches if isinstance(stage, Parallel) else stage
+        return max([_dilate_way(ways, name, rate) for name in dict(ways.named_children())])
     for name, child in stage.named_children():
         if isinstance(child, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             setattr(stage, name, _without_stride(child, rate))
             rate *= _side(child.stride)
-        elif isinstance(stage, Parallel):
-            rate = max([_dilate_branch(stage.branches, i, rate) for i in range(len(stage.branches))])
+        elif isinstance(child, Subsample):
+            setattr(stage, name, nn.Identity())
+            rate *= child.stride
         else:
             rate = dilate(child, rate)
     return rate
 
 
-def _dilate_branch(branches: nn.ModuleList, i: int, rate: int) -> int:
-    alone = nn.Sequential(branches[i])
+def _dilate_way(ways: nn.Module, name: str, rate: int) -> int:
+    """Dilate one of the ways that read the same map."""
+    alone = nn.Sequential(ways.get_submodule(name))
     after = dilate(alone, rate)
-    branches[i] = alone[0]
+    setattr(ways, name, alone[0])
     return after
 
 

@@ -51,14 +51,20 @@ class Wiring(nn.Module):
 
 
 class Residual(Wiring):
-    """``x + body(x)``. Where the body widens, x counts as padded with empty channels (darknet's partial shortcut)."""
+    """``x + body(x)``. Where the body widens, x counts as padded with empty channels (darknet's partial shortcut).
 
-    def __init__(self, body: nn.Module) -> None:
+    ``shortcut`` stands on the way of x, where the body shrinks the map or a convolution makes its channels (ResNet's
+    options A and B).
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
         super().__init__()
         self.body = body
+        self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         path = self.drop(self.run(self.body, x))
+        x = self.shortcut(x) if self.shortcut is not None else x
         wider = path.shape[1] - x.shape[1]
         return path + (nn.functional.pad(x, (0, 0, 0, 0, 0, wider)) if wider else x)
 

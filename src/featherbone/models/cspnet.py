@@ -2,7 +2,8 @@
 
 Part of a stage's channels walks round its body and is concatenated behind it: less is computed, and gradients that
 would be computed twice are cut apart. The wiring itself is ``Spec.cross_stage``, for any family's body; this file has
-the networks whose bodies are residual: ResNet, ResNeXt and Darknet.
+the networks whose bodies are residual: ResNet, ResNeXt and Darknet. Their plain partners are ``resnet50.darknet``,
+``resnext50.darknet`` and ``darknet53``.
 
 >>> network = TABLE["cspresnet50"].build()
 >>> list(zip(network.strides, network.channels))
@@ -88,8 +89,9 @@ class _ResidualSpec(Spec):
 
     def _stage(self, stage: int, opening: list[nn.Module], c_in: int) -> nn.Sequential:
         split = self.split_channels[stage]
-        bypass = self._bypass(split, multiple=self.groups)
+        bypass = self._bypass(split, multiple=self.groups) if self.partial_ratio else 0
         width = split - bypass
+        self._require("partial_ratio", 0 <= bypass < split, f"a share of {split} channels that leaves some on both ways")
         entry = self.first_entry if self.first_entry and stage == 0 else width
         self._require("first_entry", 0 < entry <= width, f"at most {width}, the width of the body")
         shares, ways = self._shares(stage, c_in, bypass, entry) if self.partial_ratio else ([], None)
@@ -109,6 +111,7 @@ class _ResidualSpec(Spec):
 
     def _body(self, stage: int, width: int, c_in: int) -> tuple[nn.Module, int]:
         inner = round(width * self.bottleneck[stage])
+        self._require("bottleneck", inner > 0, f"shares of the body's widths that leave a channel, here of {width}")
         whole = inner % self.groups == 0
         self._require("groups", whole, f"a divisor of {inner}, the width inside the blocks of stage {stage + 1}")
         blocks = [self._block(width if i else c_in, inner, width) for i in range(self.depths[stage])]
@@ -138,6 +141,8 @@ class CSPResNetSpec(_ResidualSpec):
     def check(self) -> None:
         super().check()
         self._require("pool_kernel", self.pool_kernel in (2, 3), "2 or 3")
+        allowed = "above 0; the plain networks are resnet50.darknet and resnext50.darknet"
+        self._require("partial_ratio", self.partial_ratio > 0, allowed)
 
     def assemble(self) -> Backbone:
         c = self.stem_channels
@@ -186,6 +191,9 @@ class CSPDarknetSpec(_ResidualSpec):
     def check(self) -> None:
         super().check()
         self._require("depths", len(self.depths) > 1, "two stages or more, since the first is part of the stem")
+        plain = self.split_channels == self.out_channels
+        allowed = "above 0, or 0 with split_channels equal to out_channels, as in darknet53"
+        self._require("partial_ratio", self.partial_ratio > 0 or plain, allowed)
 
     def assemble(self) -> Backbone:
         strides = (min(self.stem_stride, 2), max(self.stem_stride // 2, 1), *(2 for _ in self.depths[2:]))

@@ -75,14 +75,14 @@ class DenseNetSpec(Spec):
             last = number == len(self.layers) - 1
             parts: list[nn.Module] = []
             if number and not self.partial_ratio:
-                parts.append(self._transition(c, c := int(c * self.compression)))
+                parts.append(self._transition(c, c := self._compressed(c)))
             if number:
                 parts.append(nn.AvgPool2d(2))
             elif self.stem_stride == 4:
                 parts.append(nn.MaxPool2d(3, 2, padding=1))
             c_out = c + layers * self.growth_rate
             if self.partial_ratio and not last:
-                c_out = int(c_out * self.compression)
+                c_out = self._compressed(c_out)
             body = partial(self._block, layers)
             crossed = self.cross_stage(c, c_out, body, self._transition, compression=self.compression)
             parts += [*after, crossed.whole if last else crossed.body]
@@ -111,6 +111,11 @@ class DenseNetSpec(Spec):
         if not width:
             return nn.Sequential(preconv(c_in, k, 3), *self._drop())
         return nn.Sequential(preconv(c_in, width), *self._drop(), preconv(width, k, 3), *self._drop())
+
+    def _compressed(self, channels: int) -> int:
+        kept = int(channels * self.compression)
+        self._require("compression", kept > 0, f"a share that keeps one of {channels} channels or more")
+        return kept
 
     def _transition(self, c_in: int, c_out: int) -> nn.Module:
         return nn.Sequential(preconv(c_in, c_out), *self._drop())
