@@ -12,7 +12,15 @@ import torch
 import featherbone as fb
 
 ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
-PUBLISHED = {"gfm": 4.605, "efm": 4.868, "efm_sam": 5.068, "efm_spp": 4.863}  # billion operations at 416
+PUBLISHED = {
+    "prn": 3.590,
+    "prn_3l": 4.586,
+    "cem": 4.049,
+    "gfm": 4.605,
+    "efm": 4.868,
+    "efm_sam": 5.068,
+    "efm_spp": 4.863,
+}  # billion operations at 416
 BACKBONE = 3.058
 WHOLE = {416: (4.31, 5.07), 512: (4.31, 7.68)}  # EFM (SAM) by input: million parameters, billion operations
 
@@ -20,7 +28,11 @@ WHOLE = {416: (4.31, 5.07), 512: (4.31, 7.68)}  # EFM (SAM) by input: million pa
 def cost(neck: str, backbone: str, size: int) -> tuple[fb.Cost, fb.Cost]:
     """Return what a detector costs, and its backbone alone."""
     row = fb.DetectorSpec(
-        backbone=fb.spec(backbone), neck=fb.neck_spec(neck), head="anchors", num_classes=80, anchors=ANCHORS
+        backbone=fb.spec(backbone),
+        neck=fb.neck_spec(neck),
+        head="anchors",
+        num_classes=80,
+        anchors=ANCHORS[-len(fb.neck_spec(neck).widths) :],
     )
     with torch.device("meta"):
         detector = row.build()

@@ -49,8 +49,8 @@ class Darknet(nn.Module):
                 x = torch.cat([outputs[int(i)] for i in values["layers"].split(",")], 1)
             elif kind == "shortcut":
                 other = outputs[int(values["from"])]
-                x = x.clone()
-                x[:, : other.shape[1]] += other
+                x, step = x.clone(), other.shape[2] // x.shape[2]
+                x[:, : other.shape[1]] += other[:, :, ::step, ::step]
             elif kind == "avgpool":
                 x = x.mean((2, 3), keepdim=True)
             if values.get("activation") == "leaky":
@@ -133,6 +133,17 @@ def cspresnet50(groups: int = 1) -> str:
         c = 2 * width if groups > 1 else width
         activation = "linear" if i in (1, 2) else "leaky"
         text += csp_stage(width, width if i else 64, depth, block, sections, c, activation)
+    return text + HEAD
+
+
+def resnet50(groups: int = 1) -> str:
+    """Return ResNet-50, or ResNeXt-50 with 32 groups, without projections: CSPNet's baseline."""
+    text = NET + convolution(64, 7, 2) + "[maxpool]\nsize=2\nstride=2\n\n"
+    for i, (width, depth) in enumerate(zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True)):
+        inner = width // 2 if groups > 1 else width // 4
+        for block in range(depth):
+            text += convolution(inner) + convolution(inner, 3, 2 if i and not block else 1, groups=groups)
+            text += convolution(width, activation="linear") + "[shortcut]\nfrom=-4\nactivation=leaky\n\n"
     return text + HEAD
 
 

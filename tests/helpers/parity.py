@@ -28,6 +28,9 @@ PAIRS: list[Pair] = [
       for library in ("torchvision", "timm", "pytorchcv") for n in (121, 161, 169, 201)),
     *((f"shufflenet_v2_{x}.tv", "torchvision", f"shufflenet_v2_{x}", {}) for x in _SIZES),
     *((f"{name}.timm", "timm", name, {}) for name in ("cspresnet50", "cspresnext50", "cspdarknet53", "darknet53")),
+    *((name, library, theirs, {}) for library, name, theirs in (
+        ("torchvision", "resnet50", "resnet50"), ("timm", "resnet50", "resnet50"),
+        ("torchvision", "resnext50", "resnext50_32x4d"), ("timm", "resnext50", "resnext50_32x4d"))),
     *((f"vovnet_v2_{name}", "timm", f"ese_vovnet{theirs}", {}) for name, theirs in (
         ("19_slim_dw", "19b_slim_dw"), ("19_dw", "19b_dw"), ("19_slim", "19b_slim"),
         ("39.timm", "39b"), ("57.timm", "57b"), ("99.timm", "99b"))),

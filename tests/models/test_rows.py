@@ -75,11 +75,15 @@ def check(name: str, changed: dict[str, Any], row: fb.Spec | InputError) -> bool
     declared = [(2, c, math.ceil(64 / s), math.ceil(96 / s))
                 for c, s in zip(network.channels, network.strides, strict=True)]  # fmt: skip
     # a pool that keeps what an odd side leaves over may have a point more
-    near = all(a[:2] == b[:2] and abs(a[2] - b[2]) <= 1 and abs(a[3] - b[3]) <= 1 for a, b in zip(maps, declared, strict=True))
+    near = all(
+        a[:2] == b[:2] and abs(a[2] - b[2]) <= 1 and abs(a[3] - b[3]) <= 1 for a, b in zip(maps, declared, strict=True)
+    )
     assert near, f"{changed}: {maps} instead of {declared}"
     assert image.grad is not None
     assert all(weight.shape for weight in network.parameters() if weight.numel()), changed
-    assert not [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and not layer.weight.numel()], changed
+    assert not [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and not layer.weight.numel()], (
+        changed
+    )
     return True
 
 

@@ -81,7 +81,7 @@ class DetectorSpec:
             InputError: if the neck cannot read this backbone's maps.
         """
         network = self.backbone.build()
-        count, wanted = len(network.channels), len(self.neck.widths) + self.neck.finer
+        count, wanted = len(network.channels), self.neck.maps
         if wanted > count:
             raise InputError(f"neck={self.neck.kind!r} needs {wanted} maps, but the backbone has {count}")
         backbone = Pyramid(network, range(count - wanted, count))

@@ -7,6 +7,7 @@ activation, in either order; a *wiring* says how the outputs of its parts meet.
 from featherbone.layers.bricks import Activation as Activation
 from featherbone.layers.bricks import Attention as Attention
 from featherbone.layers.bricks import ChannelNorm as ChannelNorm
+from featherbone.layers.bricks import First as First
 from featherbone.layers.bricks import Gate as Gate
 from featherbone.layers.bricks import Head as Head
 from featherbone.layers.bricks import Maxout as Maxout

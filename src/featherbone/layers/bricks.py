@@ -88,6 +88,20 @@ class Shuffle(nn.Module):
         return f"groups={self.groups}"
 
 
+class First(nn.Module):
+    """The first channels of a map: ``(B, C, H, W)`` to ``(B, channels, H, W)``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.channels]
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}"
+
+
 class Subsample(nn.Module):
     """Every ``stride``-th point of a map, ``(B, C, ceil(H / stride), ceil(W / stride))``: no convolution, no pool.
 

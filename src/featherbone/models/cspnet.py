@@ -91,7 +91,9 @@ class _ResidualSpec(Spec):
         split = self.split_channels[stage]
         bypass = self._bypass(split, multiple=self.groups) if self.partial_ratio else 0
         width = split - bypass
-        self._require("partial_ratio", 0 <= bypass < split, f"a share of {split} channels that leaves some on both ways")
+        self._require(
+            "partial_ratio", 0 <= bypass < split, f"a share of {split} channels that leaves some on both ways"
+        )
         entry = self.first_entry if self.first_entry and stage == 0 else width
         self._require("first_entry", 0 < entry <= width, f"at most {width}, the width of the body")
         shares, ways = self._shares(stage, c_in, bypass, entry) if self.partial_ratio else ([], None)

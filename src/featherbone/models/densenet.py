@@ -44,6 +44,8 @@ class DenseNetSpec(Spec):
         bottleneck: width of the 1x1 convolution before each 3x3, in multiples of k; 0 for none.
         compression: theta, the share of the channels that a transition keeps.
         dropout: probability of dropping after every convolution but the first.
+        dropout_everywhere: whether it is after all of these, as in the authors' code, or after the 3x3 ones alone, as
+            in torchvision's and in that of arXiv 1707.06990.
     """
 
     family: ClassVar[str] = "densenet"
@@ -57,6 +59,7 @@ class DenseNetSpec(Spec):
     bottleneck: int = 4
     compression: float = 0.5
     dropout: float = 0.0
+    dropout_everywhere: bool = True
 
     def check(self) -> None:
         self._require_count("growth_rate")
@@ -109,8 +112,8 @@ class DenseNetSpec(Spec):
     def _layer(self, c_in: int) -> nn.Sequential:
         k, width = self.growth_rate, self.growth_rate * self.bottleneck
         if not width:
-            return nn.Sequential(preconv(c_in, k, 3), *self._drop())
-        return nn.Sequential(preconv(c_in, width), *self._drop(), preconv(width, k, 3), *self._drop())
+            return nn.Sequential(preconv(c_in, k, 3), *self._drop(3))
+        return nn.Sequential(preconv(c_in, width), *self._drop(1), preconv(width, k, 3), *self._drop(3))
 
     def _compressed(self, channels: int) -> int:
         kept = int(channels * self.compression)
@@ -118,10 +121,10 @@ class DenseNetSpec(Spec):
         return kept
 
     def _transition(self, c_in: int, c_out: int) -> nn.Module:
-        return nn.Sequential(preconv(c_in, c_out), *self._drop())
+        return nn.Sequential(preconv(c_in, c_out), *self._drop(1))
 
-    def _drop(self) -> list[nn.Module]:
-        return [nn.Dropout(self.dropout)] if self.dropout else []
+    def _drop(self, kernel: int) -> list[nn.Module]:
+        return [nn.Dropout(self.dropout)] if self.dropout and (kernel == 3 or self.dropout_everywhere) else []
 
 
 def _imagenet(growth_rate: int, *layers: int) -> DenseNetSpec:

@@ -17,13 +17,14 @@ Initial weights: the authors' code, He-normal by what is written, a small classi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, Parallel, conv, he_normal_outputs, small_classifier
+from featherbone.layers import Dense, Head, Parallel, conv, he_normal_outputs, relu, silu, small_classifier
 from featherbone.spec import Backbone, Spec
 
 
@@ -37,6 +38,7 @@ class PeleeNetSpec(Spec):
         bottleneck: width of the 1x1 convolutions of each stage, in multiples of k / 2.
         stem_channels: width of the stem.
         dropout: probability of dropping before the classifier.
+        swish: whether activations are swish instead of ReLU (CSPNet, Table 3).
     """
 
     family: ClassVar[str] = "peleenet"
@@ -48,6 +50,7 @@ class PeleeNetSpec(Spec):
     bottleneck: tuple[int, ...] = (1, 2, 4, 4)
     stem_channels: int = 32
     dropout: float = 0.05
+    swish: bool = False
 
     def check(self) -> None:
         self._require_count("growth_rate", least=2)
@@ -66,15 +69,15 @@ class PeleeNetSpec(Spec):
             last = len(stages) == len(self.layers) - 1
             opening = [nn.AvgPool2d(2) if stages else self._stem_block(), *after]
             c_out = c + layers * self.growth_rate
-            crossed = self.cross_stage(c, c_out, partial(self._block, layers, bottleneck, c), conv)
+            crossed = self.cross_stage(c, c_out, partial(self._block, layers, bottleneck, c), self._conv)
             if not self.partial_ratio:
-                crossed.body.append(conv(c_out, c_out))  # PeleeNet's transition; CSPNet's wiring brings its own
+                crossed.body.append(self._conv(c_out, c_out))  # PeleeNet's transition; CSPNet's wiring brings its own
             stages.append(nn.Sequential(*opening, crossed.whole if last else crossed.body))
             channels.append(c_out if last else crossed.channels)
             c, after = c_out, crossed.after
         return Backbone(
             self,
-            conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
+            self._conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
             stages,
             Head(channels[-1], self.num_classes, dropout=self.dropout),
             channels=channels,
@@ -85,13 +88,17 @@ class PeleeNetSpec(Spec):
         he_normal_outputs(network)
         small_classifier(network)
 
+    @property
+    def _conv(self) -> Callable[..., nn.Module]:
+        return partial(conv, act=silu if self.swish else relu)
+
     def _stem_block(self) -> nn.Module:
         """Fig. 2: a pool beside a strided convolution, so that the first shrinking loses little."""
         c, stride = self.stem_channels, max(self.stem_stride // 2, 1)
         # ceil_mode, for the pool to agree with the convolution on odd sizes
         pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
-        strided = nn.Sequential(conv(c, c // 2), conv(c // 2, c, 3, stride=stride))
-        return nn.Sequential(Parallel(pool, strided), conv(2 * c, c))
+        strided = nn.Sequential(self._conv(c, c // 2), self._conv(c // 2, c, 3, stride=stride))
+        return nn.Sequential(Parallel(pool, strided), self._conv(2 * c, c))
 
     def _block(self, layers: int, bottleneck: int, c_plain: int, c_in: int) -> tuple[nn.Module, int]:
         """Widths are those of the plain network, whose block reads ``c_plain`` channels."""
@@ -105,8 +112,8 @@ class PeleeNetSpec(Spec):
 
     def _layer(self, c_in: int, width: int) -> nn.Module:
         half = self.growth_rate // 2
-        near = nn.Sequential(conv(c_in, width), conv(width, half, 3))
-        far = nn.Sequential(conv(c_in, width), conv(width, half, 3), conv(half, half, 3))
+        near = nn.Sequential(self._conv(c_in, width), self._conv(width, half, 3))
+        far = nn.Sequential(self._conv(c_in, width), self._conv(width, half, 3), self._conv(half, half, 3))
         return Parallel(near, far)
 
 

@@ -48,6 +48,9 @@ class ShuffleNetV1Spec(Spec):
         channels: output of stages 2, 3 and 4.
         repeats: units of each stage, the downsampling one included.
         stem_channels: output of the first convolution.
+        first_stride: stride of the network's first unit; 1 in networks for small images, whose first unit then keeps
+            what it reads and adds channels beside it.
+        shortcut_pool: side of the average pool of shortcuts: 3 with a border (the paper's), or 2 without.
         shortcut_first: whether the channels of the pooled shortcut come before the others.
         inverse_shuffle: whether units shuffle by the inverse of the paper's permutation.
         classifier_bias: whether the classifier has a bias.
@@ -62,6 +65,8 @@ class ShuffleNetV1Spec(Spec):
     channels: tuple[int, ...]
     repeats: tuple[int, ...] = (4, 8, 4)
     stem_channels: int = 24
+    first_stride: int = 2
+    shortcut_pool: int = 3
     shortcut_first: bool = True
     inverse_shuffle: bool = False
     classifier_bias: bool = True
@@ -71,6 +76,8 @@ class ShuffleNetV1Spec(Spec):
         self._require_widths("channels", least=4)
         self._require_widths("repeats", len(self.channels))
         self._require_count("stem_channels")
+        self._require("first_stride", self.first_stride in (1, 2), "1 or 2")
+        self._require("shortcut_pool", self.shortcut_pool in (2, 3), "2 or 3")
         whole = all(c % self.groups == 0 for c in self.channels)
         self._require("channels", whole, f"multiples of groups={self.groups}")
         inputs = (self.stem_channels, *self.channels[:-1])
@@ -80,10 +87,12 @@ class ShuffleNetV1Spec(Spec):
 
     def assemble(self) -> Backbone:
         c = self.stem_channels
-        # the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... as in every other family
-        stages: list[nn.Module] = [nn.MaxPool2d(3, 2, padding=1) if self.stem_stride == 4 else nn.Identity()]
-        for c_out, repeats in zip(self.channels, self.repeats, strict=True):
-            opening = self._downsampling_unit(c, c_out, grouped=len(stages) > 1)
+        pool = nn.MaxPool2d(3, 2, padding=1) if self.stem_stride == 4 else nn.Identity()
+        # before a strided unit the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... here too
+        stages: list[nn.Module] = [pool] if self.first_stride == 2 else []
+        for i, (c_out, repeats) in enumerate(zip(self.channels, self.repeats, strict=True)):
+            first = self._opening_unit(c, c_out, 2 if i else self.first_stride, grouped=i > 0)
+            opening = first if stages else nn.Sequential(pool, first)
             body = partial(self._units, repeats)
             crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=self.groups))
             stages.append(nn.Sequential(opening, crossed.whole))
@@ -93,7 +102,7 @@ class ShuffleNetV1Spec(Spec):
             conv(self.in_chans, self.stem_channels, 3, stride=min(self.stem_stride, 2)),
             stages,
             Head(c, self.num_classes, bias=self.classifier_bias),
-            channels=(self.stem_channels, self.stem_channels, *self.channels),
+            channels=(*(self.stem_channels,) * (len(stages) - len(self.channels) + 1), *self.channels),
             strides=self._strides(len(stages)),
         )
 
@@ -105,11 +114,15 @@ class ShuffleNetV1Spec(Spec):
         units = [[Residual(self._branch(channels, channels, channels)), relu()] for _ in range(repeats - 1)]
         return nn.Sequential(*(part for unit in units for part in unit)), channels
 
-    def _downsampling_unit(self, c_in: int, c_out: int, *, grouped: bool) -> nn.Module:
-        shortcut = nn.AvgPool2d(3, 2, padding=1)
-        branch = self._branch(c_in, c_out, c_out - c_in, stride=2, grouped=grouped)
+    def _opening_unit(self, c_in: int, c_out: int, stride: int, *, grouped: bool) -> nn.Module:
+        shortcut = self._shortcut() if stride == 2 else nn.Identity()
+        branch = self._branch(c_in, c_out, c_out - c_in, stride=stride, grouped=grouped)
         ways = (shortcut, branch) if self.shortcut_first else (branch, shortcut)
         return nn.Sequential(Parallel(*ways), relu())
+
+    def _shortcut(self) -> nn.Module:
+        # ceil_mode, for the pool to agree with the convolution on odd sizes
+        return nn.AvgPool2d(3, 2, padding=1) if self.shortcut_pool == 3 else nn.AvgPool2d(2, 2, ceil_mode=True)
 
     def _branch(self, c_in: int, unit: int, c_out: int, *, stride: int = 1, grouped: bool = True) -> nn.Module:
         """Fig. 2: only the first 1x1 convolution of the first unit is not grouped, as it reads few channels."""

@@ -42,6 +42,8 @@ PUBLISHED: Mapping[str, Published] = {
     **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}") for x in ("0_5", "1_0")},
     # the newer recipe resizes to 232
     **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}", crop=224 / 232) for x in ("1_5", "2_0")},
+    "resnet50": _usual("torchvision", "resnet50"),
+    "resnext50": _usual("torchvision", "resnext50_32x4d"),
     "cspresnet50.timm": _usual("hub", "timm/cspresnet50.ra_in1k", 256, 0.887),
     "cspresnext50.timm": _usual("hub", "timm/cspresnext50.ra_in1k", 256, 0.887),
     "cspdarknet53.timm": _usual("hub", "timm/cspdarknet53.ra_in1k", 256, 0.887),

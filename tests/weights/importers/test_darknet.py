@@ -20,6 +20,8 @@ from featherbone.weights.importers.checkpoint import read_checkpoint
         ("cspresnet50", darknet.cspresnet50()),
         ("cspresnext50", darknet.cspresnet50(groups=32)),
         ("cspdarknet53", darknet.cspdarknet53()),
+        ("resnet50.darknet", darknet.resnet50()),
+        ("resnext50.darknet", darknet.resnet50(groups=32)),
         ("darknet53", darknet.darknet53()),
     ],
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from featherbone.weights.importers.sources.cspnet import CSPDARKNET, CSPRESNET, RDNET, YOLOX
 from featherbone.weights.importers.sources.densenet import DENSENET, PELEENET
+from featherbone.weights.importers.sources.resnet import RESNET
 from featherbone.weights.importers.sources.shufflenet import SHUFFLENET_V1, SHUFFLENET_V2
 from featherbone.weights.importers.sources.source import Layer as Layer
 from featherbone.weights.importers.sources.source import LayerMapping as LayerMapping
@@ -16,6 +17,7 @@ SOURCES: Mapping[str, tuple[Project, ...]] = {
     "peleenet": PELEENET,
     "cspresnet": CSPRESNET,
     "cspdarknet": CSPDARKNET,
+    "resnet": RESNET,
     "cspdarknet_yolox": YOLOX,
     "vovnet": VOVNET,
     "vovnet_v2": VOVNET_V2,

@@ -108,9 +108,11 @@ def _permute_v1(spec: Spec, state: State) -> State:
     """Reorder the channels inside every unit from Megvii's shuffle, (C / g, g) transposed, to that of the row."""
     assert isinstance(spec, ShuffleNetV1Spec)
     state, g = dict(state), spec.groups
+    pooled = spec.first_stride == 2  # then the pool is a stage, otherwise the beginning of one
     for s, repeats in enumerate(spec.repeats):
         for unit in range(repeats):
-            where = f"stages.{s + 1}.1.0.{2 * unit - 2}.body" if unit else f"stages.{s + 1}.0.0.branches.1"
+            stage, first = f"stages.{s + pooled}", "0.0" if s or pooled else "0.1.0"
+            where = f"{stage}.1.0.{2 * unit - 2}.body" if unit else f"{stage}.{first}.branches.1"
             width = state[f"{where}.0.0.weight"].shape[0]
             size = width // g
             theirs = [i for k in range(g) for i in range(k, width, g)]

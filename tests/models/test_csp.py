@@ -1,0 +1,74 @@
+"""What CSPNet's wiring saves, and the reading of its paper that the reconstructions take."""
+
+import runpy
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+
+import featherbone as fb
+from featherbone.spec import Fusion
+from helpers.paths import ROOT
+
+TOOL = runpy.run_path(str(ROOT / "tools" / "networks.py"))
+READINGS = runpy.run_path(str(ROOT / "tools" / "csp_readings.py"))
+PAIRS: list[tuple[str, str]] = TOOL["csp_pairs"]()
+# as released, its shares are made by two convolutions that both read the whole map
+MORE_TRAFFIC = ("cspdarknet53", "cspdarknet53.timm")
+PRINTED: dict[str, tuple[float, float]] = TOOL["CSP_PRINTED"]
+# how many hundredths ours may be from what the paper says is saved: its configurations of PeleeNet were not released
+POINTS = {"csppeleenet": 1.0, "csppeleenet_last": 4.0, "csppeleenet_first": 8.0}
+
+
+def counted(name: str | fb.Spec, size: int) -> fb.Cost:
+    with torch.device("meta"):
+        return fb.cost(fb.create_model(name), size)
+
+
+def test_every_network_with_the_wiring_has_a_plain_partner() -> None:
+    crossed = {name for name in fb.list_models() if fb.spec(name).partial_ratio and ".yolox" not in name}
+    # timm has no such ResNets without it
+    assert crossed - {name for name, _ in PAIRS} == {"cspresnet50.timm", "cspresnext50.timm"}
+
+
+@pytest.mark.parametrize(("name", "plain"), PAIRS)
+def test_the_wiring_costs_less_than_the_plain_network(name: str, plain: str) -> None:
+    size = fb.spec(name).usual_size
+    ours, theirs = counted(name, size), counted(plain, size)
+    assert ours.macs < 0.95 * theirs.macs
+    assert (ours.cio < 0.98 * theirs.cio) is (name not in MORE_TRAFFIC)
+    assert (ours.traffic_bytes < 0.99 * theirs.traffic_bytes) is (name not in MORE_TRAFFIC)
+    if name in PRINTED:
+        saved, said = ours.macs / theirs.macs - 1, PRINTED[name][0] / PRINTED[name][1] - 1
+        assert abs(saved - said) * 100 <= POINTS.get(name, 0.1)
+
+
+@pytest.mark.parametrize("fusion", get_args(Fusion))
+def test_the_reconstruction_is_the_reading_that_the_table_marks(fusion: Any) -> None:
+    """Counted from PeleeNet's table alone, and by the network that is built."""
+    reading = READINGS["Reading"]()
+    for share in READINGS["SHARES"]:
+        built = counted(replace(fb.spec("csppeleenet"), partial_ratio=share, fusion=fusion), 224)
+        assert (2 * built.macs / 1e9, built.params) == READINGS["cost"](reading, fusion, share)
+
+
+def test_the_order_of_the_fusions_is_the_papers() -> None:
+    costs = [counted(f"csppeleenet{suffix}", 224).macs for suffix in ("_first", "_last", "")]
+    assert costs == sorted(costs)
+    assert costs[-1] < counted("peleenet", 224).macs
+
+
+def test_the_plain_partners_have_the_traffic_that_cspnet_starts_from() -> None:
+    """34.41 and 32.64 million elements for ResNeXt-50 at 256, with and without the wiring (sec. 3, CIO)."""
+    assert counted("resnext50.darknet", 256).cio == 34_411_496
+    assert counted("cspresnext50", 256).cio == 32_642_024
+    assert counted("resnet50.darknet", 256).cio == 25_826_280
+
+
+def test_a_pool_stands_before_the_transition_after() -> None:
+    network = fb.create_model("csppeleenet")
+    opening = network.stages[1][0]
+    assert isinstance(opening, torch.nn.AvgPool2d)
+    assert [stage[1][0].kernel_size for stage in network.stages[1:]] == [(1, 1)] * 3
+    assert network.stages[1][1][0].in_channels == network.channels[1]
