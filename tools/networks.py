@@ -26,10 +26,11 @@ far ours is from it. CSPPeleeNet and CSPDenseNet are reconstructions, as their c
 CSP_HEADER = """
 ## What CSPNet's wiring saves
 
-Each network that has it, beside its plain partner at the same size: parameters, macs, CIO (the elements that convolutions
-and pools read and write) and traffic (the bytes that all operations do). "Paper" is what CSPNet (arXiv 1911.11929)
-prints of the operations. CSPDarknet-53 is as released: it saves operations and costs more traffic, because its two
-shares are made by two convolutions that both read the whole map. `featherbone compare NAME PLAIN --size SIZE` shows the same.
+Each network that has it, beside its plain partner at the same size: parameters, macs, CIO (the elements that
+convolutions and pools read and write) and traffic (the bytes that all operations do). "Paper" is what CSPNet (arXiv
+1911.11929) prints of the operations. CSPDarknet-53 is as released: it saves operations and costs more traffic, because
+its two shares are made by two convolutions that both read the whole map. `featherbone compare NAME PLAIN` shows them
+side by side.
 
 | network | plain | size | params | macs | paper | CIO | traffic |
 |---|---|---:|---:|---:|---:|---:|---:|

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from helpers.paths import ROOT
 
 import featherbone as fb
 from featherbone.spec import Fusion
-from helpers.paths import ROOT
 
 TOOL = runpy.run_path(str(ROOT / "tools" / "networks.py"))
 READINGS = runpy.run_path(str(ROOT / "tools" / "csp_readings.py"))
@@ -68,7 +68,8 @@ def test_the_plain_partners_have_the_traffic_that_cspnet_starts_from() -> None:
 
 def test_a_pool_stands_before_the_transition_after() -> None:
     network = fb.create_model("csppeleenet")
-    opening = network.stages[1][0]
-    assert isinstance(opening, torch.nn.AvgPool2d)
-    assert [stage[1][0].kernel_size for stage in network.stages[1:]] == [(1, 1)] * 3
-    assert network.stages[1][1][0].in_channels == network.channels[1]
+    for before, stage in zip(network.channels[1:], network.stages[1:], strict=False):
+        pool, transition = list(stage.children())[:2]
+        assert isinstance(pool, torch.nn.AvgPool2d)
+        first = next(part for part in transition.modules() if isinstance(part, torch.nn.Conv2d))
+        assert (first.in_channels, first.kernel_size) == (before, (1, 1))

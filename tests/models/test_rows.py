@@ -8,15 +8,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+from helpers.families import FAMILIES, thin
 from torch import nn
 
 import featherbone as fb
 from featherbone.errors import InputError
-from helpers.families import FAMILIES, thin
 
 COUNTS = (0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 33, -1)
 SHARES = (0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999, 1.0, 2.5, -0.5, math.nan, math.inf)
-WRONG = ("a", None, (), (1,), ("a", "b"), 1.5, True, [4, None], {})
+WRONG: tuple[Any, ...] = ("a", None, (), (1,), ("a", "b"), 1.5, True, [4, None], {})
 ROWS = 100
 # one row of every family
 SMALLEST = list({fb.spec(name).family: name for name in reversed(FAMILIES)}.values())
@@ -71,7 +71,7 @@ def check(name: str, changed: dict[str, Any], row: fb.Spec | InputError) -> bool
     for stage in (network.stem, *network.stages):
         stage.register_forward_hook(lambda _module, _given, made: maps.append(tuple(made.shape)))
     out: torch.Tensor = network(image)
-    out.sum().backward()
+    torch.autograd.backward(out.sum())
     declared = [(2, c, math.ceil(64 / s), math.ceil(96 / s))
                 for c, s in zip(network.channels, network.strides, strict=True)]  # fmt: skip
     # a pool that keeps what an odd side leaves over may have a point more

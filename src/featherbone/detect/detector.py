@@ -120,7 +120,7 @@ class Detector(nn.Module):
     @property
     def multiple(self) -> int:
         """Number of pixels of which both sides of an input are multiples."""
-        return max(self.head.strides)
+        return max(self.backbone.strides)
 
     def check_size(self, size: int) -> None:
         """Refuse square inputs that the network cannot read.

@@ -74,10 +74,10 @@ class NeckSpec:
 
     Attributes:
         kind: which scales are fused. "fpn": a scale's own map and the fused coarser one. "pan": the same, then from
-            fine to coarse. "prn" (partial residual): the first channels of its own map plus the fused coarser one. "cem" (context
-            enhancement): its own map plus the next coarser one plus the mean of the coarsest; there is a coarser map
-            than the scales give out. "gfm" (global fusion): all maps. "efm" (exact fusion): the next finer map, its own and the
-            fused coarser one, then from fine to coarse.
+            fine to coarse. "prn" (partial residual): the first channels of its own map plus the fused coarser one.
+            "cem" (context enhancement): its own map plus the next coarser one plus the mean of the coarsest; there is
+            a coarser map than the scales give out. "gfm" (global fusion): all maps. "efm" (exact fusion): the next
+            finer map, its own and the fused coarser one, then from fine to coarse.
         widths: channels of every scale, fine to coarse; there are as many scales.
         maxout: pieces of the Maxout that compresses every map before it meets others; 1 is a plain convolution.
         sam: whether every value of a fused map is weighed by attention to what it was fused from.
