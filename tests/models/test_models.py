@@ -170,7 +170,9 @@ def test_rows_survive_json_and_pickle(name: str) -> None:
 
 @pytest.mark.parametrize("name", slow_but(SMALL, FEW))
 def test_every_parameter_learns(name: str) -> None:
-    model = randomize(fb.create_model(name, num_classes=3)).train()  # paths that begin at zero learn from the second step
+    model = randomize(
+        fb.create_model(name, num_classes=3)
+    ).train()  # paths that begin at zero learn from the second step
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 

@@ -29,9 +29,9 @@ from featherbone.layers.initialization import darknet_uniform as darknet_uniform
 from featherbone.layers.initialization import he_normal as he_normal
 from featherbone.layers.initialization import he_normal_outputs as he_normal_outputs
 from featherbone.layers.initialization import inverse_of_inputs as inverse_of_inputs
-from featherbone.layers.initialization import zero_last_norms as zero_last_norms
 from featherbone.layers.initialization import small_classifier as small_classifier
 from featherbone.layers.initialization import zero_biases as zero_biases
+from featherbone.layers.initialization import zero_last_norms as zero_last_norms
 from featherbone.layers.recomputation import concat as concat
 from featherbone.layers.wirings import Dense as Dense
 from featherbone.layers.wirings import OneShot as OneShot

@@ -11,8 +11,8 @@ the networks whose bodies are residual: ResNet, ResNeXt and Darknet.
 The plain names follow the authors' darknet configurations where the paper differs: the two shares are made by 1x1
 convolutions side by side, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
 with half its width. ``.timm`` is timm's form: one convolution that is split, evenly in the first stage too, no
-activation on it in ResNe(X)t, another pool and leak; its ``darknetaa53`` shrinks the map by means. Darknet's first stage is part of the stem here, so that the maps
-have strides 2, 4, 8, ... as everywhere.
+activation on it in ResNe(X)t, another pool and leak; its ``darknetaa53`` shrinks the map by means of 2x2 points.
+Darknet's first stage is part of the stem here, so that the maps have strides 2, 4, 8, ... as everywhere.
 
 Initial weights: those of the authors' darknet, uniform within He's standard deviation.
 """
@@ -268,5 +268,6 @@ _TIMM = {
     )
     for name, row in _AUTHORS.items()
 }
-_MEANS = {"darknetaa53.timm": replace(_TIMM["darknet53.timm"], down_kernel=1)}
-TABLE = _AUTHORS | _TIMM | _MEANS
+_MEAN: dict[str, Any] = {"down_kernel": 1}
+_TIMM |= {"darknetaa53.timm": replace(_TIMM["darknet53.timm"], **_MEAN)}
+TABLE = _AUTHORS | _TIMM

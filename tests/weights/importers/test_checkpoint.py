@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_vovnet_detectron2s_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["head.fc", "bbox_head.rtm_cls.0"])
 def test_mmdetections_cspnext_of_a_classifier_and_of_a_detector(tmp_path: Path, head: str) -> None:
     torch.manual_seed(0)
-    theirs = randomize(timm.create_model("cspnext_tiny"))
+    theirs: Any = randomize(timm.create_model("cspnext_tiny"))
     he_normal(theirs)
     state = {
         re.sub(r"^stages\.(\d)", lambda m: f"stage{int(m[1]) + 1}", name): tensor
