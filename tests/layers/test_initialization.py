@@ -33,6 +33,8 @@ WAYS = {
     "shufflenet_v2": "inverse",
     "rdnet": "fan-in",
     "cspdarknet_yolox": "torch",
+    "cs3darknet": "fan-out",
+    "cspnext": "torch",
 }
 
 
@@ -64,6 +66,30 @@ def test_shufflenets_stem_and_classifier_begin_small() -> None:
         assert first.weight.std().item() == pytest.approx(0.01, rel=0.15)
         classifier = next(part for part in network.head.modules() if isinstance(part, nn.Linear))
         assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_timms_residual_paths_begin_at_zero() -> None:
+    """Then every block gives back what it reads."""
+    torch.manual_seed(0)
+    network = thin("cs3se_edgenet_x.timm").build().eval()
+    blocks = [part for part in network.modules() if isinstance(part, fb.Residual)]
+    assert len(blocks) == 5
+    for block in blocks:
+        x = torch.randn(2, next(iter(block.parameters())).shape[1], 8, 8)
+        assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("name", ["cs3se_edgenet_x.timm", "cspnext_tiny.timm"])
+def test_gates_and_classifiers_begin_without_biases_where_the_authors_let_them(name: str) -> None:
+    torch.manual_seed(0)
+    network = thin(name).build()
+    gates = [part for part in network.modules() if isinstance(part, fb.Gate)]
+    biases = [bias for gate in gates for key, bias in gate.named_parameters() if key.endswith("bias")]
+    assert len(biases) >= len(gates) > 3
+    assert not any(bias.any() for bias in biases)
+    (classifier,) = [part for part in network.head.modules() if isinstance(part, nn.Linear)]
+    assert not classifier.bias.any()
+    assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
 
 
 @pytest.mark.parametrize("name", slow_but(FAMILIES, SMALL))

@@ -1,5 +1,7 @@
 """Wirings as equations."""
 
+from math import comb
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from featherbone import (
     preconv,
     se,
 )
+from featherbone.layers import blur_pool
 
 
 def image(channels: int = 6, size: int = 5) -> torch.Tensor:
@@ -137,6 +140,18 @@ def test_split_leaves_the_first_channels_alone() -> None:
 def test_parallel_concatenates_in_order() -> None:
     x = image()
     assert torch.equal(Parallel(Times(1.0), Times(5.0))(x), torch.cat([x, 5 * x], 1))
+
+
+@given(half=st.integers(1, 3), height=st.integers(4, 9), width=st.integers(4, 9))
+def test_blur_pool_is_a_strided_binomial_convolution(half: int, height: int, width: int) -> None:
+    side = 2 * half + 1
+    row = torch.tensor([comb(side - 1, i) / 2 ** (side - 1) for i in range(side)], dtype=torch.float64)
+    kernel = torch.outer(row, row).view(1, 1, side, side)
+    x = torch.randn(2, 1, height, width, dtype=torch.float64)
+    mirrored = nn.functional.pad(x, (half,) * 4, mode="reflect")
+    wanted = nn.functional.conv2d(mirrored, kernel, stride=2)
+    assert torch.allclose(blur_pool(side)(x), wanted, rtol=0, atol=1e-14)
+    assert wanted.shape[2:] == ((height + 1) // 2, (width + 1) // 2)
 
 
 @given(groups=st.integers(1, 8), width=st.integers(1, 8))

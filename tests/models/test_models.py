@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.families import FEW, SMALL, slow_but, tiny
 from helpers.paths import ROOT
+from helpers.reference import randomize
 from torch import nn
 
 import featherbone as fb
@@ -23,7 +24,14 @@ with (ROOT / "docs" / "published.csv").open(encoding="utf-8") as table:
     PUBLISHED = {row["name"]: row for row in csv.DictReader(table)}
 
 # printed figures that the authors rounded or counted otherwise, and how far ours may be from them
-ROUNDED = {"shufflenet_v1": 0.05, "shufflenet_v2": 0.015, "se_shufflenet_v2": 0.01, "csppeleenet": 0.11}
+ROUNDED = {
+    "shufflenet_v1": 0.05,
+    "shufflenet_v2": 0.015,
+    "se_shufflenet_v2": 0.01,
+    "csppeleenet": 0.11,
+    # timm and mmdetection count norms too, and print three digits
+    **dict.fromkeys(("cs3", "cspnext", "darknetaa53", "densenetblur121d"), 0.015),
+}
 
 
 def test_every_published_row_is_of_a_network_we_have() -> None:
@@ -122,6 +130,8 @@ def other_values(column: str, row: fb.Spec) -> Iterator[Any]:
         "plain_blocks": [0],
         "groups": [2],
         "bottleneck": [2, (2, 2, 2, 2), (0.25,) * 4, (0.25,) * 5],
+        "deep_stem": [(16, 16)],
+        "down_kernel": [1],
         "growth_rates": [(72, 104, 128, 128, 128, 128, 224)],
     }
     value = getattr(row, column)
@@ -166,7 +176,9 @@ def test_rows_survive_json_and_pickle(name: str) -> None:
 
 @pytest.mark.parametrize("name", slow_but(SMALL, FEW))
 def test_every_parameter_learns(name: str) -> None:
-    model = fb.create_model(name, num_classes=3)
+    model = randomize(
+        fb.create_model(name, num_classes=3)
+    ).train()  # paths that begin at zero learn from the second step
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
@@ -236,6 +248,26 @@ def test_csp_rows_are_checked() -> None:
         replace(fb.spec("cspresnext50"), groups=48).build()  # type: ignore[call-arg]
     with pytest.raises(fb.InputError, match="bottleneck"):
         replace(fb.spec("cspdarknet53"), bottleneck=(0.5,))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("cs3darknet_s.timm", {"kernels": (1, 2)}, r"kernels=\(1, 2\) is not allowed: two odd numbers"),
+        ("cs3darknet_s.timm", {"kernels": (1, 3, 5)}, r"kernels=\(1, 3, 5\) is not allowed: 2 whole numbers"),
+        ("cs3darknet_s.timm", {"gate_ratio": 1.5}, "gate_ratio=1.5 is not allowed: from 0 to 1"),
+        ("cs3darknet_s.timm", {"bottleneck": 0.0}, "bottleneck=0.0 is not allowed: above 0"),
+        ("cs3darknet_s.timm", {"out_channels": (64, 128)}, "out_channels=.* 4 whole numbers"),
+        ("cspnext_tiny.timm", {"kernel": 4}, "kernel=4 is not allowed: an odd number"),
+        ("cspnext_tiny.timm", {"stem_channels": 1}, "stem_channels=1 is not allowed"),
+        ("darknetaa53.timm", {"down_kernel": 2}, "down_kernel=2 is not allowed: 1 or 3"),
+        ("densenetblur121d.timm", {"stem_blur": 2}, "stem_blur=2 is not allowed: an odd number"),
+        ("densenetblur121d.timm", {"deep_stem": (32, 0)}, r"deep_stem=\(32, 0\) is not allowed"),
+    ],
+)
+def test_rows_of_the_c3_networks_and_of_other_stems_are_checked(name: str, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(fb.InputError, match=said):
+        replace(fb.spec(name), **change)
 
 
 @pytest.mark.parametrize(

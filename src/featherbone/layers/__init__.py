@@ -14,10 +14,12 @@ from featherbone.layers.bricks import Maxout as Maxout
 from featherbone.layers.bricks import Scale as Scale
 from featherbone.layers.bricks import Shuffle as Shuffle
 from featherbone.layers.bricks import Subsample as Subsample
+from featherbone.layers.bricks import blur_pool as blur_pool
 from featherbone.layers.bricks import conv as conv
 from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese
 from featherbone.layers.bricks import leaky_relu as leaky_relu
+from featherbone.layers.bricks import pool_pyramid as pool_pyramid
 from featherbone.layers.bricks import pools as pools
 from featherbone.layers.bricks import preconv as preconv
 from featherbone.layers.bricks import relu as relu
@@ -30,6 +32,8 @@ from featherbone.layers.initialization import he_normal as he_normal
 from featherbone.layers.initialization import he_normal_outputs as he_normal_outputs
 from featherbone.layers.initialization import inverse_of_inputs as inverse_of_inputs
 from featherbone.layers.initialization import small_classifier as small_classifier
+from featherbone.layers.initialization import zero_biases as zero_biases
+from featherbone.layers.initialization import zero_last_norms as zero_last_norms
 from featherbone.layers.recomputation import concat as concat
 from featherbone.layers.wirings import Dense as Dense
 from featherbone.layers.wirings import OneShot as OneShot

@@ -26,8 +26,8 @@ def leaky_relu(negative_slope: float) -> Activation:
 
 
 def _convolution(c_in: int, c_out: int, kernel: int, stride: int, groups: int) -> nn.Conv2d:
-    # "same" padding at stride 1 for every odd kernel; no bias, because a norm stands before or after
-    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    # "same" padding at stride 1 for odd kernels, at stride 2 for even ones; no bias, as a norm stands before or after
+    return nn.Conv2d(c_in, c_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
 
 
 def conv(
@@ -137,10 +137,10 @@ def ese(channels: int) -> Gate:
     return Gate(nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Hardsigmoid(inplace=True)))
 
 
-def se(channels: int, hidden: int) -> Gate:
-    """Squeeze and excitation with a hidden layer (Hu et al.)."""
+def se(channels: int, hidden: int, act: Activation = relu) -> Gate:
+    """Squeeze and excitation with a hidden layer (Hu et al., who have a ReLU on it)."""
     squeeze, excite = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
-    return Gate(nn.Sequential(squeeze, relu(), excite, nn.Sigmoid()))
+    return Gate(nn.Sequential(squeeze, act(), excite, nn.Sigmoid()))
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -200,6 +200,27 @@ class Attention(nn.Module):
 def pools() -> Parallel:
     """Spatial pyramid pooling: the map beside its maxima over 5, 9 and 13 pixels, ``(B, 4 * C, H, W)``."""
     return Parallel(nn.Identity(), *(nn.MaxPool2d(side, 1, side // 2) for side in (5, 9, 13)))
+
+
+def pool_pyramid(channels: int, act: Activation) -> nn.Sequential:
+    """Spatial pyramid pooling of half of the channels, ``(B, C, H, W)`` to the same: as YOLOX and RTMDet have it."""
+    half = channels // 2
+    return nn.Sequential(conv(channels, half, act=act), pools(), conv(4 * half, channels, act=act))
+
+
+def blur_pool(side: int) -> nn.Sequential:
+    """Binomial filter of an odd ``side``, then every second point: ``(B, C, H, W)`` to ``(B, C, (H + 1) // 2, ...)``.
+
+    A binomial filter is ``side - 1`` means of 2x2 points, one after another. The border is mirrored.
+
+    Source: Zhang, "Making Convolutional Networks Shift-Invariant Again" (arXiv 1904.11486, sec. 3.2).
+
+    >>> x = torch.tensor([4.0, 8.0, 0.0]).expand(1, 1, 3, 3)
+    >>> blur_pool(3)(x)[0, 0, 0]  # (8 + 2 * 4 + 8) / 4 and (8 + 2 * 0 + 8) / 4
+    tensor([6., 4.])
+    """
+    means = [nn.AvgPool2d(2, 1) for _ in range(side - 2)]
+    return nn.Sequential(nn.ReflectionPad2d(side // 2), *means, nn.AvgPool2d(2, 2))
 
 
 class Head(nn.Module):

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from torch import nn
 
+from featherbone.layers.wirings import Residual
+
 LayerT = TypeVar("LayerT", bound=nn.Conv2d | nn.Linear | nn.BatchNorm2d)
 
 
@@ -82,6 +84,28 @@ def as_pytorch(module: nn.Module) -> None:
     for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
         for layer in _layers(module, kind):
             layer.reset_parameters()
+
+
+def zero_biases(module: nn.Module) -> None:
+    """Set biases of convolutions (only gates have them) and of classifiers to zero.
+
+    Source: timm's code, and mmengine's, in which RTMDet was made.
+    """
+    for layer in _layers(module, nn.Conv2d):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    _zero_biases(module)
+
+
+def zero_last_norms(module: nn.Module) -> None:
+    """Set the weights of every residual path's last norm to zero: at first a block gives back what it reads.
+
+    Source: timm's code; Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677, sec. 5.1).
+    """
+    for part in module.modules():
+        if isinstance(part, Residual):
+            for last in list(_layers(part.body, nn.BatchNorm2d))[-1:]:
+                nn.init.zeros_(last.weight)
 
 
 def _layers(module: nn.Module, kind: type[LayerT]) -> Iterator[LayerT]:

@@ -8,10 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 from featherbone.errors import InputError, check_type, nearest
-from featherbone.models import cspnet, densenet, peleenet, rdnet, resnet, shufflenet_v1, shufflenet_v2, vovnet, yolox
+from featherbone.models import (
+    cs3darknet,
+    cspnet,
+    cspnext,
+    densenet,
+    peleenet,
+    rdnet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    vovnet,
+    yolox,
+)
 from featherbone.spec import Spec, spec_from_dict
 
-_PAPERS = (densenet, peleenet, cspnet, resnet, yolox, vovnet, shufflenet_v1, shufflenet_v2, rdnet)
+_PAPERS = (densenet, peleenet, cspnet, resnet, yolox, cs3darknet, cspnext, vovnet, shufflenet_v1, shufflenet_v2, rdnet)
 _MODELS: Mapping[str, Spec] = {name: row for paper in _PAPERS for name, row in paper.TABLE.items()}
 FAMILIES: Mapping[str, type[Spec]] = {row.family: type(row) for row in _MODELS.values()}
 _FORMS: Mapping[str, str] = {

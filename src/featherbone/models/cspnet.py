@@ -12,8 +12,8 @@ the networks whose bodies are residual: ResNet, ResNeXt and Darknet. Their plain
 The plain names follow the authors' darknet configurations where the paper differs: the two shares are made by 1x1
 convolutions side by side, bottlenecks stay, depths are 3, 3, 5, 2, and ResNet's and ResNeXt's first body starts
 with half its width. ``.timm`` is timm's form: one convolution that is split, evenly in the first stage too, no
-activation on it in ResNe(X)t, another pool and leak. Darknet's first stage is part of the stem here, so that the maps
-have strides 2, 4, 8, ... as everywhere.
+activation on it in ResNe(X)t, another pool and leak; its ``darknetaa53`` shrinks the map by means of 2x2 points.
+Darknet's first stage is part of the stem here, so that the maps have strides 2, 4, 8, ... as everywhere.
 
 Initial weights: those of the authors' darknet, uniform within He's standard deviation.
 """
@@ -186,12 +186,18 @@ class CSPResNetSpec(_ResidualSpec):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CSPDarknetSpec(_ResidualSpec):
-    """A network of Darknet's blocks."""
+    """A network of Darknet's blocks.
+
+    Attributes:
+        down_kernel: side of the convolutions that shrink the map: 3 with stride 2, or 1 after the mean of 2x2 points.
+    """
 
     family: ClassVar[str] = "cspdarknet"
+    down_kernel: int = 3
 
     def check(self) -> None:
         super().check()
+        self._require("down_kernel", self.down_kernel in (1, 3), "1 or 3")
         self._require("depths", len(self.depths) > 1, "two stages or more, since the first is part of the stem")
         plain = self.split_channels == self.out_channels
         allowed = "above 0, or 0 with split_channels equal to out_channels, as in darknet53"
@@ -213,6 +219,12 @@ class CSPDarknetSpec(_ResidualSpec):
             channels=(self._out(i) for i in range(len(stages))),
             strides=self._strides(len(stages) - 1),
         )
+
+    def _down(self, c_in: int, c_out: int, stride: int = 2) -> nn.Module:
+        if self.down_kernel == 3:
+            return super()._down(c_in, c_out, stride)
+        mean = [nn.AvgPool2d(stride)] if stride > 1 else []
+        return nn.Sequential(*mean, conv(c_in, c_out, act=self._act))
 
     def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:
         return Residual(nn.Sequential(conv(c_in, inner, act=self._act), self._wide(inner, c_out)))
@@ -266,4 +278,6 @@ _TIMM = {
     )
     for name, row in _AUTHORS.items()
 }
+_MEAN: dict[str, Any] = {"down_kernel": 1}
+_TIMM |= {"darknetaa53.timm": replace(_TIMM["darknet53.timm"], **_MEAN)}
 TABLE = _AUTHORS | _TIMM

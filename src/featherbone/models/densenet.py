@@ -8,7 +8,8 @@ twice because everything is kept. Between blocks a transition compresses the cha
 [(2, 64), (4, 256), (8, 512), (16, 1024), (32, 1024)]
 
 Facts beside the paper: the transition has a ReLU (authors' Lua code; the text lists norm and convolution only). The
-small-image stem is the paper's own for CIFAR (sec. 4.2), a 3x3 convolution.
+small-image stem is the paper's own for CIFAR (sec. 4.2), a 3x3 convolution. ``densenetblur121d`` is timm's, with three
+3x3 convolutions in the stem (He et al., arXiv 1812.01187, Fig. 2b) and a blur in its pool (Zhang, arXiv 1904.11486).
 
 CSPDenseNet is a reconstruction, as its configurations were never released. CSPNet (arXiv 1911.11929, Fig. 3) fixes the
 wiring: the dense block reads one share of the stage's channels, and transitions stand before the shares meet, after, or
@@ -23,11 +24,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, conv, he_normal_outputs, preconv, relu
+from featherbone.layers import Dense, Head, blur_pool, conv, he_normal_outputs, preconv, relu
 from featherbone.spec import Backbone, Fusion, Spec
 
 
@@ -41,6 +43,8 @@ class DenseNetSpec(Spec):
         stem_channels: output of the first convolution (2k for the ImageNet and BC networks, 16 for the plain ones).
         stem_norm: whether a norm and a ReLU follow the first convolution (ImageNet); the paper's CIFAR networks have
             none, as the first layer begins with them.
+        deep_stem: widths of 3x3 convolutions before the stem's last, which is 3x3 then too; none for a single 7x7.
+        stem_blur: odd side of the binomial filter with which the stem's pool shrinks the map; 1 for none.
         bottleneck: width of the 1x1 convolution before each 3x3, in multiples of k; 0 for none.
         compression: theta, the share of the channels that a transition keeps.
         dropout: probability of dropping after every convolution but the first.
@@ -56,6 +60,8 @@ class DenseNetSpec(Spec):
     layers: tuple[int, ...]
     stem_channels: int
     stem_norm: bool = True
+    deep_stem: tuple[int, ...] = ()
+    stem_blur: int = 1
     bottleneck: int = 4
     compression: float = 0.5
     dropout: float = 0.0
@@ -65,6 +71,10 @@ class DenseNetSpec(Spec):
         self._require_count("growth_rate")
         self._require_widths("layers")
         self._require_count("stem_channels")
+        if self.deep_stem:
+            self._require_widths("deep_stem")
+        self._require_count("stem_blur")
+        self._require("stem_blur", self.stem_blur % 2 == 1, "an odd number")
         self._require_count("bottleneck", least=0)
         self._require("compression", 0 < self.compression <= 1, "above 0, at most 1")
         self._require_share("dropout")
@@ -82,7 +92,7 @@ class DenseNetSpec(Spec):
             if number:
                 parts.append(nn.AvgPool2d(2))
             elif self.stem_stride == 4:
-                parts.append(nn.MaxPool2d(3, 2, padding=1))
+                parts.append(self._stem_pool())
             c_out = c + layers * self.growth_rate
             if self.partial_ratio and not last:
                 c_out = self._compressed(c_out)
@@ -101,9 +111,20 @@ class DenseNetSpec(Spec):
         he_normal_outputs(network)
 
     def _stem(self) -> nn.Module:
-        kernel, stride = (3, 1) if self.stem_stride == 1 else (7, 2)
-        whole = conv(self.in_chans, self.stem_channels, kernel, stride=stride)
+        stride = min(self.stem_stride, 2)
+        if not self.deep_stem:
+            return self._last(conv(self.in_chans, self.stem_channels, 3 if stride == 1 else 7, stride=stride))
+        widths = (self.in_chans, *self.deep_stem)
+        before = [conv(c, wider, 3, stride=1 if i else stride) for i, (c, wider) in enumerate(pairwise(widths))]
+        return nn.Sequential(*before, self._last(conv(widths[-1], self.stem_channels, 3)))
+
+    def _last(self, whole: nn.Sequential) -> nn.Module:
         return whole if self.stem_norm else whole[:1]
+
+    def _stem_pool(self) -> nn.Module:
+        if self.stem_blur == 1:
+            return nn.MaxPool2d(3, 2, padding=1)
+        return nn.Sequential(nn.MaxPool2d(3, 1, padding=1), blur_pool(self.stem_blur))
 
     def _block(self, layers: int, c_in: int) -> tuple[nn.Module, int]:
         k = self.growth_rate
@@ -182,4 +203,5 @@ _CSP = {
     for name in ("densenet121", "densenet169", "densenet201")
     for suffix, fusion in _FUSIONS.items()
 }
-TABLE = _PUBLISHED | _CSP
+_TIMM = {"densenetblur121d.timm": replace(_PUBLISHED["densenet121"], deep_stem=(32, 32), stem_blur=3)}
+TABLE = _PUBLISHED | _CSP | _TIMM

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, Residual, as_pytorch, conv, depthwise, pools, silu
+from featherbone.layers import Head, Residual, as_pytorch, conv, depthwise, pool_pyramid, silu
 from featherbone.spec import Backbone, Spec
 
 
@@ -52,7 +52,7 @@ class YOLOXDarknetSpec(Spec):
         for depth in self.depths:
             c, last = 2 * channels[-1], len(channels) == len(self.depths)
             stride = 2 if stages else max(self.stem_stride // 2, 1)
-            opening = [self._spatial(channels[-1], c, stride), *([_pools(c)] if last else [])]
+            opening = [self._spatial(channels[-1], c, stride), *([pool_pyramid(c, silu)] if last else [])]
             body = partial(self._blocks, depth, shortcut=not last)
             transition = partial(conv, act=silu)
             split = [conv(c, c, act=silu)] if self.partial_ratio else []
@@ -73,8 +73,7 @@ class YOLOXDarknetSpec(Spec):
     def _stem(self) -> nn.Module:
         if self.stem_stride == 1:
             return conv(self.in_chans, self.stem_channels, 3, act=silu)
-        folded = nn.Conv2d(self.in_chans, self.stem_channels, 6, 2, 2, bias=False)
-        return nn.Sequential(folded, nn.BatchNorm2d(self.stem_channels), silu())
+        return conv(self.in_chans, self.stem_channels, 6, stride=2, act=silu)
 
     def _blocks(self, depth: int, channels: int, *, shortcut: bool) -> tuple[nn.Module, int]:
         blocks = [
@@ -86,11 +85,6 @@ class YOLOXDarknetSpec(Spec):
         if self.depthwise:
             return nn.Sequential(depthwise(c_in, stride=stride, act=silu), conv(c_in, c_out, act=silu))
         return conv(c_in, c_out, 3, stride=stride, act=silu)
-
-
-def _pools(channels: int) -> nn.Module:
-    half = channels // 2
-    return nn.Sequential(conv(channels, half, act=silu), pools(), conv(4 * half, channels, act=silu))
 
 
 def _row(stem_channels: int, *depths: int, depthwise: bool = False) -> YOLOXDarknetSpec:

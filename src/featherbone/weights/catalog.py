@@ -55,6 +55,20 @@ PUBLISHED: Mapping[str, Published] = {
         "timm/ese_vovnet57b.ra4_e3600_r256_in1k",
         Preprocess(size=256, mean=_HALF, std=_HALF, crop=0.95),
     ),
+    "densenetblur121d.timm": _usual("hub", "timm/densenetblur121d.ra_in1k"),
+    "darknetaa53.timm": _usual("hub", "timm/darknetaa53.c2ns_in1k", 256, 0.887),
+    **{f"cs3{name}.timm": _usual("hub", f"timm/cs3{name}.c2ns_in1k", 256, 0.887)
+       for name in ("darknet_m", "darknet_l", "darknet_focus_m", "darknet_focus_l", "sedarknet_l", "sedarknet_x")},
+    **{f"cs3{name}.timm": _usual("hub", f"timm/cs3{name}.c2ns_in1k", 256, 0.95)
+       for name in ("darknet_x", "se_edgenet_x")},
+    "cs3edgenet_x.timm": _usual("hub", "timm/cs3edgenet_x.c2_in1k", 256, 0.887),
+    "cs3darknet_focus_s.timm": Published(
+        "hub",
+        "timm/cs3darknet_focus_s.ra4_e3600_r256_in1k",
+        Preprocess(size=256, mean=_HALF, std=_HALF, crop=0.887),
+    ),
+    **{f"cspnext_{size}.timm": _usual("hub", f"munehiro-k/cspnext_{size}.rsb_a1_in1k", crop=0.949)
+       for size in ("tiny", "s", "m", "l", "x")},
     **{f"rdnet_{size}": _usual("hub", f"naver-ai/rdnet_{size}.nv_in1k", crop=0.9)
        for size in ("tiny", "small", "base", "large")},
 }  # fmt: skip

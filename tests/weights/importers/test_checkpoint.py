@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pytorchcv.model_provider import get_model
 from torch import Tensor
 
 import featherbone as fb
+from featherbone.layers import he_normal
 
 with_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared weights are not here")
 
@@ -181,6 +183,31 @@ def test_vovnet_detectron2s_names(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = theirs.get_submodule("stages")(theirs.get_submodule("stem")(x))
         assert (model.forward_features(x) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("head", ["head.fc", "bbox_head.rtm_cls.0"])
+def test_mmdetections_cspnext_of_a_classifier_and_of_a_detector(tmp_path: Path, head: str) -> None:
+    torch.manual_seed(0)
+    theirs: Any = randomize(timm.create_model("cspnext_tiny"))
+    he_normal(theirs)
+    state = {
+        re.sub(r"^stages\.(\d)", lambda m: f"stage{int(m[1]) + 1}", name): tensor
+        for name, tensor in theirs.state_dict().items()
+    }
+    state = {name if "head" in name else f"backbone.{name}": tensor for name, tensor in state.items()}
+    assert "backbone.stage1.0.conv.weight" in state
+    model, report = imported(tmp_path, "cspnext_tiny.timm", renamed(state, (r"^head\.fc", head)))
+    assert report.source == "open-mmlab/mmdetection"
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = theirs.forward_features(x)
+        assert (model.forward_features(x) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    if head == "head.fc":
+        assert differs(model, theirs) < 1e-5
+        assert not report.missing + report.left_over
+    else:
+        assert report.missing == ("head.classifier.weight", "head.classifier.bias")
+        assert report.left_over == (f"module.{head}.weight", f"module.{head}.bias")
 
 
 def test_the_peleenet_authors_names(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def translated(model: Backbone, match: Match) -> tuple[State, list[str]]:
         for tensor, _ in part.named_parameters(recurse=False):
             found = match.get(layer, tensor)
             if found:
-                state[f"{name}.{tensor}"] = layer.weight(found) if tensor == "weight" else torch.cat(found)
+                state[f"{name}.{tensor}"] = layer.weight(found) if tensor == "weight" else layer.outputs(found)
         if isinstance(part, nn.Linear) and part.bias is not None and f"{name}.weight" in state:
             if f"{name}.bias" not in state:
                 notes.append("the file's classifier has no bias: it is 0")
@@ -54,7 +54,7 @@ def misfits(model: Backbone, state: State) -> list[str]:
 def _bias_before(part: nn.Module, layer: LayerMapping, match: Match) -> Tensor | None:
     """Return the bias that the file's convolution before a norm has, and ours has not."""
     found = match.get(layer, "bias") if isinstance(part, nn.Conv2d) and part.bias is None else None
-    return torch.cat(found) if found else None
+    return layer.outputs(found) if found else None
 
 
 def _norm(name: str, layer: LayerMapping, match: Match, eps: float, bias: Tensor | None) -> State:
@@ -62,7 +62,7 @@ def _norm(name: str, layer: LayerMapping, match: Match, eps: float, bias: Tensor
     for tensor in ("weight", "bias", "running_mean", "running_var"):
         found = match.get(layer, tensor)
         if found:
-            state[f"{name}.{tensor}"] = torch.cat(found)
+            state[f"{name}.{tensor}"] = layer.outputs(found)
     if len(state) == 4:
         counts = match.get(layer, COUNTS)
         state[f"{name}.{COUNTS}"] = counts[0] if counts else torch.tensor(0)

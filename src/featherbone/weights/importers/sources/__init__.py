@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from featherbone.weights.importers.sources.c3 import CS3DARKNET, CSPNEXT
 from featherbone.weights.importers.sources.cspnet import CSPDARKNET, CSPRESNET, RDNET, YOLOX
 from featherbone.weights.importers.sources.densenet import DENSENET, PELEENET
 from featherbone.weights.importers.sources.resnet import RESNET
@@ -19,6 +20,8 @@ SOURCES: Mapping[str, tuple[Project, ...]] = {
     "cspdarknet": CSPDARKNET,
     "resnet": RESNET,
     "cspdarknet_yolox": YOLOX,
+    "cs3darknet": CS3DARKNET,
+    "cspnext": CSPNEXT,
     "vovnet": VOVNET,
     "vovnet_v2": VOVNET_V2,
     "shufflenet_v1": SHUFFLENET_V1,

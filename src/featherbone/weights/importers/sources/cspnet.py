@@ -25,7 +25,8 @@ def _timm(spec: Spec) -> Iterator[Layer]:
     for s, depth in enumerate(spec.depths):
         stage = f"stages.{s}"
         if s or isinstance(spec, CSPDarknetSpec):
-            yield from pairs(f"{stage}.conv_down.")
+            after_mean = isinstance(spec, CSPDarknetSpec) and spec.down_kernel == 1
+            yield from pairs(f"{stage}.conv_down.{'1.' if after_mean else ''}")
         if spec.partial_ratio:
             yield from pairs(f"{stage}.conv_exp.")
         for block in range(depth):

@@ -24,9 +24,18 @@ def _densenet(
     last: tuple[str, str],
     first_layer: int = 1,
 ) -> Iterator[Layer]:
-    """Yield the layers of a project that follows the paper's outline; ``{b}`` is a block, ``{l}`` a layer."""
+    """Yield the layers of a project that follows the paper's outline; ``{b}`` is a block, ``{l}`` a layer.
+
+    Of the stem ``{i}`` is a convolution, where the project has stems of several.
+    """
     assert isinstance(spec, DenseNetSpec)
-    yield from stem if spec.stem_norm else stem[:1]
+    convolutions = [tuple(part.format(i=i) for part in stem) for i in range(len(spec.deep_stem) + 1)]
+    if len(set(convolutions)) < len(convolutions):
+        return
+    *before, last_of_stem = convolutions
+    for names in before:
+        yield from names
+    yield from last_of_stem if spec.stem_norm else last_of_stem[:1]
     for b, layers in enumerate(spec.layers, 1):
         if b > 1:
             yield from (part.format(b=b - 1, after=b) for part in transition)
@@ -38,7 +47,7 @@ def _densenet(
 
 _torchvision = partial(
     _densenet,
-    stem=("features.conv0", "features.norm0"),
+    stem=("features.conv{i}", "features.norm{i}"),
     block="features.denseblock{b}",
     layer="denselayer{l}",
     parts=("norm1", "conv1", "norm2", "conv2"),

@@ -23,15 +23,22 @@ class LayerMapping:
         names: the foreign layer; of several the outputs are concatenated in this order.
         change: makes our weight of the foreign one.
         swaps: how many of the first input channels come last here.
+        output_swaps: how many of the first output channels do.
     """
 
     names: tuple[str, ...]
     change: Callable[[Tensor], Tensor] | None = None
     swaps: int = 0
+    output_swaps: int = 0
+
+    def outputs(self, tensors: list[Tensor]) -> Tensor:
+        """Return a tensor of ours that has an entry for each output channel."""
+        whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        return torch.cat([whole[self.output_swaps :], whole[: self.output_swaps]]) if self.output_swaps else whole
 
     def weight(self, tensors: list[Tensor]) -> Tensor:
         """Return our weight."""
-        whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        whole = self.outputs(tensors)
         if self.change:
             whole = self.change(whole)
         return torch.cat([whole[:, self.swaps :], whole[:, : self.swaps]], 1) if self.swaps else whole
