@@ -27,8 +27,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, conv, he_normal_outputs, preconv, relu
-from featherbone.spec import Backbone, Fusion, Spec
+from featherbone.blocks import dense_block, transition
+from featherbone.layers import Fusion, Head, conv, he_normal_outputs, relu
+from featherbone.spec import Backbone, Spec
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -104,19 +105,11 @@ class DenseNetSpec(Spec):
 
     def _block(self, layers: int, c_in: int) -> tuple[nn.Module, int]:
         k = self.growth_rate
-        return Dense([self._layer(c_in + i * k) for i in range(layers)]), c_in + layers * k
-
-    def _layer(self, c_in: int) -> nn.Sequential:
-        k, width = self.growth_rate, self.growth_rate * self.bottleneck
-        if not width:
-            return nn.Sequential(preconv(c_in, k, 3), *self._drop())
-        return nn.Sequential(preconv(c_in, width), *self._drop(), preconv(width, k, 3), *self._drop())
+        block = dense_block(c_in, layers, k, bottleneck=self.bottleneck, dropout=self.dropout)
+        return block, c_in + layers * k
 
     def _transition(self, c_in: int, c_out: int) -> nn.Module:
-        return nn.Sequential(preconv(c_in, c_out), *self._drop())
-
-    def _drop(self) -> list[nn.Module]:
-        return [nn.Dropout(self.dropout)] if self.dropout else []
+        return transition(c_in, c_out, stride=1, dropout=self.dropout)
 
 
 def _imagenet(growth_rate: int, *layers: int) -> DenseNetSpec:
