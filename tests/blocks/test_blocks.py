@@ -181,7 +181,7 @@ class ShuffleNetV2Unit(nn.Module):
         super().__init__()
         half = c_out // 2
         projection = projection or half
-        spread = {"rectified": False, "dilation": dilation}
+        spread: dict[str, Any] = {"rectified": False, "dilation": dilation}
         if both:
             self.project = nn.Sequential(
                 Normalized(c_in, c_in, 3, groups=c_in, stride=stride, **spread), Normalized(c_in, projection)
@@ -196,10 +196,10 @@ class ShuffleNetV2Unit(nn.Module):
         )
         self.squeeze = nn.Conv2d(made, made, 1) if gated else None
         self.excite = nn.Conv2d(made, made, 1) if gated else None
-        self.both, self.half, self.adds = both, half, residual and not both
+        self.both, self.side, self.adds = both, half, residual and not both
 
     def forward(self, x: Tensor) -> Tensor:
-        past, into = (self.project(x), x) if self.both else (x[:, : self.half], x[:, self.half :])
+        past, into = (self.project(x), x) if self.both else (x[:, : self.side], x[:, self.side :])
         y = self.main(into)
         if self.squeeze and self.excite:
             y = y * self.excite(self.squeeze(y.mean((2, 3), keepdim=True)).relu()).sigmoid()
@@ -300,7 +300,7 @@ def test_a_separable_convolution_has_nothing_between_its_two(stride: int, dilati
 def test_a_shufflenet_v1_unit_is_the_papers(c_in: int, c_out: int, groups: int, stride: int, dilation: int) -> None:
     if stride > 1 and c_in == c_out:
         c_in //= 2
-    columns = {"groups": groups, "stride": stride, "dilation": dilation}
+    columns: dict[str, Any] = {"groups": groups, "stride": stride, "dilation": dilation}
     ours = blocks.shufflenet_v1_unit(c_in, c_out, **columns)
     out = agree(ours, ShuffleNetV1Unit(c_in, c_out, **columns), c_in)
     assert out.shape == (2, c_out, -(-13 // stride), -(-17 // stride))
@@ -429,7 +429,10 @@ def test_the_room_is_reached_from_the_package() -> None:
         (lambda: blocks.csp_dense_block(8, 2, 4, partial_ratio=0.01), "partial_ratio=0.01 .* 1 to 7 .* not 0"),
         (lambda: blocks.csp_dense_block(8, 2, 4, fusion="last", c_out=4), "partial_ratio=0.5 .* 1 to 3 .* not 4"),
         (lambda: blocks.csp_dense_block(8, 2, 4, fusion="middle"), "fusion='middle'"),  # type: ignore[arg-type]
-        (lambda: blocks.csp_dense_block(8, 2, 4, compression=1.5), "compression=1.5"),
+        (
+            lambda: blocks.csp_dense_block(8, 2, 4, compression=1.5),
+            "compression=1.5 is not allowed: above 0, at most 1",
+        ),
         (lambda: blocks.csp_dense_block(8, 2, 4, c_out=0), "c_out=0"),
         (lambda: blocks.osa_module(8, 0, 8), "conv_channels=0"),
         (lambda: blocks.osa_module(8, 4, 9, residual=True), "concat_channels=9 is not allowed: c_in=8"),

@@ -9,11 +9,11 @@ import hashlib
 import pytest
 import torch
 from helpers.families import BRIEF, slow_but
-from helpers.paths import ROOT
+from helpers.paths import FIXTURES
 
 import featherbone as fb
 
-with (ROOT / "tests" / "fixtures" / "state_dicts.csv").open(encoding="utf-8", newline="") as file:
+with (FIXTURES / "state_dicts.csv").open(encoding="utf-8", newline="") as file:
     DIGESTS = dict(csv.reader(file))
 QUICK = (*BRIEF, "densenet_bc40_k36_cifar", "cspdensenet121_first", "vovnet39", "shufflenet_v2_x0_5.tv")
 

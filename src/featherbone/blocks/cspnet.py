@@ -56,8 +56,8 @@ def csp_dense_block(
     require_count("growth_rate", growth_rate)
     require_share("partial_ratio", partial_ratio, zero=False)
     require("fusion", fusion, fusion in ("both", "first", "last"), "both, first or last")
-    if compression != 1:
-        require_share("compression", compression, zero=False)
+    kept = isinstance(compression, int | float) and 0 < compression <= 1
+    require("compression", compression, kept, "above 0, at most 1")
     if c_out is None:
         c_out = c_in + layers * growth_rate
     require_count("c_out", c_out)
