@@ -45,8 +45,8 @@ def shufflenet_v2_unit(
             be. ``False`` gives Fig. 3d's there, too: the opening of a stage whose stride became a dilation.
         projection: channels that the branch without the first 1x1 makes (Fig. 3d), by default half of ``c_out``.
         extra_depthwise: whether a depthwise 3x3 opens the main branch, for a wider view (V2*, Table 7).
-        residual: whether the main branch adds its input, where their widths agree (appendix Fig. 2c).
-        gated: whether the main branch ends in a squeeze-and-excitation gate (appendix Fig. 2b and c).
+        residual: whether the main branch adds its input, where their widths agree (appendix Fig. 2).
+        gated: whether the main branch ends in a squeeze-and-excitation gate (appendix Fig. 2).
         act: the activation.
 
     Raises:

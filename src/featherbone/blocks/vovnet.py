@@ -1,5 +1,5 @@
 """VoVNet's block: Lee et al., "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object
-Detection" (arXiv 1904.09730, sec. 3.2). Its gate is VoVNetV2's: Lee, Park, "CenterMask" (arXiv 1911.06667, sec. 3.3).
+Detection" (arXiv 1904.09730, sec. 3.2). Its gate is VoVNetV2's: Lee, Park, "CenterMask" (arXiv 1911.06667).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def osa_module(
         conv_channels: width of the 3x3 convolutions.
         concat_channels: output of the 1x1 convolution after the concatenation.
         layers: how many 3x3 convolutions; 5 in the paper.
-        residual: whether the module adds its input to its output (CenterMask Fig. 3b).
-        gated: whether effective squeeze and excitation weighs the output, before the shortcut (CenterMask Fig. 3c).
+        residual: whether the module adds its input to its output (VoVNetV2).
+        gated: whether effective squeeze and excitation weighs the output, before the shortcut (VoVNetV2).
         depthwise: whether the 3x3 convolutions are depthwise, with a 1x1 after each (``separable_conv``); the module
             then reduces its input to ``conv_channels`` first, as in VoVNetV2's code.
         dilation: of every 3x3 convolution.
