@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from featherbone import signals as signals  # a request to stop may come while the rest is imported
 
 if TYPE_CHECKING:
+    from featherbone import blocks as blocks  # a room that is public as it is
     from featherbone.api import *  # noqa: F403 - all that it has is public
 
     __all__: list[str]

@@ -6,35 +6,22 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from featherbone.errors import InputError, check_type, check_types, nearest
-from featherbone.layers import Head, Parallel, Split, dilate, he_normal, stochastic_depth
-
-Fusion = Literal["both", "first", "last"]
-
-
-class Crossed(NamedTuple):
-    """A stage's body with CSPNet's wiring round it, and the transition that comes after, once the shares have met.
-
-    Attributes:
-        body: the wiring; the plain body without one.
-        after: that transition, or nothing. Where a pool ends a stage, it stands behind the pool, and costs a quarter
-            there (decision 5); where a convolution shrinks the map, it stands before it, as in released networks.
-        channels: of the map between the two.
-    """
-
-    body: nn.Sequential
-    after: list[nn.Module]
-    channels: int
-
-    @property
-    def whole(self) -> nn.Sequential:
-        """Both, one after the other."""
-        return nn.Sequential(*self.body, *self.after)
+from featherbone.layers import (
+    Crossed,
+    Fusion,
+    Head,
+    bypass_channels,
+    cross_stage,
+    dilate,
+    he_normal,
+    stochastic_depth,
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -129,18 +116,9 @@ class Spec(ABC):
         ways: tuple[nn.Module, nn.Module] | None = None,
         compression: float = 1.0,
     ) -> Crossed:
-        """Return a stage's body with CSPNet's wiring round it, or plain if ``partial_ratio`` is 0.
+        """Return a stage's body with CSPNet's wiring round it (``layers.cross_stage``), or plain without a share.
 
-        Args:
-            c_in: channels that come in.
-            c_out: channels that go out.
-            body: given its number of input channels, the body and its number of output channels.
-            transition: given input and output channels, a transition.
-            closed: given input and output channels, the body of a family whose bodies end in a transition of their own:
-                that one is then the transition before.
-            bypass: channels that walk round; default: ``partial_ratio`` of ``c_in``.
-            ways: what makes the share that walks round and the body's share, where no split does.
-            compression: share of the body's channels that the transition before keeps, when one comes after too.
+        The arguments are that function's; ``bypass`` is by default ``partial_ratio`` of ``c_in``.
 
         Raises:
             InputError: if this share of the channels leaves none on one of the two ways.
@@ -148,28 +126,15 @@ class Spec(ABC):
         if not self.partial_ratio:
             inner, c_body = body(c_in)
             return Crossed(nn.Sequential(inner), [], c_body)
-        if bypass is None:
-            bypass = self._bypass(c_in)
-        kept = min(c_in, c_out if self.fusion == "last" else c_in) - 1
-        self._require("partial_ratio", 0 < bypass <= kept, f"1 to {kept} of this stage's {c_in} channels, not {bypass}")
-        worked: list[nn.Module] = []
-        if closed and self.fusion != "first":
-            c_body = c_out - bypass
-            worked.append(closed(c_in - bypass, c_body))
-        else:
-            inner, c_body = body(c_in - bypass)
-            worked.append(inner)
-            if self.fusion != "first":
-                before = c_out - bypass if self.fusion == "last" else max(int(c_body * compression), 1)
-                worked.append(transition(c_body, before))
-                c_body = before
-        if ways:
-            around, through = ways
-            wired: nn.Module = Parallel(around, nn.Sequential(through, *worked))
-        else:
-            wired = Split(bypass, nn.Sequential(*worked))
-        met = bypass + c_body
-        return Crossed(nn.Sequential(wired), [] if self.fusion == "last" else [transition(met, c_out)], met)
+        return cross_stage(
+            *(c_in, c_out, body, transition),
+            bypass=self._bypass(c_in) if bypass is None else bypass,
+            partial_ratio=self.partial_ratio,
+            fusion=self.fusion,
+            closed=closed,
+            ways=ways,
+            compression=compression,
+        )
 
     @property
     def network(self) -> str:
@@ -195,7 +160,7 @@ class Spec(ABC):
 
     def _bypass(self, channels: int, multiple: int = 1) -> int:
         """Return how many channels of a stage walk round its body; the body gets a multiple of ``multiple``."""
-        return channels - round(channels * (1 - self.partial_ratio) / multiple) * multiple
+        return bypass_channels(channels, self.partial_ratio, multiple)
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

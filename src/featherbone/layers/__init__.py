@@ -25,6 +25,10 @@ from featherbone.layers.bricks import preconv as preconv
 from featherbone.layers.bricks import relu as relu
 from featherbone.layers.bricks import se as se
 from featherbone.layers.bricks import silu as silu
+from featherbone.layers.cross_stage import Crossed as Crossed
+from featherbone.layers.cross_stage import Fusion as Fusion
+from featherbone.layers.cross_stage import bypass_channels as bypass_channels
+from featherbone.layers.cross_stage import cross_stage as cross_stage
 from featherbone.layers.dilation import dilate as dilate
 from featherbone.layers.initialization import as_pytorch as as_pytorch
 from featherbone.layers.initialization import darknet_uniform as darknet_uniform

@@ -25,9 +25,10 @@ def leaky_relu(negative_slope: float) -> Activation:
     return partial(nn.LeakyReLU, negative_slope, inplace=True) if negative_slope else relu
 
 
-def _convolution(c_in: int, c_out: int, kernel: int, stride: int, groups: int) -> nn.Conv2d:
+def _convolution(c_in: int, c_out: int, kernel: int, stride: int, groups: int, dilation: int) -> nn.Conv2d:
     # "same" padding at stride 1 for odd kernels, at stride 2 for even ones; no bias, as a norm stands before or after
-    return nn.Conv2d(c_in, c_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
+    padding = (kernel - 1) // 2 * dilation
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False)
 
 
 def conv(
@@ -37,14 +38,17 @@ def conv(
     *,
     stride: int = 1,
     groups: int = 1,
+    dilation: int = 1,
     act: Activation | None = relu,
 ) -> nn.Sequential:
     """Convolution, batch norm, activation (post-activation order). ``act=None`` leaves the activation out.
 
+    Padding keeps the map's size at stride 1, whatever the dilation, as in ``preconv`` and ``depthwise``.
+
     >>> conv(3, 8, 3, stride=2)(torch.zeros(1, 3, 9, 9)).shape
     torch.Size([1, 8, 5, 5])
     """
-    layers: list[nn.Module] = [_convolution(c_in, c_out, kernel, stride, groups), nn.BatchNorm2d(c_out)]
+    layers: list[nn.Module] = [_convolution(c_in, c_out, kernel, stride, groups, dilation), nn.BatchNorm2d(c_out)]
     return nn.Sequential(*layers, *([act()] if act else []))
 
 
@@ -55,15 +59,23 @@ def preconv(
     *,
     stride: int = 1,
     groups: int = 1,
+    dilation: int = 1,
     act: Activation = relu,
 ) -> nn.Sequential:
     """Batch norm, activation, convolution (pre-activation order, DenseNet's composite function)."""
-    return nn.Sequential(nn.BatchNorm2d(c_in), act(), _convolution(c_in, c_out, kernel, stride, groups))
+    return nn.Sequential(nn.BatchNorm2d(c_in), act(), _convolution(c_in, c_out, kernel, stride, groups, dilation))
 
 
-def depthwise(channels: int, kernel: int = 3, *, stride: int = 1, act: Activation | None = None) -> nn.Sequential:
+def depthwise(
+    channels: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    act: Activation | None = None,
+) -> nn.Sequential:
     """Depthwise convolution and batch norm, without an activation unless given one (ShuffleNet V1 sec. 3.2)."""
-    return conv(channels, channels, kernel, stride=stride, groups=channels, act=act)
+    return conv(channels, channels, kernel, stride=stride, groups=channels, dilation=dilation, act=act)
 
 
 class Shuffle(nn.Module):

@@ -47,25 +47,26 @@ def _dilate_way(ways: nn.Module, name: str, rate: int) -> int:
 
 def _without_stride(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, rate: int) -> nn.Module:
     kernel, padding = _side(layer.kernel_size), _side(layer.padding)  # type: ignore[arg-type]
-    before, after = padding * rate, (kernel - 1 - padding) * rate
+    own = 1 if isinstance(layer, nn.AvgPool2d) else _side(layer.dilation)
+    before, after = padding * rate, ((kernel - 1) * own - padding) * rate
     border = (before, after, before, after)
     if isinstance(layer, nn.Conv2d):
-        return _Conv2d(layer, rate, border)
+        return _Conv2d(layer, rate * own, border)
     if isinstance(layer, nn.MaxPool2d):
-        return nn.Sequential(nn.ConstantPad2d(border, float("-inf")), nn.MaxPool2d(kernel, 1, dilation=rate))
+        return nn.Sequential(nn.ConstantPad2d(border, float("-inf")), nn.MaxPool2d(kernel, 1, dilation=rate * own))
     return _Average(kernel, rate, border, "constant" if padding else "replicate")
 
 
 class _Conv2d(nn.Conv2d):
     """A convolution at stride 1 whose border may be wider at one side than at the other; the weights are given."""
 
-    def __init__(self, plain: nn.Conv2d, rate: int, border: tuple[int, ...]) -> None:
+    def __init__(self, plain: nn.Conv2d, dilation: int, border: tuple[int, ...]) -> None:
         width = (plain.in_channels, plain.out_channels, plain.kernel_size)
         even = border[0] == border[1]
         super().__init__(
             *width,  # type: ignore[arg-type]
             padding=border[0] if even else 0,
-            dilation=rate,
+            dilation=dilation,
             groups=plain.groups,
             bias=plain.bias is not None,
             device="meta",

@@ -29,8 +29,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import Dense, Head, blur_pool, conv, he_normal_outputs, preconv, relu
-from featherbone.spec import Backbone, Fusion, Spec
+from featherbone.blocks import dense_block, transition
+from featherbone.layers import Fusion, Head, blur_pool, conv, he_normal_outputs, relu
+from featherbone.spec import Backbone, Spec
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,13 +129,15 @@ class DenseNetSpec(Spec):
 
     def _block(self, layers: int, c_in: int) -> tuple[nn.Module, int]:
         k = self.growth_rate
-        return Dense([self._layer(c_in + i * k) for i in range(layers)]), c_in + layers * k
-
-    def _layer(self, c_in: int) -> nn.Sequential:
-        k, width = self.growth_rate, self.growth_rate * self.bottleneck
-        if not width:
-            return nn.Sequential(preconv(c_in, k, 3), *self._drop(3))
-        return nn.Sequential(preconv(c_in, width), *self._drop(1), preconv(width, k, 3), *self._drop(3))
+        block = dense_block(
+            c_in,
+            layers,
+            k,
+            bottleneck=self.bottleneck,
+            dropout=self.dropout,
+            dropout_everywhere=self.dropout_everywhere,
+        )
+        return block, c_in + layers * k
 
     def _compressed(self, channels: int) -> int:
         kept = int(channels * self.compression)
@@ -142,10 +145,7 @@ class DenseNetSpec(Spec):
         return kept
 
     def _transition(self, c_in: int, c_out: int) -> nn.Module:
-        return nn.Sequential(preconv(c_in, c_out), *self._drop(1))
-
-    def _drop(self, kernel: int) -> list[nn.Module]:
-        return [nn.Dropout(self.dropout)] if self.dropout and (kernel == 3 or self.dropout_everywhere) else []
+        return transition(c_in, c_out, stride=1, dropout=self.dropout if self.dropout_everywhere else 0.0)
 
 
 def _imagenet(growth_rate: int, *layers: int) -> DenseNetSpec:

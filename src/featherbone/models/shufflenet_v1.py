@@ -25,17 +25,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import (
-    Head,
-    Parallel,
-    Residual,
-    Shuffle,
-    conv,
-    depthwise,
-    inverse_of_inputs,
-    relu,
-    small_classifier,
-)
+from featherbone.blocks import shufflenet_v1_unit
+from featherbone.layers import Head, conv, inverse_of_inputs, small_classifier
 from featherbone.spec import Backbone, Spec
 
 
@@ -91,7 +82,9 @@ class ShuffleNetV1Spec(Spec):
         # before a strided unit the pool is a stage of its own, so that the maps have strides 2, 4, 8, ... here too
         stages: list[nn.Module] = [pool] if self.first_stride == 2 else []
         for i, (c_out, repeats) in enumerate(zip(self.channels, self.repeats, strict=True)):
-            first = self._opening_unit(c, c_out, 2 if i else self.first_stride, grouped=i > 0)
+            # only the first 1x1 convolution of the first unit is not grouped, as it reads few channels (Fig. 2)
+            first_groups = self.groups if i else 1
+            first = self._unit(c, c_out, stride=2 if i else self.first_stride, first_groups=first_groups)
             opening = first if stages else nn.Sequential(pool, first)
             body = partial(self._units, repeats)
             crossed = self.cross_stage(c_out, c_out, body, conv, bypass=self._bypass(c_out, multiple=self.groups))
@@ -111,28 +104,19 @@ class ShuffleNetV1Spec(Spec):
         small_classifier(network)
 
     def _units(self, repeats: int, channels: int) -> tuple[nn.Module, int]:
-        units = [[Residual(self._branch(channels, channels, channels)), relu()] for _ in range(repeats - 1)]
+        units = [self._unit(channels, channels) for _ in range(repeats - 1)]
         return nn.Sequential(*(part for unit in units for part in unit)), channels
 
-    def _opening_unit(self, c_in: int, c_out: int, stride: int, *, grouped: bool) -> nn.Module:
-        shortcut = self._shortcut() if stride == 2 else nn.Identity()
-        branch = self._branch(c_in, c_out, c_out - c_in, stride=stride, grouped=grouped)
-        ways = (shortcut, branch) if self.shortcut_first else (branch, shortcut)
-        return nn.Sequential(Parallel(*ways), relu())
-
-    def _shortcut(self) -> nn.Module:
-        # ceil_mode, for the pool to agree with the convolution on odd sizes
-        return nn.AvgPool2d(3, 2, padding=1) if self.shortcut_pool == 3 else nn.AvgPool2d(2, 2, ceil_mode=True)
-
-    def _branch(self, c_in: int, unit: int, c_out: int, *, stride: int = 1, grouped: bool = True) -> nn.Module:
-        """Fig. 2: only the first 1x1 convolution of the first unit is not grouped, as it reads few channels."""
-        # a quarter of the unit's channels (sec. 3.2), to the nearest whole number per group
-        width = max(int(unit / 4 / self.groups + 0.5), 1) * self.groups
-        return nn.Sequential(
-            conv(c_in, width, groups=self.groups if grouped else 1),
-            Shuffle(width // self.groups if self.inverse_shuffle else self.groups),
-            depthwise(width, stride=stride),
-            conv(width, c_out, groups=self.groups, act=None),
+    def _unit(self, c_in: int, c_out: int, *, stride: int = 1, first_groups: int | None = None) -> nn.Sequential:
+        return shufflenet_v1_unit(
+            c_in,
+            c_out,
+            groups=self.groups,
+            first_groups=first_groups,
+            stride=stride,
+            shortcut_pool=self.shortcut_pool,
+            shortcut_first=self.shortcut_first,
+            inverse_shuffle=self.inverse_shuffle,
         )
 
 

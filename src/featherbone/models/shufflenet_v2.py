@@ -27,20 +27,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from featherbone.layers import (
-    Activation,
-    Head,
-    Parallel,
-    Residual,
-    Shuffle,
-    Split,
-    conv,
-    depthwise,
-    inverse_of_inputs,
-    leaky_relu,
-    se,
-    small_classifier,
-)
+from featherbone.blocks import shufflenet_v2_unit
+from featherbone.layers import Activation, Head, Shuffle, conv, inverse_of_inputs, leaky_relu, small_classifier
 from featherbone.spec import Backbone, Spec
 
 
@@ -140,26 +128,29 @@ class ShuffleNetV2Spec(Spec):
         half = channels // 2
         units: list[nn.Module] = []
         for _ in range(repeats - 1):
-            unit = Split(half, self._main_branch(half, half, half))
+            unit = self._unit(channels, channels)
             # shuffling halves apart undoes shuffling two groups together: even channels walk round, odd ones work
-            units += [Shuffle(half), unit] if self.shuffle_first else [unit, Shuffle(2)]
+            units += [Shuffle(half), unit[0]] if self.shuffle_first else unit
         return nn.Sequential(*units), channels
 
-    def _main_branch(self, c_in: int, width: int, c_out: int, stride: int = 1) -> nn.Module:
-        """Fig. 3c and d; with the appendix's gate and shortcut (Fig. 2c) the last ReLU comes after both."""
-        wider_view = [depthwise(c_in)] if self.extra_depthwise else []
-        parts: list[nn.Module] = [*wider_view, conv(c_in, width, act=self._act), depthwise(width, stride=stride)]
-        if not (self.se or self.residual):
-            return nn.Sequential(*parts, conv(width, c_out, act=self._act))
-        parts += [conv(width, c_out, act=None), *([se(c_out, c_out)] if self.se else [])]
-        whole = Residual(nn.Sequential(*parts)) if self.residual and stride == 1 and c_in == c_out else None
-        return nn.Sequential(*([whole] if whole else parts), self._act())
-
     def _downsampling_unit(self, c_in: int, c_out: int, stride: int, projection: int) -> nn.Module:
-        projected = nn.Sequential(depthwise(c_in, stride=stride), conv(c_in, projection, act=self._act))
-        main = self._main_branch(c_in, c_out // 2, c_out - projection, stride)
-        unit = Parallel(projected, main)
-        return unit if self.shuffle_first else nn.Sequential(unit, Shuffle(2))
+        unit = self._unit(c_in, c_out, stride=stride, split=False, projection=projection)
+        return unit[0] if self.shuffle_first else unit
+
+    def _unit(
+        self, c_in: int, c_out: int, *, stride: int = 1, split: bool = True, projection: int | None = None
+    ) -> nn.Sequential:
+        return shufflenet_v2_unit(
+            c_in,
+            c_out,
+            stride=stride,
+            split=split,
+            projection=projection,
+            extra_depthwise=self.extra_depthwise,
+            residual=self.residual,
+            gated=self.se,
+            act=self._act,
+        )
 
 
 _AUTHORS = {  # Table 5; dropout as in the authors' code

@@ -28,7 +28,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from featherbone.layers import Head, OneShot, Residual, conv, ese
+from featherbone.blocks import osa_module, separable_conv
+from featherbone.layers import Head, Residual, conv
 from featherbone.spec import Backbone, Spec
 
 Columns = dict[str, Any]
@@ -99,18 +100,12 @@ class _OneShotSpec(Spec):
         return nn.Sequential(first, *rest)
 
     def _module(self, c_in: int, width: int, c_out: int, *, gated: bool) -> nn.Module:
-        reduces = self._separable and c_in != width
-        chain = OneShot(
-            [self._conv(width if i or reduces else c_in, width) for i in range(self.layers)],
-            conv(c_in, width) if reduces else None,
-        )
-        joined = conv(c_in + self.layers * width, c_out)
-        return nn.Sequential(chain, joined, *([ese(c_out)] if gated else []))
+        return osa_module(c_in, width, c_out, layers=self.layers, gated=gated, depthwise=self._separable)
 
     def _conv(self, c_in: int, c_out: int, *, stride: int = 1) -> nn.Sequential:
         if not self._separable:
             return conv(c_in, c_out, 3, stride=stride)
-        return nn.Sequential(nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), *conv(c_in, c_out))
+        return separable_conv(c_in, c_out, stride=stride)
 
     @property
     @abstractmethod

@@ -1,0 +1,463 @@
+"""Every block against the paper's description, written again here in plain PyTorch, in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers.reference import randomize
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import featherbone as fb
+from featherbone import blocks
+
+DILATIONS = (1, 2, 3, 4)
+STRIDES = (1, 2, 3)
+
+
+class Convolution(nn.Module):
+    """A convolution whose dilation is a larger kernel with zeros in it; the border is half of that kernel."""
+
+    def __init__(
+        self, c_in: int, c_out: int, side: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(c_out, c_in // groups, side, side))
+        self.stride, self.groups, self.dilation = stride, groups, dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = (self.weight.shape[2] - 1) * self.dilation + 1
+        kernel = self.weight.new_zeros(*self.weight.shape[:2], side, side)
+        kernel[:, :, :: self.dilation, :: self.dilation] = self.weight
+        x = F.pad(x, (side // 2,) * 4)
+        parts = zip(x.chunk(self.groups, 1), kernel.chunk(self.groups, 0), strict=True)
+        return torch.cat([F.conv2d(part, weight, stride=self.stride) for part, weight in parts], 1)
+
+
+class Composite(nn.Module):
+    """DenseNet's H: norm, ReLU, convolution (sec. 3)."""
+
+    def __init__(self, c_in: int, c_out: int, side: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(c_in), Convolution(c_in, c_out, side, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.norm(x).clamp(min=0))
+
+
+class Normalized(nn.Module):
+    """Convolution, norm, and a ReLU if one is drawn."""
+
+    def __init__(self, c_in: int, c_out: int, side: int = 1, *, rectified: bool = True, **columns: int) -> None:
+        super().__init__()
+        self.conv, self.norm = Convolution(c_in, c_out, side, **columns), nn.BatchNorm2d(c_out)
+        self.rectified = rectified
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        return x.clamp(min=0) if self.rectified else x
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, c_in: int, k: int, bottleneck: int, dilation: int) -> None:
+        super().__init__()
+        width = bottleneck * k
+        self.narrow = Composite(c_in, width) if width else nn.Sequential()
+        self.new = Composite(width or c_in, k, 3, dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.new(self.narrow(x))
+
+
+class DenseBlock(nn.Module):
+    def __init__(self, c_in: int, layers: int, k: int, bottleneck: int, dilation: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DenseLayer(c_in + i * k, k, bottleneck, dilation) for i in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+class Transition(nn.Module):
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.narrow, self.stride = Composite(c_in, c_out), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.narrow(x)
+        return x.unfold(2, self.stride, self.stride).unfold(3, self.stride, self.stride).mean((4, 5))
+
+
+class CSPDenseBlock(nn.Module):
+    """Fig. 3: (b) both transitions, (c) the one after the shares met, (d) the one before."""
+
+    def __init__(self, past: int, through: int, fusion: str, dilation: int) -> None:
+        super().__init__()
+        self.past, grown = past, through + 3 * 4
+        self.block = DenseBlock(through, 3, 4, 4, dilation)
+        half = int(grown * 0.5)
+        before = {"both": half, "first": 0, "last": past + grown - past}[fusion]
+        self.before = Composite(grown, before) if before else nn.Sequential()
+        met = past + (before or grown)
+        self.after = Composite(met, past + grown) if fusion != "last" else nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        worked = self.before(self.block(x[:, self.past :]))
+        return self.after(torch.cat([x[:, : self.past], worked], 1))
+
+
+class OSAModule(nn.Module):
+    def __init__(
+        self, c_in: int, width: int, c_out: int, *, residual: bool, gated: bool, depthwise: bool, dilation: int
+    ) -> None:
+        super().__init__()
+        self.reduce = Normalized(c_in, width) if depthwise and c_in != width else nn.Sequential()
+        self.chain = nn.ModuleList()
+        first = width if depthwise else c_in
+        for i in range(3):
+            c = width if i else first
+            if depthwise:
+                spread = Convolution(c, c, 3, groups=c, dilation=dilation)
+                self.chain.append(nn.Sequential(spread, Normalized(c, width)))
+            else:
+                self.chain.append(Normalized(c, width, 3, dilation=dilation))
+        self.join = Normalized(c_in + 3 * width, c_out)
+        self.gate = nn.Conv2d(c_out, c_out, 1) if gated else None
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, link = [x], self.reduce(x)
+        for layer in self.chain:
+            link = layer(link)
+            kept.append(link)
+        y = self.join(torch.cat(kept, 1))
+        if self.gate:
+            # PyTorch's own: the sixth in its gradient is rounded to float32, in float64 too
+            y = y * F.hardsigmoid(self.gate(y.mean((2, 3), keepdim=True)))
+        return x + y if self.residual else y
+
+
+def shuffled(x: Tensor, groups: int) -> Tensor:
+    size = x.shape[1] // groups
+    return x[:, [group * size + i for i in range(size) for group in range(groups)]]
+
+
+class ShuffleNetV1Unit(nn.Module):
+    def __init__(self, c_in: int, c_out: int, *, groups: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        width = c_out // 4
+        self.adds = stride == 1 and c_in == c_out
+        self.first = Normalized(c_in, width, groups=groups)
+        self.spatial = Normalized(width, width, 3, rectified=False, groups=width, stride=stride, dilation=dilation)
+        self.last = Normalized(width, c_out if self.adds else c_out - c_in, rectified=False, groups=groups)
+        self.groups, self.stride = groups, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.last(self.spatial(shuffled(self.first(x), self.groups)))
+        if self.adds:
+            return (x + y).clamp(min=0)
+        if self.stride > 1:  # zeros at the border count
+            x = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, self.stride).unfold(3, 3, self.stride).mean((4, 5))
+        return torch.cat([x, y], 1).clamp(min=0)
+
+
+class ShuffleNetV2Unit(nn.Module):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        stride: int,
+        dilation: int,
+        both: bool,
+        projection: int = 0,
+        extra_depthwise: bool = False,
+        residual: bool = False,
+        gated: bool = False,
+    ) -> None:
+        super().__init__()
+        half = c_out // 2
+        projection = projection or half
+        spread: dict[str, Any] = {"rectified": False, "dilation": dilation}
+        if both:
+            self.project = nn.Sequential(
+                Normalized(c_in, c_in, 3, groups=c_in, stride=stride, **spread), Normalized(c_in, projection)
+            )
+        c, made = (c_in, c_out - projection) if both else (half, half)
+        parts = [Normalized(c, c, 3, groups=c, **spread)] if extra_depthwise else []
+        self.main = nn.Sequential(
+            *parts,
+            Normalized(c, half),
+            Normalized(half, half, 3, groups=half, stride=stride, **spread),
+            Normalized(half, made, rectified=False),
+        )
+        self.squeeze = nn.Conv2d(made, made, 1) if gated else None
+        self.excite = nn.Conv2d(made, made, 1) if gated else None
+        self.both, self.side, self.adds = both, half, residual and not both
+
+    def forward(self, x: Tensor) -> Tensor:
+        past, into = (self.project(x), x) if self.both else (x[:, : self.side], x[:, self.side :])
+        y = self.main(into)
+        if self.squeeze and self.excite:
+            y = y * self.excite(self.squeeze(y.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        if self.adds:
+            y = y + into
+        return shuffled(torch.cat([past, y.clamp(min=0)], 1), 2)
+
+
+def agree(ours: nn.Module, theirs: nn.Module, c_in: int) -> Tensor:
+    """Compare outputs, gradients and statistics, in training and in evaluation; return the last output."""
+    torch.manual_seed(0)
+    randomize(ours.double())
+    theirs.double()
+    given, wanted = ours.state_dict(), theirs.state_dict()
+    assert [value.shape for value in given.values()] == [value.shape for value in wanted.values()]
+    theirs.load_state_dict(dict(zip(wanted, given.values(), strict=True)))
+    for mode in (True, False):
+        ours.train(mode)
+        theirs.train(mode)
+        x = torch.randn(2, c_in, 13, 17, dtype=torch.float64)
+        images = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+        out, expected = ours(images[0]), theirs(images[1])
+        close(out, expected)
+        assert torch.equal(images[0], x)
+        weights = torch.randn(out.shape, dtype=torch.float64)
+        gradients = [
+            torch.autograd.grad((result * weights).sum(), [image, *module.parameters()])
+            for result, image, module in ((out, images[0], ours), (expected, images[1], theirs))
+        ]
+        for one, other in zip(*gradients, strict=True):
+            close(one, other)
+        for one, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+            close(one, other)
+    return out
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    assert one.shape == other.shape
+    assert (one - other).abs().max() <= 1e-12 * max(1.0, other.abs().max().item())
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("bottleneck", [0, 1, 4])
+def test_a_dense_layer_and_a_dense_block_are_the_papers(bottleneck: int, dilation: int) -> None:
+    columns = {"bottleneck": bottleneck, "dilation": dilation}
+    out = agree(blocks.dense_layer(7, 5, **columns), DenseLayer(7, 5, **columns), 7)
+    assert out.shape == (2, 5, 13, 17)
+    out = agree(blocks.dense_block(7, 3, 4, **columns), DenseBlock(7, 3, 4, **columns), 7)
+    assert out.shape == (2, 7 + 3 * 4, 13, 17)
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_a_transition_is_the_papers(stride: int) -> None:
+    out = agree(blocks.transition(10, 6, stride=stride), Transition(10, 6, stride), 10)
+    assert out.shape == (2, 6, 13 // stride, 17 // stride)
+    assert agree(blocks.transition(10, 6), Transition(10, 6, 2), 10).shape == (2, 6, 6, 8)
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("fusion", ["both", "first", "last"])
+@pytest.mark.parametrize(("ratio", "past"), [(0.5, 5), (0.25, 2), (0.8, 8)])
+def test_a_csp_dense_block_is_the_papers(ratio: float, past: int, fusion: Any, dilation: int) -> None:
+    ours = blocks.csp_dense_block(10, 3, 4, partial_ratio=ratio, fusion=fusion, dilation=dilation)
+    assert agree(ours, CSPDenseBlock(past, 10 - past, fusion, dilation), 10).shape == (2, 22, 13, 17)
+
+
+def test_a_csp_dense_block_emits_what_is_asked_for_and_compresses_before() -> None:
+    block = blocks.csp_dense_block(10, 3, 4, c_out=9, compression=1.0)
+    assert block(torch.zeros(2, 10, 5, 5)).shape == (2, 9, 5, 5)
+    widths = [part.out_channels for part in block.modules() if isinstance(part, nn.Conv2d) and part.kernel_size[0] == 1]
+    assert widths == [16, 16, 16, 5 + 3 * 4, 9]
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(("c_in", "residual"), [(8, False), (6, False), (12, True)])
+def test_an_osa_module_is_the_papers(c_in: int, residual: bool, gated: bool, depthwise: bool, dilation: int) -> None:
+    columns: dict[str, Any] = {"residual": residual, "gated": gated, "depthwise": depthwise, "dilation": dilation}
+    ours, theirs = blocks.osa_module(c_in, 6, 12, layers=3, **columns), OSAModule(c_in, 6, 12, **columns)
+    if depthwise and c_in != 6:  # ours runs the entry first and lists it first, too
+        assert next(iter(ours.state_dict())).endswith("entry.0.weight")
+    assert agree(ours, theirs, c_in).shape == (2, 12, 13, 17)
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("stride", STRIDES)
+def test_a_separable_convolution_has_nothing_between_its_two(stride: int, dilation: int) -> None:
+    spatial = Convolution(5, 5, 3, stride=stride, groups=5, dilation=dilation)
+    ours = blocks.separable_conv(5, 7, stride=stride, dilation=dilation)
+    out = agree(ours, nn.Sequential(spatial, Normalized(5, 7)), 5)
+    assert out.shape == (2, 7, -(-13 // stride), -(-17 // stride))
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize(("c_in", "c_out", "groups"), [(24, 24, 3), (24, 24, 1), (12, 24, 3), (8, 32, 4)])
+def test_a_shufflenet_v1_unit_is_the_papers(c_in: int, c_out: int, groups: int, stride: int, dilation: int) -> None:
+    if stride > 1 and c_in == c_out:
+        c_in //= 2
+    columns: dict[str, Any] = {"groups": groups, "stride": stride, "dilation": dilation}
+    ours = blocks.shufflenet_v1_unit(c_in, c_out, **columns)
+    out = agree(ours, ShuffleNetV1Unit(c_in, c_out, **columns), c_in)
+    assert out.shape == (2, c_out, -(-13 // stride), -(-17 // stride))
+    assert (out >= 0).all()
+
+
+def test_a_shufflenet_v1_unit_keeps_its_input_where_nothing_shrinks() -> None:
+    """A stage's opening in dilated networks: the input's channels come first, and only the ReLU touches them."""
+    x = torch.randn(2, 12, 13, 17)
+    unit = blocks.shufflenet_v1_unit(12, 24, groups=3, dilation=2)
+    assert torch.equal(unit(x)[:, :12], x.relu())
+    last = blocks.shufflenet_v1_unit(12, 24, groups=3, dilation=2, shortcut_first=False)
+    assert torch.equal(last(x)[:, 12:], x.relu())
+
+
+def test_a_shufflenet_v1_units_groups_and_shuffle_can_be_those_of_the_authors_code() -> None:
+    x = torch.randn(2, 10, 9, 9)
+    unit = blocks.shufflenet_v1_unit(10, 34, groups=3, first_groups=1, stride=2)
+    assert [m.groups for m in unit.modules() if isinstance(m, nn.Conv2d)] == [1, 9, 3]
+    assert unit(x).shape == (2, 34, 5, 5)
+    orders = [
+        part(torch.arange(12.0).view(1, 12, 1, 1)).flatten().tolist()
+        for inverse in (False, True)
+        for part in blocks.shufflenet_v1_unit(48, 48, groups=3, inverse_shuffle=inverse).modules()
+        if isinstance(part, fb.Shuffle)
+    ]
+    assert [orders[0][int(i)] for i in orders[1]] == list(range(12))
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize(("c_in", "c_out"), [(12, 12), (12, 24), (7, 10), (24, 12)])
+def test_a_shufflenet_v2_unit_is_the_papers(c_in: int, c_out: int, stride: int, dilation: int) -> None:
+    ours = blocks.shufflenet_v2_unit(c_in, c_out, stride=stride, dilation=dilation)
+    both = stride > 1 or c_in != c_out
+    theirs = ShuffleNetV2Unit(c_in, c_out, stride=stride, dilation=dilation, both=both)
+    assert agree(ours, theirs, c_in).shape == (2, c_out, -(-13 // stride), -(-17 // stride))
+
+
+@pytest.mark.parametrize("dilation", DILATIONS)
+def test_a_shufflenet_v2_unit_of_equal_widths_splits_unless_told_not_to(dilation: int) -> None:
+    for split, both in ((None, False), (True, False), (False, True)):
+        ours = blocks.shufflenet_v2_unit(12, 12, dilation=dilation, split=split)
+        agree(ours, ShuffleNetV2Unit(12, 12, stride=1, dilation=dilation, both=both), 12)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "extra", [{"extra_depthwise": True}, {"gated": True}, {"residual": True}, {"gated": True, "residual": True}]
+)
+def test_a_shufflenet_v2_units_extras_are_those_of_table_7_and_the_appendix(stride: int, extra: Any) -> None:
+    ours = blocks.shufflenet_v2_unit(12, 12, stride=stride, dilation=2, **extra)
+    theirs = ShuffleNetV2Unit(12, 12, stride=stride, dilation=2, both=stride > 1, **extra)
+    agree(ours, theirs, 12)
+
+
+def test_a_shufflenet_v2_units_projection_may_make_less_than_half() -> None:
+    ours = blocks.shufflenet_v2_unit(12, 16, stride=2, projection=3)
+    agree(ours, ShuffleNetV2Unit(12, 16, stride=2, dilation=1, both=True, projection=3), 12)
+
+
+def test_a_shufflenet_v2_unit_takes_another_activation() -> None:
+    unit = blocks.shufflenet_v2_unit(8, 8, act=nn.SiLU)
+    kinds = [type(part) for part in unit.modules() if isinstance(part, nn.SiLU | nn.ReLU)]
+    assert kinds == [nn.SiLU, nn.SiLU]
+
+
+@pytest.mark.parametrize(
+    ("build", "convolutions"),
+    [
+        (lambda p: blocks.dense_layer(8, 4, dropout=p), 2),
+        (lambda p: blocks.dense_block(8, 3, 4, dropout=p, bottleneck=0), 3),
+        (lambda p: blocks.transition(8, 6, dropout=p), 1),
+        (lambda p: blocks.csp_dense_block(8, 2, 4, dropout=p), 6),
+    ],
+)
+def test_dropout_comes_after_every_convolution_and_only_while_training(
+    build: Callable[[float], nn.Module], convolutions: int
+) -> None:
+    torch.manual_seed(0)
+    plain, dropping = build(0.0), build(0.5)
+    dropping.load_state_dict(dict(zip(dropping.state_dict(), plain.state_dict().values(), strict=True)))
+    assert sum(isinstance(part, nn.Dropout) for part in dropping.modules()) == convolutions
+    x = torch.randn(2, 8, 12, 12)
+    assert torch.equal(plain.eval()(x), dropping.eval()(x))
+    assert not torch.equal(plain.train()(x), dropping.train()(x))
+
+
+def test_blocks_in_anybodys_network_can_be_computed_again() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        blocks.dense_block(4, 3, 4),
+        blocks.osa_module(16, 4, 16, layers=2, residual=True),
+        blocks.shufflenet_v1_unit(16, 16, groups=2, dilation=2),
+        blocks.shufflenet_v2_unit(16, 16),
+    ).double()
+    lean = fb.recompute(network)
+    x = torch.randn(2, 4, 9, 9, dtype=torch.float64)
+    gradients = [torch.autograd.grad(model(x).square().sum(), list(model.parameters())) for model in (network, lean)]
+    for one, other in zip(*gradients, strict=True):
+        close(other, one)
+    for one, other in zip(network.buffers(), lean.buffers(), strict=True):
+        close(other, one)
+
+
+def test_the_room_is_reached_from_the_package() -> None:
+    assert fb.blocks is blocks
+    assert fb.blocks.osa_module is blocks.osa_module
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: blocks.dense_layer(0, 4), "c_in=0 is not allowed: a whole number, 1 or more"),
+        (lambda: blocks.dense_layer(4, growth_rate=True), "growth_rate=True"),
+        (lambda: blocks.dense_layer(4, 4, bottleneck=-1), "bottleneck=-1.*0 or more"),
+        (lambda: blocks.dense_layer(4, 4, dropout=1.0), "dropout=1.0 is not allowed: from 0 to below 1"),
+        (lambda: blocks.dense_layer(4, 4, dilation=0), "dilation=0"),
+        (lambda: blocks.dense_block(4, 0, 4), "layers=0"),
+        (lambda: blocks.dense_block("4", 2, 4), "c_in='4'"),  # type: ignore[arg-type]
+        (lambda: blocks.dense_block(4, 2, 1.5), "growth_rate=1.5"),  # type: ignore[arg-type]
+        (lambda: blocks.transition(4, 0), "c_out=0"),
+        (lambda: blocks.transition(4, 4, stride=0), "stride=0"),
+        (lambda: blocks.csp_dense_block(1, 2, 4), "c_in=1 is not allowed: a whole number, 2 or more"),
+        (lambda: blocks.csp_dense_block(8, 2, 4, partial_ratio=0), "partial_ratio=0 is not allowed: above 0"),
+        (lambda: blocks.csp_dense_block(8, 2, 4, partial_ratio=0.01), "partial_ratio=0.01 .* 1 to 7 .* not 0"),
+        (lambda: blocks.csp_dense_block(8, 2, 4, fusion="last", c_out=4), "partial_ratio=0.5 .* 1 to 3 .* not 4"),
+        (lambda: blocks.csp_dense_block(8, 2, 4, fusion="middle"), "fusion='middle'"),  # type: ignore[arg-type]
+        (
+            lambda: blocks.csp_dense_block(8, 2, 4, compression=1.5),
+            "compression=1.5 is not allowed: above 0, at most 1",
+        ),
+        (lambda: blocks.csp_dense_block(8, 2, 4, c_out=0), "c_out=0"),
+        (lambda: blocks.osa_module(8, 0, 8), "conv_channels=0"),
+        (lambda: blocks.osa_module(8, 4, 9, residual=True), "concat_channels=9 is not allowed: c_in=8"),
+        (lambda: blocks.osa_module(8, 4, 8, layers=0), "layers=0"),
+        (lambda: blocks.separable_conv(8, 4, stride=0), "stride=0"),
+        (lambda: blocks.shufflenet_v1_unit(24, 24, groups=0), "groups=0"),
+        (lambda: blocks.shufflenet_v1_unit(24, 24, groups=5), "groups=5 is not allowed: a divisor of 24"),
+        (lambda: blocks.shufflenet_v1_unit(10, 22, groups=3), "groups=3 is not allowed: a divisor of c_in=10"),
+        (lambda: blocks.shufflenet_v1_unit(12, 25, groups=3), "groups=3 is not allowed: a divisor of 13"),
+        (
+            lambda: blocks.shufflenet_v1_unit(13, 25, groups=3, first_groups=2),
+            "first_groups=2 is not allowed: a divisor of c_in=13",
+        ),
+        (lambda: blocks.shufflenet_v1_unit(24, 24, groups=3, stride=2), "c_out=24 is not allowed: more than c_in=24"),
+        (lambda: blocks.shufflenet_v1_unit(24, 12, groups=3), "c_out=12 is not allowed: c_in=24 or more"),
+        (lambda: blocks.shufflenet_v1_unit(24, 12, groups=3, stride=3), "c_out=12 is not allowed: more than c_in=24"),
+        (lambda: blocks.shufflenet_v2_unit(8, 9), "c_out=9 is not allowed: an even number"),
+        (lambda: blocks.shufflenet_v2_unit(9, 9), "c_out=9 is not allowed: an even number"),
+        (lambda: blocks.shufflenet_v2_unit(8, 16, split=True), "split=True .* equal widths, not stride 1 and 8 and 16"),
+        (lambda: blocks.shufflenet_v2_unit(8, 8, stride=2, split=True), "split=True .* not stride 2"),
+        (lambda: blocks.shufflenet_v2_unit(8, 8, projection=4), "projection=4 is not allowed: a unit that splits"),
+        (lambda: blocks.shufflenet_v2_unit(8, 8, stride=2, projection=8), "projection=8 is not allowed: 1 to 7"),
+        (lambda: blocks.shufflenet_v2_unit(8, 8, dilation=0), "dilation=0"),
+    ],
+)
+def test_a_bad_argument_is_named(build: Callable[[], nn.Module], sentence: str) -> None:
+    with pytest.raises(fb.InputError, match=sentence):
+        build()
