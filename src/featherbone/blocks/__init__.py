@@ -1,8 +1,8 @@
 """The papers' blocks, one file a paper, for a network of anybody's own; the families in ``models`` are made of them.
 
 A block is a function that returns a plain ``nn.Module`` of ``featherbone.layers``, ``(B, c_in, H, W)`` to
-``(B, c_out, H / stride, W / stride)``, rounded up but by a transition's pool. Its input is never changed in place. A ``dilation`` spreads its
-kernels wider than 1x1, and the padding with them.
+``(B, c_out, H / stride, W / stride)``, rounded up but by a transition's pool. Its input is never changed in place. A
+``dilation`` spreads its kernels wider than 1x1, and the padding with them.
 """
 
 from featherbone.blocks.cspnet import csp_dense_block as csp_dense_block
