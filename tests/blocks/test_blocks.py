@@ -244,7 +244,7 @@ def close(one: Tensor, other: Tensor) -> None:
 @pytest.mark.parametrize("dilation", DILATIONS)
 @pytest.mark.parametrize("bottleneck", [0, 1, 4])
 def test_a_dense_layer_and_a_dense_block_are_the_papers(bottleneck: int, dilation: int) -> None:
-    columns = {"bottleneck": bottleneck, "dilation": dilation}
+    columns: dict[str, Any] = {"bottleneck": bottleneck, "dilation": dilation}
     out = agree(blocks.dense_layer(7, 5, **columns), DenseLayer(7, 5, **columns), 7)
     assert out.shape == (2, 5, 13, 17)
     out = agree(blocks.dense_block(7, 3, 4, **columns), DenseBlock(7, 3, 4, **columns), 7)
@@ -314,6 +314,29 @@ def test_a_shufflenet_v1_unit_keeps_its_input_where_nothing_shrinks() -> None:
     assert torch.equal(unit(x)[:, :12], x.relu())
     last = blocks.shufflenet_v1_unit(12, 24, groups=3, dilation=2, shortcut_first=False)
     assert torch.equal(last(x)[:, 12:], x.relu())
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_shufflenet_v1_units_pool_can_be_without_a_border(stride: int) -> None:
+    x = torch.randn(2, 12, 13, 17).relu()
+    unit = blocks.shufflenet_v1_unit(12, 24, groups=3, stride=stride, shortcut_pool=stride)
+    pooled = unit(x)[:, :12]
+    for row, column in ((0, 0), (2, 1), (pooled.shape[2] - 1, pooled.shape[3] - 1)):  # the last has fewer points
+        window = x[:, :, row * stride : (row + 1) * stride, column * stride : (column + 1) * stride]
+        assert torch.allclose(pooled[:, :, row, column], window.mean((2, 3)))
+    with pytest.raises(fb.InputError, match="shortcut_pool=4 is not allowed: 3, or stride=2"):
+        blocks.shufflenet_v1_unit(12, 24, groups=3, stride=2, shortcut_pool=4)
+
+
+def test_a_dense_layer_can_drop_after_its_last_convolution_alone() -> None:
+    def drops(**columns: Any) -> list[bool]:
+        layer = blocks.dense_layer(7, 5, dropout=0.5, **columns)
+        return [isinstance(part, nn.Dropout) for part in layer]
+
+    assert drops() == [False, True, False, True]
+    assert drops(dropout_everywhere=False) == [False, False, True]
+    block = blocks.dense_block(7, 3, 5, dropout=0.5, dropout_everywhere=False)
+    assert sum(isinstance(part, nn.Dropout) for part in block.modules()) == 3
 
 
 def test_a_shufflenet_v1_units_groups_and_shuffle_can_be_those_of_the_authors_code() -> None:

@@ -274,7 +274,7 @@ def test_rows_of_the_c3_networks_and_of_other_stems_are_checked(name: str, chang
     "row",
     [
         {},
-        {"family": "resnet"},
+        {"family": "resnet_rs"},
         {"family": "vovnet"},
         {"family": "vovnet", "depth": 3},
         {"family": "densenet", "layers": 3},
