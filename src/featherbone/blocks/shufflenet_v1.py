@@ -43,7 +43,7 @@ def shufflenet_v1_unit(
         first_groups: of the first of them, if others: 1 in the paper's first unit, which reads few channels.
         stride: of the depthwise convolution, and of the shortcut's pool.
         dilation: of the depthwise convolution.
-        shortcut_pool: side of the shortcut's average pool: 3 with a border (the paper's), or the stride without.
+        shortcut_pool: side of the shortcut's average pool: 3 with a border (the paper's); at stride 2 also 2, without.
         shortcut_first: whether a concatenated shortcut's channels come before the others.
         inverse_shuffle: whether the shuffle is the inverse of the paper's permutation (the authors' later code).
 
@@ -58,7 +58,8 @@ def shufflenet_v1_unit(
     require_count(first_name, first)
     require_count("stride", stride)
     require_count("dilation", dilation)
-    require("shortcut_pool", shortcut_pool, stride == 1 or shortcut_pool in (3, stride), f"3, or stride={stride}")
+    bare = shortcut_pool == 2
+    require("shortcut_pool", shortcut_pool, shortcut_pool == 3 or (bare and stride < 3), "3, or 2 at stride 2")
     adds = stride == 1 and c_in == c_out
     more = f"more than c_in={c_in}" if stride > 1 else f"c_in={c_in} or more"
     require("c_out", c_out, adds or c_out > c_in, f"{more}, since the shortcut's channels are part of it")
@@ -79,7 +80,6 @@ def shufflenet_v1_unit(
     shortcut: nn.Module = nn.Identity()
     if stride > 1:
         # ceil_mode, for the pool to agree with the convolution on odd sizes
-        bare = shortcut_pool != 3
-        shortcut = nn.AvgPool2d(stride, stride, ceil_mode=True) if bare else nn.AvgPool2d(3, stride, padding=1)
+        shortcut = nn.AvgPool2d(2, 2, ceil_mode=True) if bare else nn.AvgPool2d(3, stride, padding=1)
     ways = (shortcut, branch) if shortcut_first else (branch, shortcut)
     return nn.Sequential(Parallel(*ways), relu())
