@@ -62,7 +62,13 @@ _PYTORCHCV = _Names(
 
 
 def _layers(names: _Names, spec: Spec) -> Iterator[Layer]:
+    """Yield the layers of a network of V1 or V2; no project here has a 1x1 convolution before each 3x3.
+
+    timm's V1 networks never have the shortcut; all others have it.
+    """
     assert isinstance(spec, VoVNetSpec | VoVNetV2Spec)
+    if spec.bottleneck or spec.residual == (names is _TIMM and isinstance(spec, VoVNetSpec)):
+        return
     v2 = spec if isinstance(spec, VoVNetV2Spec) else None
     spatial = names.separable if v2 and v2.depthwise else names.plain
     for i in range(3):
