@@ -14,7 +14,8 @@ module of a stage but the first.
 
 VoVNetV2 (CenterMask, arXiv 1911.06667) adds a gate to every module, before the shortcut. Its paper draws a sigmoid, the
 code has a hard one; the code's flag for leaving gates out is never read, so all modules have one. ``.timm`` has them in
-the last module of each stage only; its V1 networks, also ``.timm``, have no shortcut. ``cspvovnet39`` is CSPNet's wiring (arXiv 1911.11929) round V1's stages.
+the last module of each stage only, and in its V1 networks no shortcut. ``cspvovnet39`` is CSPNet's wiring
+(arXiv 1911.11929) round V1's stages.
 
 Initial weights: He-normal by what is read, as in the authors' code.
 """
