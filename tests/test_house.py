@@ -30,7 +30,7 @@ ALLOWED = {
     "pyramid": {"layers", "spec"},
     "models": {"layers", "spec"},
     "detect": {"layers", "pyramid", "spec"},
-    "weights": {"models", "spec", "data", "detect"},
+    "weights": {"layers", "models", "spec", "data", "detect"},
     "cost": {"graph"},
     "deploy": {"graph", "cost"},
     "analysis": {"layers", "graph", "cost"},

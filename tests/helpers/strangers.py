@@ -21,6 +21,18 @@ class _Layer(nn.Module):
         return self.conv2(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))))
 
 
+class _Transition(nn.Module):
+    """The layers between two blocks, which halve channels and sides (sec. 3)."""
+
+    def __init__(self, c_in: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(c_in)
+        self.conv = nn.Conv2d(c_in, c_in // 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2)
+
+
 class SmallDenseNet(nn.Module):
     """A DenseNet-BC for CIFAR: no norm after the first convolution, growth 12.
 
@@ -40,10 +52,8 @@ class SmallDenseNet(nn.Module):
             self.add_module(f"dense{number}", nn.Sequential(*layers))
             c += depth * growth
             if number < len(self.depths):
-                step = nn.Module()
-                step.bn = nn.BatchNorm2d(c)
-                step.conv = nn.Conv2d(c, c := c // 2, 1, bias=False)
-                self.add_module(f"trans{number}", step)
+                self.add_module(f"trans{number}", _Transition(c))
+                c //= 2
         self.bn = nn.BatchNorm2d(c)
         self.linear = nn.Linear(c, 10)
 
@@ -54,8 +64,7 @@ class SmallDenseNet(nn.Module):
                 made = layer(x)
                 x = torch.cat([made, x] if self.new_first else [x, made], 1)
             if number < len(self.depths):
-                step = self.get_submodule(f"trans{number}")
-                x = F.avg_pool2d(step.conv(F.relu(step.bn(x))), 2)
+                x = self.get_submodule(f"trans{number}")(x)
         return self.linear(F.relu(self.bn(x)).mean((2, 3)))
 
 
@@ -75,7 +84,7 @@ class _Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.reduce_norm(self.reduce(x)))
-        y = y.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        y = torch.cat([y[:, i :: y.shape[1] // self.groups] for i in range(y.shape[1] // self.groups)], 1)
         y = self.expand_norm(self.expand(self.spatial_norm(self.spatial(y))))
         return F.relu(x + y if self.stride == 1 else torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1))
 
@@ -93,7 +102,7 @@ class SmallShuffleNet(nn.Module):
         self.start = nn.Conv2d(3, 24, 3, stem, 1, bias=False)
         self.start_norm = nn.BatchNorm2d(24)
         self.body = nn.ModuleDict()
-        self.units = []
+        self.units: list[str] = []
         c = 24
         for c_out, repeats in zip((240, 480, 960), (2, 3, 2), strict=True):
             units = {

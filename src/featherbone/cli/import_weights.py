@@ -95,9 +95,7 @@ def import_(
     images = given or report.preprocess
     if json:
         preprocess = images.to_dict() if images else None
-        names = ("source", "loaded", "part", "others", "missing", "left_over", "notes", "by_order", "untold", "proof")
-        names += ("accuracy",)
-        values = {name: value for name, value in asdict(report).items() if name in names}
+        values = {name: value for name, value in asdict(report).items() if name != "preprocess"}
         show_json({"path": str(target), **values, "preprocess": preprocess})
         return
     outputs, inputs = model.spec.num_classes, model.spec.in_chans

@@ -197,6 +197,6 @@ _V2 = {
     "vovnet_v2_99": VoVNetV2Spec(**_WIDE, modules=(1, 3, 9, 3)),
 }
 _TIMM = {f"{name}.timm": replace(_V2[name], ese_everywhere=False) for name in list(_V2)[-3:]}
-_TIMM |= {f"{name}a.timm": replace(_V1[name], residual=False) for name in ("vovnet39", "vovnet57")}
+_TIMM_V1 = {f"{name}a.timm": replace(_V1[name], residual=False) for name in ("vovnet39", "vovnet57")}
 _CSP = {"cspvovnet39": replace(_V1["vovnet39"], partial_ratio=0.5)}
-TABLE = _V1 | _V2 | _TIMM | _CSP
+TABLE = _V1 | _V2 | _TIMM | _TIMM_V1 | _CSP

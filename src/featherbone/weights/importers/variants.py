@@ -46,9 +46,14 @@ def variants(row: Spec) -> Iterator[tuple[str, Spec]]:
 
 @cache
 def alike(row: Spec) -> tuple[tuple[str, Spec], ...]:
-    """Return the variants whose tensors have the row's shapes, one after the other."""
-    shapes = _shapes(row)
-    return tuple((column, other) for column, other in variants(row) if _shapes(other) == shapes)
+    """Return the variants whose tensors have the row's shapes, one after the other, and that compute otherwise."""
+    shapes, network = _outline(row)
+    found = []
+    for column, other in variants(row):
+        theirs = _outline(other)
+        if theirs[0] == shapes and theirs[1] != network:
+            found.append((column, other))
+    return tuple(found)
 
 
 def untold(row: Spec, source: str) -> list[str]:
@@ -79,8 +84,10 @@ def _names(layers: list[LayerMapping]) -> list[tuple[str, ...]]:
 
 
 @cache
-def _shapes(row: Spec) -> tuple[tuple[int, ...], ...] | None:
+def _outline(row: Spec) -> tuple[tuple[tuple[int, ...], ...], str]:
+    """Return the shapes of a network's tensors, and its modules in words."""
     try:
-        return tuple(tuple(tensor.shape) for tensor in row.build_empty().state_dict().values())
+        model = row.build_empty()
     except (InputError, RuntimeError, ValueError):  # a row that passes its own checks may still not build
-        return None
+        return (), ""
+    return tuple(tuple(tensor.shape) for tensor in model.state_dict().values()), str(model)

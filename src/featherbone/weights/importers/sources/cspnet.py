@@ -134,7 +134,7 @@ _DARKNET_PIXELS = Preprocess(size=256, mean=(0.0,) * 3, std=(1.0,) * 3)
 _DARKNET = partial(Project, "darknet", _darknet, preprocess=_DARKNET_PIXELS)
 CSPRESNET = (
     Project("timm", _timm, always={"negative_slope": 0.01, "pool_kernel": 3, "split_activation": False}),
-    _DARKNET(always={"negative_slope": 0.1, "pool_kernel": 2, "split_activation": True}),
+    _DARKNET(always={"negative_slope": 0.1, "pool_kernel": 2}),
 )
 _LEAK = {"negative_slope": 0.1, "split_activation": True}
 CSPDARKNET = (

@@ -162,12 +162,20 @@ SHUFFLENET_V1 = (
         reordered="channels were put in the order of the paper's shuffle",
         preprocess=_BLUE_FIRST,
         either=("inverse_shuffle",),  # where channels cannot be put in the paper's order
-        always={"shortcut_first": True},
+        always={"shortcut_first": True, "partial_ratio": 0.0},
     ),
     # its channels stand in another order than the paper's, which groups do not let permute
-    Project("pytorchcv", _pytorchcv_v1, always={"shortcut_first": False, "inverse_shuffle": False}),
+    Project(
+        "pytorchcv", _pytorchcv_v1, always={"shortcut_first": False, "inverse_shuffle": False, "partial_ratio": 0.0}
+    ),
 )
-_ALWAYS: Mapping[str, Any] = {"residual": False, "se": False, "extra_depthwise": False, "negative_slope": 0.0}
+_ALWAYS: Mapping[str, Any] = {
+    "residual": False,
+    "se": False,
+    "extra_depthwise": False,
+    "negative_slope": 0.0,
+    "partial_ratio": 0.0,
+}
 SHUFFLENET_V2 = (
     # NanoDet has torchvision's names and leaky activations
     Project("RangiLyu/nanodet", _torchvision, preprocess=_NANODET, always={**_ALWAYS, "negative_slope": 0.1}),
