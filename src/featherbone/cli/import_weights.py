@@ -108,13 +108,14 @@ def import_(
         ("missing", _some(report.missing, "random as they were")),
         ("left over", _some(report.left_over, "no layer takes them")),
         ("images", _shown(images)),
-        *([("not told", f"{some(report.untold, 9)} (no tensor tells; --set changes it)")] if report.untold else []),
         *([("proof", str(report.proof))] if report.proof else []),
         *([("top-1", f"{report.accuracy:.2%} of {check_accuracy}")] if report.accuracy is not None else []),
     ]
     show_table(("", ""), facts, left=2)
     if report.by_order and not report.proof and report.accuracy is None:
         say("matched by order: shapes agree, and nothing else is known; prove it with --check", style="bold yellow")
+    if report.untold:
+        say(f"no tensor tells {some(report.untold, 9)}: --set says otherwise, --check proves it", style="yellow")
     if report.missing:
         say("last layers are untrained: use its features, or train it", style="yellow")
     export = [] if report.missing else [["export", str(target), "--out", f"{network}.onnx"]]

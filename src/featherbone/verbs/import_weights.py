@@ -74,6 +74,8 @@ def import_file(
         raise InputError(f"least={least!r} is not allowed: a percentage from 0 to 100, together with data")
     if changes:
         row = named_spec(network) if isinstance(network, str) else network
+        if "family" in changes:
+            raise InputError("family is no column that can be changed: name another network")
         network = spec_from_row({**spec_to_dict(row), **changes})
     model, report = import_weights(
         network, source, config=config, part=part, rename=rename, form=form, check=check, tolerance=tolerance

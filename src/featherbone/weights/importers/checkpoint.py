@@ -64,7 +64,7 @@ class Checkpoint:
     in_order: bool = True
 
     def renamed(self, rules: Sequence[tuple[str, str]]) -> Checkpoint:
-        """Return the same with other names.
+        """Return the same with other names; a name is what a tensor is called in the dictionary in which it lies.
 
         Args:
             rules: regular expressions and what takes the place of what they match, applied one after the other.
@@ -72,7 +72,12 @@ class Checkpoint:
         Raises:
             InputError: if a rule is none, matches nothing, or leaves two tensors with one name.
         """
-        names = {name: name for name in self.tensors}
+        if not rules:
+            return self
+        names = {}
+        for name in self.tensors:
+            where = _bare(self.given[name][0])
+            names[name] = name.removeprefix(f"{where}.") if where else name
         for rule in rules:
             pattern, replacement = rule
             try:
@@ -84,20 +89,19 @@ class Checkpoint:
                 raise InputError(f"rename {pattern}={replacement} changes no name in {self.name}: it holds {held}")
             names = changed
         first: dict[str, str] = {}
+        given: dict[str, tuple[str, str]] = {}
         for old, new in names.items():
+            where = self.given[old][0]
             if not new.strip("."):
                 raise InputError(f"rename leaves no name for {printable(old)} of {self.name}")
-            if new in first:
+            full = f"{_bare(where)}.{new}".removeprefix(".")
+            if full in first:
                 raise InputError(
-                    f"rename makes {printable(new)} of two tensors of {self.name}: {printable(first[new])} and "
+                    f"rename makes {printable(full)} of two tensors of {self.name}: {printable(first[full])} and "
                     f"{printable(old)}"
                 )
-            first[new] = old
-        given = {}
-        for old, new in names.items():
-            where, inner = self.given[old]
-            given[new] = (where, inner) if old == new else (where, new)
-        return replace(self, tensors={names[old]: tensor for old, tensor in self.tensors.items()}, given=given)
+            first[full], given[full] = old, (where, new)
+        return replace(self, tensors={full: self.tensors[old] for full, old in first.items()}, given=given)
 
     def is_average(self, label: str) -> bool:
         """Return whether the weights whose names begin so are an average over the training."""
