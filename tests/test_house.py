@@ -31,7 +31,7 @@ ALLOWED = {
     "pyramid": {"layers", "spec"},
     "models": {"layers", "blocks", "spec"},
     "detect": {"layers", "pyramid", "spec"},
-    "weights": {"models", "spec", "data", "detect"},
+    "weights": {"layers", "models", "spec", "data", "detect"},
     "cost": {"graph"},
     "deploy": {"graph", "cost"},
     "analysis": {"layers", "graph", "cost"},

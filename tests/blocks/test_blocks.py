@@ -111,7 +111,16 @@ class CSPDenseBlock(nn.Module):
 
 class OSAModule(nn.Module):
     def __init__(
-        self, c_in: int, width: int, c_out: int, *, residual: bool, gated: bool, depthwise: bool, dilation: int
+        self,
+        c_in: int,
+        width: int,
+        c_out: int,
+        *,
+        residual: bool,
+        gated: bool,
+        depthwise: bool,
+        dilation: int,
+        bottleneck: int = 0,
     ) -> None:
         super().__init__()
         self.reduce = Normalized(c_in, width) if depthwise and c_in != width else nn.Sequential()
@@ -119,11 +128,13 @@ class OSAModule(nn.Module):
         first = width if depthwise else c_in
         for i in range(3):
             c = width if i else first
+            narrow = [Normalized(c, bottleneck)] if bottleneck else []
+            c = bottleneck or c
             if depthwise:
                 spread = Convolution(c, c, 3, groups=c, dilation=dilation)
-                self.chain.append(nn.Sequential(spread, Normalized(c, width)))
+                self.chain.append(nn.Sequential(*narrow, spread, Normalized(c, width)))
             else:
-                self.chain.append(Normalized(c, width, 3, dilation=dilation))
+                self.chain.append(nn.Sequential(*narrow, Normalized(c, width, 3, dilation=dilation)))
         self.join = Normalized(c_in + 3 * width, c_out)
         self.gate = nn.Conv2d(c_out, c_out, 1) if gated else None
         self.residual = residual
@@ -283,6 +294,13 @@ def test_an_osa_module_is_the_papers(c_in: int, residual: bool, gated: bool, dep
     if depthwise and c_in != 6:  # ours runs the entry first and lists it first, too
         assert next(iter(ours.state_dict())).endswith("entry.0.weight")
     assert agree(ours, theirs, c_in).shape == (2, 12, 13, 17)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_an_osa_module_can_have_bottlenecks(depthwise: bool) -> None:
+    columns: dict[str, Any] = {"bottleneck": 4, "depthwise": depthwise, "dilation": 2, "residual": False, "gated": True}
+    theirs = OSAModule(8, 6, 12, **columns)
+    assert agree(blocks.osa_module(8, 6, 12, layers=3, **columns), theirs, 8).shape == (2, 12, 13, 17)
 
 
 @pytest.mark.parametrize("dilation", DILATIONS)

@@ -120,7 +120,7 @@ def test_wrong_calls_get_their_sentence_and_exit_code_2(cli: Cli, finished: fb.R
     (tmp_path / "one" / "cat").mkdir(parents=True)
     calls: list[tuple[str, tuple[object, ...]]] = [
         (r"model 'densnet121' is unknown \(did you mean 'densenet121'\?\)", ("train", "--model", "densnet121")),
-        (r"no network is called 'resnet\*'", ("list", "resnet*")),
+        (r"no network is called 'mobilenet\*'", ("list", "mobilenet*")),
         ("no such folder: ", ("train", tmp_path / "absent", "--out", out)),
         ("is a file; a data set is", ("train", image, "--out", out)),
         ("has no images to learn from", ("train", tmp_path / "one", "--out", out)),

@@ -38,6 +38,7 @@ PAIRS: list[Pair] = [
     *((f"vovnet_v2_{name}", "timm", f"ese_vovnet{theirs}", {}) for name, theirs in (
         ("19_slim_dw", "19b_slim_dw"), ("19_dw", "19b_dw"), ("19_slim", "19b_slim"),
         ("39.timm", "39b"), ("57.timm", "57b"), ("99.timm", "99b"))),
+    *((f"{name}.timm", "timm", name, {}) for name in ("vovnet39a", "vovnet57a")),
     *((f"rdnet_{size}", "timm", f"rdnet_{size}", {}) for size in ("tiny", "small", "base", "large")),
     *((name, "pytorchcv", f"{_pytorchcv_cifar(name)}_cifar10", columns) for name, columns in _CIFAR.items()),
     *((name, "pytorchcv", f"{_pytorchcv_cifar(name)}_cifar100", {**_CIFAR[name], "num_classes": 100})

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from helpers.cli import Cli
 from helpers.reference import differs, imported, randomize
+from helpers.strangers import SmallDenseNet
+from PIL import Image
 from typer.testing import CliRunner
 
 import featherbone as fb
@@ -96,3 +99,104 @@ def test_import_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         failed = run.invoke(app, [*command, *wrong])
         assert isinstance(failed.exception, fb.InputError)
         assert said in str(failed.exception)
+
+
+SMALL_ROW = [
+    option
+    for column in ("layers=2,3", "growth_rate=12", "stem_channels=24", "stem_norm=false", "stem_stride=1")
+    for option in ("--set", column)
+]
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallDenseNet:
+    """A small DenseNet under names that nobody knows, in theirs.pth; its outputs in reference.npz."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    theirs = randomize(SmallDenseNet((2, 3)))
+    torch.save({name.replace("dense", "block"): tensor for name, tensor in theirs.state_dict().items()}, "theirs.pth")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        np.savez("reference.npz", input=images.numpy(), output=theirs(images).numpy())
+    return theirs
+
+
+def test_a_row_on_the_command_line(stranger: SmallDenseNet, cli: Cli) -> None:
+    command = ["import", "theirs.pth", "--as", "densenet121", "--out", "o.safetensors"]
+    code, out, err = cli(*command, *SMALL_ROW)
+    assert code == 0, err
+    assert "matched by order: shapes agree, and nothing else is known; prove it with --check" in " ".join(out.split())
+    model = fb.load("o.safetensors", fb.Backbone)
+    assert differs(model, stranger, 32) < 1e-6
+    assert fb.read_header("o.safetensors").notes == (
+        "matched by order: shapes agree, and nothing else is known; prove it with --check",
+    )
+    assert "note: matched by order" in cli("show", "o.safetensors")[1]
+    for wrong, said in (
+        ("layer=2,3", "column 'layer' is unknown for densenet (did you mean 'layers'?)"),
+        ("layers=two", "layers=('two',) is not allowed: whole numbers"),
+        ("compression=2", "compression=2 is not allowed: above 0, at most 1"),
+        ("family=vovnet", "family is no column that can be changed"),
+        ("layers", "--set layers is not allowed: COLUMN=VALUE, for example layers=6,12,24"),
+    ):
+        code, _, err = cli(*command, "--set", wrong)
+        assert code == 2
+        assert said in " ".join(err.split()), (said, err)
+
+
+def test_outputs_prove_an_import_or_nothing_is_written(stranger: SmallDenseNet, cli: Cli) -> None:
+    command = ["import", "theirs.pth", "--as", "densenet121", "--out", "o.safetensors", *SMALL_ROW]
+    code, out, err = cli(*command, "--check", "reference.npz", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["by_order"] is True
+    assert report["proof"]["relative"] < 1e-5
+    assert report["proof"]["images"] == 2
+    assert fb.read_header("o.safetensors").notes[0].startswith("outputs agree with a reference: largest difference")
+    Path("o.safetensors").unlink()
+    with np.load("reference.npz") as arrays:
+        np.savez("other.npz", input=arrays["input"], output=arrays["output"][::-1])
+    code, _, err = cli(*command, "--check", "other.npz")
+    assert code == 2
+    assert "the outputs are not those of the reference: largest difference" in " ".join(err.split())
+    assert "(allowed: 0.0001)" in " ".join(err.split())
+    code, _, err = cli(*command, "--rename", "no rule")
+    assert "--rename no rule is not allowed: REGEX=TEXT" in " ".join(err.split())
+    assert not Path("o.safetensors").exists()
+    code, out, err = cli(
+        *command, "--rename", "^block=dense", "--form", "kuangliu/pytorch-cifar with new channels last"
+    )
+    assert code == 0, err
+    assert differs(fb.load("o.safetensors"), stranger, 32) < 1e-6
+
+
+def test_accuracy_proves_an_import_or_nothing_is_written(stranger: SmallDenseNet, cli: Cli) -> None:
+    """Images are put into the classes that the network gives them, but for a fourth of them."""
+    names = [f"c{i}" for i in range(10)]
+    Path("names.txt").write_text("\n".join(names))
+    generator = np.random.default_rng(0)
+    for number in range(8):
+        pixels = generator.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        with torch.no_grad():
+            answer = int(stranger(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255).argmax())
+        folder = Path("data") / names[answer if number % 4 else (answer + 1) % 10]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    command = ["import", "theirs.pth", "--as", "densenet121", "--out", "o.safetensors", *SMALL_ROW]
+    command += ["--check-accuracy", "data"]
+    images = ["--mean", "0,0,0", "--std", "1,1,1", "--size", 32, "--classes", "names.txt"]
+    for options, said in (
+        ([], "say its classes (--classes) and its images' mean (--mean, --std)"),
+        ([*images, "--least", 80], "is 75.00%, less than least=80: nothing is written"),
+        ([*images, "--least", 101], "least=101.0 is not allowed: a percentage from 0 to 100"),
+    ):
+        code, _, err = cli(*command, *options)
+        assert code == 2
+        assert said in " ".join(err.split()), err
+        assert not Path("o.safetensors").exists()
+    code, out, err = cli(*command, *images, "--least", 75, "--json")
+    assert code == 0, err
+    assert json.loads(out)["accuracy"] == 0.75
+    assert fb.read_header("o.safetensors").notes == ("top-1 75.00% when imported",)
+    code, _, err = cli("import", "theirs.pth", "--as", "densenet121", "--out", "x.safetensors", "--least", 3)
+    assert "--least goes with --check-accuracy DATA" in " ".join(err.split())

@@ -1,5 +1,6 @@
 """Published weights: where they are, how they want their images, and the way to the hub and back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -12,10 +13,13 @@ import torchvision
 from helpers.reference import differs, randomize
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 import featherbone as fb
 from featherbone.data.transforms import evaluation_transform
 from featherbone.weights.catalog import PUBLISHED
+from featherbone.weights.importers.match import layers_of
+from featherbone.weights.importers.sources import SOURCES
 
 
 def test_published_preprocessing_comes_along(tmp_path: Path) -> None:
@@ -79,6 +83,44 @@ def test_torchvisions_weights_are_downloaded_once(tmp_path: Path, monkeypatch: p
     assert asked == ["https://download.pytorch.org/models/shufflenetv2_x0.5-f707e7126e.pth f707e7126e"]
     maps = fb.create_model("shufflenet_v2_x0_5.tv", pretrained=True, features_only=True, in_chans=1, out_indices=(-1,))
     assert maps.channels == (192,)
+
+
+def test_weights_at_an_address_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authors' files of VoVNet; a file of this machine stands in for theirs."""
+    torch.manual_seed(0)
+    ours = randomize(fb.create_model("vovnet39"))
+    place = tmp_path / "there" / "vovnet39_torchvision.pth"
+    place.parent.mkdir()
+    torch.save(under_the_authors_names(ours), place)
+    published = PUBLISHED["vovnet39"]
+    assert published.place == "url"
+    assert published.name.startswith("https://dl.dropbox.com/")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    table = {**PUBLISHED, "vovnet39": replace(published, name=f"{place.as_uri()}?dl=1")}
+    monkeypatch.setattr("featherbone.weights.catalog.PUBLISHED", table)
+    with pytest.raises(fb.InputError, match="featherbone import FILE --as vovnet39"):
+        fb.create_model("vovnet39", pretrained=True)  # a file's address has no query
+    table["vovnet39"] = replace(published, name=place.as_uri())
+    assert differs(fb.create_model("vovnet39", pretrained=True).eval(), ours) < 1e-6
+    place.unlink()
+    assert differs(fb.create_model("vovnet39", pretrained=True).eval(), ours) < 1e-6
+    gone = tmp_path / "there" / "vovnet57_torchvision.pth"
+    gone.write_text("<html>This file was deleted</html>")
+    table["vovnet57"] = replace(PUBLISHED["vovnet57"], name=gone.as_uri())
+    with pytest.raises(
+        fb.InputError, match=r"github\.com/stigma0617/VoVNet\.pytorch.*no PyTorch checkpoint.*import FILE"
+    ):
+        fb.create_model("vovnet57", pretrained=True)
+    assert not (tmp_path / "cache" / "checkpoints" / gone.name).exists()
+
+
+def under_the_authors_names(ours: fb.Backbone) -> dict[str, Tensor]:
+    """Return a VoVNet's state under its authors' names, which have slashes."""
+    state: dict[str, Tensor] = {}
+    source = SOURCES["vovnet"][0]
+    for (_, part), layer in zip(layers_of(ours), source.layers_of(ours.spec), strict=True):
+        state |= {f"{layer}.{tensor}": value for tensor, value in part.state_dict().items()}
+    return state
 
 
 def test_without_a_net_one_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ Detection" (arXiv 1904.09730, sec. 3.2). Its gate is VoVNetV2's: Lee, Park, "Cen
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from featherbone.blocks.arguments import require, require_count
@@ -16,6 +18,7 @@ def osa_module(
     concat_channels: int,
     *,
     layers: int = 5,
+    bottleneck: int = 0,
     residual: bool = False,
     gated: bool = False,
     depthwise: bool = False,
@@ -34,6 +37,7 @@ def osa_module(
         conv_channels: width of the 3x3 convolutions.
         concat_channels: output of the 1x1 convolution after the concatenation.
         layers: how many 3x3 convolutions; 5 in the paper.
+        bottleneck: width of a 1x1 convolution before each 3x3 (the paper's own ablation); 0 for none.
         residual: whether the module adds its input to its output (VoVNetV2).
         gated: whether effective squeeze and excitation weighs the output, before the shortcut (VoVNetV2).
         depthwise: whether the 3x3 convolutions are depthwise, with a 1x1 after each (``separable_conv``); the module
@@ -47,6 +51,7 @@ def osa_module(
     require_count("conv_channels", conv_channels)
     require_count("concat_channels", concat_channels)
     require_count("layers", layers)
+    require_count("bottleneck", bottleneck, least=0)
     require_count("dilation", dilation)
     if residual:
         same = f"c_in={c_in}, since residual=True adds the two"
@@ -54,15 +59,14 @@ def osa_module(
     reduces = depthwise and c_in != conv_channels
     first = conv_channels if reduces else c_in
     widths = [first, *(conv_channels for _ in range(layers - 1))]
-    chain = OneShot(
-        [
-            separable_conv(c, conv_channels, dilation=dilation)
-            if depthwise
-            else conv(c, conv_channels, 3, dilation=dilation)
-            for c in widths
-        ],
-        conv(c_in, conv_channels) if reduces else None,
-    )
+    spatial = partial(separable_conv if depthwise else partial(conv, kernel=3), dilation=dilation)
+
+    def link(c: int) -> nn.Sequential:
+        if not bottleneck:
+            return spatial(c, conv_channels)
+        return nn.Sequential(*conv(c, bottleneck), *spatial(bottleneck, conv_channels))
+
+    chain = OneShot([link(c) for c in widths], conv(c_in, conv_channels) if reduces else None)
     joined = conv(c_in + layers * conv_channels, concat_channels)
     module = nn.Sequential(chain, joined, *([ese(concat_channels)] if gated else []))
     return Residual(module) if residual else module

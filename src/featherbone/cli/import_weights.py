@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import featherbone as fb
+from featherbone.cli.columns import columns
 from featherbone.cli.options import Debug, Json, Overwrite
 from featherbone.cli.output import next_steps, say, show_json, show_table
 from featherbone.errors import counted, some
@@ -19,6 +20,38 @@ def import_(
         Path, typer.Argument(metavar="FILE", help="Safetensors, a PyTorch checkpoint, or darknet's .weights.")
     ],
     network: Annotated[str, typer.Option("--as", metavar="NAME", help="The network; 'featherbone list' shows all.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="Change a column of the network's row ('featherbone show NAME'), such as layers=6,12,24.",
+        ),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGEX=TEXT", help=r"Change names in the file first, such as '^net\.=' or 'bn(\d)=norm\1'; in turn."
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option(metavar="PROJECT", help="Whose form it has, where names and shapes are those of several.")
+    ] = "",
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="Arrays 'input' and 'output' of the original network: ours must give the same."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="With --check: the largest difference, as a share of the largest output.")
+    ] = 1e-4,
+    check_accuracy: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Labelled images, as 'evaluate' takes them: prints the top-1.")
+    ] = None,
+    least: Annotated[
+        float | None, typer.Option(help="With --check-accuracy: the top-1 that it must reach, in percent.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default: NAME.safetensors here.")] = None,
     overwrite: Overwrite = False,
     config: Annotated[Path | None, typer.Option(help="darknet's .cfg; default: beside the weights.")] = None,
@@ -38,10 +71,21 @@ def import_(
     if out is None and target.exists() and not overwrite:
         raise fb.InputError(f"{target} exists: say where to write with --out FILE")
     given = _preprocess(network, size, mean, std, bgr=bgr)
+    if least is not None and check_accuracy is None:
+        raise fb.InputError("--least goes with --check-accuracy DATA")
+    row = fb.spec(network)
+    lists = [field.name for field in fields(row) if isinstance(getattr(row, field.name), tuple)]
     model, report = fb.import_file(
         file,
         network,
         target,
+        changes=columns(column or [], lists, "layers=6,12,24"),
+        rename=[_rule(one) for one in rename or []],
+        form=form,
+        check=check,
+        tolerance=tolerance,
+        data=check_accuracy,
+        least=least,
         config=config,
         part=part,
         classes=classes or (),
@@ -51,8 +95,7 @@ def import_(
     images = given or report.preprocess
     if json:
         preprocess = images.to_dict() if images else None
-        names = ("source", "loaded", "part", "others", "missing", "left_over", "notes")
-        values = {name: value for name, value in asdict(report).items() if name in names}
+        values = {name: value for name, value in asdict(report).items() if name != "preprocess"}
         show_json({"path": str(target), **values, "preprocess": preprocess})
         return
     outputs, inputs = model.spec.num_classes, model.spec.in_chans
@@ -65,12 +108,26 @@ def import_(
         ("missing", _some(report.missing, "random as they were")),
         ("left over", _some(report.left_over, "no layer takes them")),
         ("images", _shown(images)),
+        *([("proof", str(report.proof))] if report.proof else []),
+        *([("top-1", f"{report.accuracy:.2%} of {check_accuracy}")] if report.accuracy is not None else []),
     ]
     show_table(("", ""), facts, left=2)
+    if report.by_order and not report.proof and report.accuracy is None:
+        say("matched by order: shapes agree, and nothing else is known; prove it with --check", style="bold yellow")
+    if report.untold:
+        say(f"no tensor tells {some(report.untold, 9)}: --set says otherwise, --check proves it", style="yellow")
     if report.missing:
         say("last layers are untrained: use its features, or train it", style="yellow")
     export = [] if report.missing else [["export", str(target), "--out", f"{network}.onnx"]]
     next_steps(["train", "DATA", "--weights", str(target)], ["cost", str(target)], *export)
+
+
+def _rule(text: str) -> tuple[str, str]:
+    """Return a regular expression and what takes its place; the last "=" stands between, as names hold none."""
+    pattern, equals, replacement = text.rpartition("=")
+    if not equals or not pattern:
+        raise fb.InputError(f"--rename {text} is not allowed: REGEX=TEXT, for example '^net\\.='")
+    return pattern, replacement
 
 
 def _some(names: tuple[str, ...], why: str) -> str:

@@ -50,6 +50,7 @@ def show(
         maps = [{"name": n, "shape": shape, "params": p} for n, shape, p in shapes]
         taps = {"channels": list(tapped.channels), "strides": list(tapped.strides)}
         trained = {"classes": list(header.classes), "preprocess": known.to_dict() if known else None} if header else {}
+        trained |= {"notes": list(header.notes)} if header and header.notes else {}
         about = {"name": name, "family": model.spec.family, "paper": network.paper}
         show_json({**about, "row": row, "parts": maps, **taps, **trained})
         return
@@ -61,6 +62,8 @@ def show(
         say(f"published weights: {_weights(name)}")
     else:
         say(f"classes: {', '.join(header.classes) or 'not known'}")
+        for remark in header.notes:
+            say(f"note: {remark}")
     say("")
     show_table(("column", "value"), list(row.items()), left=2)
     say("")

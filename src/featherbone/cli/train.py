@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from json import loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 import featherbone as fb
+from featherbone.cli.columns import columns
 from featherbone.cli.options import Debug, Device, Json
 from featherbone.cli.output import next_steps, note, say, show_json, show_skipped, show_table, tell
 from featherbone.errors import counted, masked
 
 _DIGITS = "digits"
+_LISTS = ("freeze", "milestones", "train_size")
 
 
 def train(
@@ -42,7 +43,8 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="A run or weight file to start from.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A run or weight file whose answers are learned, too.")] = None,
     neck: Annotated[
-        str | None, typer.Option(help="Of a detector: fpn, pan, gfm, efm, efm_sam, efm_spp; default efm.")
+        str | None,
+        typer.Option(help="Of a detector: fpn, pan, prn, prn_3l, cem, gfm, efm, efm_sam, efm_spp; default efm."),
     ] = None,
     head: Annotated[
         Literal["anchors", "free"] | None, typer.Option(help="Of a detector: free of anchors (default), or YOLOv3's.")
@@ -104,7 +106,9 @@ def train(
         "workers": workers,
     }
     given["minutes"] = _minutes(time)
-    changes = {name: value for name, value in given.items() if value is not None} | _columns(column or [])
+    changes = {name: value for name, value in given.items() if value is not None} | columns(
+        column or [], _LISTS, "mixup=0.2"
+    )
     log = _silent if quiet else tell
     if not quiet and "RANK" not in os.environ:  # of several processes none says it
         note(f"preparing to {f'resume {resume}' if resume else f'train on {masked(data or _DIGITS)}'} ...")
@@ -193,18 +197,6 @@ def _show_seeds(found: fb.SeedRuns, *, json: bool) -> None:
     next_steps(["evaluate", str(first.folder)], ["predict", str(first.folder), str(first.examples[-1])])
 
 
-def _columns(given: list[str]) -> dict[str, Any]:
-    """Return columns of a recipe: ``mixup=0.2``, ``freeze=stem,stages.0``, ``class_weights=balanced``."""
-    lists = ("freeze", "milestones", "train_size")
-    found = {}
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise fb.InputError(f"--set {one} is not allowed: COLUMN=VALUE, for example mixup=0.2")
-        found[name] = [_value(part) for part in value.split(",")] if name in lists else _value(value)
-    return found
-
-
 def _minutes(text: str | None) -> float | None:
     """Return a time such as ``10min`` in minutes."""
     if text is None:
@@ -213,13 +205,6 @@ def _minutes(text: str | None) -> float | None:
     if found is None or not float(found[1]):
         raise fb.InputError(f"--time {text} is not allowed: a number above 0 with s, min or h, such as 10min")
     return float(found[1]) * {"s": 1 / 60, "m": 1.0, "h": 60.0}[found[2][0]]
-
-
-def _value(text: str) -> Any:
-    try:
-        return loads(text)
-    except ValueError:
-        return text
 
 
 def _silent(_: str) -> None:

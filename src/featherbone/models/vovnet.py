@@ -14,7 +14,8 @@ module of a stage but the first.
 
 VoVNetV2 (CenterMask, arXiv 1911.06667) adds a gate to every module, before the shortcut. Its paper draws a sigmoid, the
 code has a hard one; the code's flag for leaving gates out is never read, so all modules have one. ``.timm`` has them in
-the last module of each stage only. ``cspvovnet39`` is CSPNet's wiring (arXiv 1911.11929) round V1's stages.
+the last module of each stage only, and in its V1 networks no shortcut. ``cspvovnet39`` is CSPNet's wiring
+(arXiv 1911.11929) round V1's stages.
 
 Initial weights: He-normal by what is read, as in the authors' code.
 """
@@ -45,6 +46,8 @@ class _OneShotSpec(Spec):
         modules: OSA modules per stage.
         layers: 3x3 convolutions per module.
         stem_channels: widths of the three stem convolutions.
+        residual: whether modules after a stage's first add their input.
+        bottleneck: width of a 1x1 convolution before each 3x3 of a module, 0 for none (VoVNet's ablation of it).
     """
 
     conv_channels: tuple[int, ...]
@@ -52,6 +55,8 @@ class _OneShotSpec(Spec):
     modules: tuple[int, ...]
     layers: int = 5
     stem_channels: tuple[int, ...] = (64, 64, 128)
+    residual: bool = True
+    bottleneck: int = 0
 
     def check(self) -> None:
         self._require_widths("conv_channels")
@@ -59,6 +64,7 @@ class _OneShotSpec(Spec):
         self._require_widths("modules", len(self.conv_channels))
         self._require_count("layers")
         self._require_widths("stem_channels", 3)
+        self._require_count("bottleneck", least=0)
 
     def assemble(self) -> Backbone:
         first, second, c = self.stem_channels
@@ -96,11 +102,19 @@ class _OneShotSpec(Spec):
     def _modules(self, count: int, width: int, c_in: int, c_out: int) -> nn.Module:
         """The first module has no shortcut, as it changes the number of channels."""
         first = self._module(c_in, width, c_out, gated=self._gated(0, count))
-        rest = [Residual(self._module(c_out, width, c_out, gated=self._gated(i, count))) for i in range(1, count)]
-        return nn.Sequential(first, *rest)
+        rest = [self._module(c_out, width, c_out, gated=self._gated(i, count)) for i in range(1, count)]
+        return nn.Sequential(first, *(map(Residual, rest) if self.residual else rest))
 
     def _module(self, c_in: int, width: int, c_out: int, *, gated: bool) -> nn.Module:
-        return osa_module(c_in, width, c_out, layers=self.layers, gated=gated, depthwise=self._separable)
+        return osa_module(
+            c_in,
+            width,
+            c_out,
+            layers=self.layers,
+            bottleneck=self.bottleneck,
+            gated=gated,
+            depthwise=self._separable,
+        )
 
     def _conv(self, c_in: int, c_out: int, *, stride: int = 1) -> nn.Sequential:
         if not self._separable:
@@ -181,5 +195,6 @@ _V2 = {
     "vovnet_v2_99": VoVNetV2Spec(**_WIDE, modules=(1, 3, 9, 3)),
 }
 _TIMM = {f"{name}.timm": replace(_V2[name], ese_everywhere=False) for name in list(_V2)[-3:]}
+_TIMM_V1 = {f"{name}a.timm": replace(_V1[name], residual=False) for name in ("vovnet39", "vovnet57")}
 _CSP = {"cspvovnet39": replace(_V1["vovnet39"], partial_ratio=0.5)}
-TABLE = _V1 | _V2 | _TIMM | _CSP
+TABLE = _V1 | _V2 | _TIMM | _TIMM_V1 | _CSP

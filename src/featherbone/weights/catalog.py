@@ -14,6 +14,7 @@ import torch
 from featherbone.data import Preprocess
 from featherbone.errors import InputError, first_line, needs, some
 from featherbone.models import spec
+from featherbone.weights.signature import is_torch, read_start
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -23,8 +24,8 @@ class Published:
     """Weights of one network.
 
     Attributes:
-        place: "torchvision", which knows their address, or "hub", the Hugging Face hub.
-        name: what they are called there.
+        place: "torchvision", which knows their address, "hub", the Hugging Face hub, or "url", an address.
+        name: what they are called there; the address.
         preprocess: how they want their images.
     """
 
@@ -37,6 +38,12 @@ def _usual(place: str, name: str, size: int = 224, crop: float = 0.875) -> Publi
     return Published(place, name, Preprocess.usual(size, 3, crop=crop))
 
 
+# the authors of VoVNet list these two in the README of their repository and in its code
+_VOVNET = "https://github.com/stigma0617/VoVNet.pytorch"
+_VOVNET_FILES = {
+    "vovnet39": "https://dl.dropbox.com/s/1lnzsgnixd8gjra/vovnet39_torchvision.pth?dl=1",
+    "vovnet57": "https://dl.dropbox.com/s/6bfu9gstbwfw31m/vovnet57_torchvision.pth?dl=1",
+}
 PUBLISHED: Mapping[str, Published] = {
     **{f"densenet{n}": _usual("torchvision", f"densenet{n}") for n in (121, 161, 169, 201)},
     **{f"shufflenet_v2_x{x}.tv": _usual("torchvision", f"shufflenet_v2_x{x}") for x in ("0_5", "1_0")},
@@ -48,6 +55,7 @@ PUBLISHED: Mapping[str, Published] = {
     "cspresnext50.timm": _usual("hub", "timm/cspresnext50.ra_in1k", 256, 0.887),
     "cspdarknet53.timm": _usual("hub", "timm/cspdarknet53.ra_in1k", 256, 0.887),
     "darknet53.timm": _usual("hub", "timm/darknet53.c2ns_in1k", 256, 0.887),
+    **{name: _usual("url", address) for name, address in _VOVNET_FILES.items()},
     "vovnet_v2_19_dw": _usual("hub", "timm/ese_vovnet19b_dw.ra_in1k"),
     "vovnet_v2_39.timm": _usual("hub", "timm/ese_vovnet39b.ra_in1k"),
     "vovnet_v2_57.timm": Published(
@@ -98,11 +106,13 @@ def download(name: str) -> Path:
     """
     published = published_weights(name)
     try:
-        return _from_torchvision(published.name) if published.place == "torchvision" else _from_hub(published.name)
+        return _GET[published.place](published.name)
     except (URLError, OSError, RuntimeError) as error:
         reason = first_line((isinstance(error, URLError) and error.reason) or error)
+        at = f"at {published.name}; {_VOVNET} lists them" if published.place == "url" else ""
+        where = at or f"{published.name} at {published.place}"
         raise InputError(
-            f"the weights of {name} ({published.name} at {published.place}) are not on this machine and cannot be "
+            f"the weights of {name} ({where}) are not on this machine and cannot be "
             f"downloaded: {reason}. Fetch the file elsewhere, and 'featherbone import FILE --as {name}'"
         ) from error
 
@@ -130,3 +140,17 @@ def _from_hub(repository: str) -> Path:
             if hashlib.file_digest(stream, "sha256").hexdigest() != stored.name:
                 raise OSError(f"{stored} is damaged: delete it and try again")
     return file
+
+
+def _from_url(address: str) -> Path:
+    target = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2].partition("?")[0]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, os.fspath(target), progress=False)
+        if not is_torch(read_start(target), target):  # a page that says that the file is gone
+            target.unlink()
+            raise OSError("what the address answers is no PyTorch checkpoint")
+    return target
+
+
+_GET = {"torchvision": _from_torchvision, "hub": _from_hub, "url": _from_url}

@@ -19,7 +19,13 @@ class HubModel(ModelHubMixin, library_name="featherbone", tags=["image-classific
         self.header = header
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save(self.model, save_directory / FILE_NAME, classes=self.header.classes, preprocess=self.header.preprocess)
+        save(
+            self.model,
+            save_directory / FILE_NAME,
+            classes=self.header.classes,
+            preprocess=self.header.preprocess,
+            notes=self.header.notes,
+        )
 
     @classmethod
     def _from_pretrained(

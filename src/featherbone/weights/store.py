@@ -24,7 +24,7 @@ from featherbone.weights.signature import is_safetensors, read_start, what_it_is
 
 FILE_NAME = "model.safetensors"
 _KEY = "featherbone"
-_MARK = f'"{_KEY}":"{{'  # how the header of a file of ours begins
+MARK = f'"{_KEY}":"{{'  # how the header of a file of ours begins
 _VERSION = 1
 _KINDS = {Backbone: "a classifier", Detector: "a detector"}
 _SMALL = 1024  # what a row may say that counts no values, as a side in pixels
@@ -60,12 +60,14 @@ class Header:
         classes: class names in the order of the outputs; empty if not known.
         preprocess: how an image becomes the input; ``None`` if not known.
         task: what the network was trained for, where that is not clear from its row.
+        notes: what is to be known of the weights, for example how they were imported and what was not proved.
     """
 
     spec: Row
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
     task: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -75,6 +77,7 @@ class Header:
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict() if self.preprocess else None,
             **({"task": self.task} if self.task else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     @classmethod
@@ -87,12 +90,13 @@ class Header:
         lacking = [name for name in ("spec", "classes", "preprocess") if name not in values]
         if lacking:
             raise InputError(f"it lacks {some(lacking)}")
-        classes, images = values["classes"], values["preprocess"]
+        classes, images, notes = values["classes"], values["preprocess"], values.get("notes", [])
         header = cls(
             row_from_dict(values["spec"]),
             tuple(classes) if isinstance(classes, list) else classes,
             Preprocess.from_dict(images) if images is not None else None,
             values.get("task", ""),
+            tuple(notes) if isinstance(notes, list) else notes,
         )
         check_types(header)
         outputs = header.spec.num_classes
@@ -108,6 +112,7 @@ def save(
     classes: Sequence[str] = (),
     preprocess: Preprocess | None = None,
     task: str = "",
+    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write weights, spec, class names and preprocessing to one safetensors file, whole or not at all.
@@ -118,6 +123,7 @@ def save(
         classes: names, in the order of the outputs.
         preprocess: how an image becomes the input.
         task: what it was trained for, where that is not clear from its row.
+        notes: what is to be known of the weights.
         overwrite: replace a file that ``save`` did not write.
 
     Raises:
@@ -125,13 +131,13 @@ def save(
             the file cannot be written.
     """
     check_type("model", model, (Backbone, Detector), "one of our networks, a Backbone or a Detector")
-    check_replaceable("path", path, overwrite=overwrite, mark=_MARK)
+    check_replaceable("path", path, overwrite=overwrite, mark=MARK)
     outputs = model.spec.num_classes
     if isinstance(model, Detector) and preprocess is not None and preprocess.fit != "letterbox":
         raise InputError(f"fit={preprocess.fit!r} is not allowed for a detector, which sees whole images: 'letterbox'")
     if classes and len(classes) != outputs:
         raise InputError(f"classes has {len(classes)} names, but the network has {outputs} outputs")
-    header = Header(model.spec, tuple(classes), preprocess, task)
+    header = Header(model.spec, tuple(classes), preprocess, task, tuple(notes))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     try:
         with replacing(path) as temporary:

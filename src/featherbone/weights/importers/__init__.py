@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,18 +12,24 @@ from torch import Tensor
 
 from featherbone.data import Preprocess
 from featherbone.data.names import printable
-from featherbone.errors import InputError, check_type, counted, first_line, some
-from featherbone.models import list_models
+from featherbone.errors import InputError, check_type, counted, first_line, nearest, some
 from featherbone.models import spec as named_spec
 from featherbone.spec import Backbone, Spec
 from featherbone.weights.catalog import PUBLISHED
 from featherbone.weights.importers.checkpoint import Checkpoint, read_checkpoint
 from featherbone.weights.importers.convert import misfits, translated
 from featherbone.weights.importers.match import OURS, Match, layers_of, matches, own_layers, shapes_of
+from featherbone.weights.importers.order import BY_ORDER, ordered
+from featherbone.weights.importers.proof import TOLERANCE, Proof, Reference, prove, read_reference
 from featherbone.weights.importers.sources import SOURCES
+from featherbone.weights.importers.suggestion import nearest_form, suggestion, typed
 from featherbone.weights.importers.values import COUNTS, Values
+from featherbone.weights.importers.variants import alike, untold
 
 _EXPECTED = ("num_classes", "in_chans")  # columns that follow the file without a word
+_MOST_VARIANTS = 16
+_MOST_READINGS = 16  # in one order, where a reference will tell them apart
+UNPROVED = "matched by order: shapes agree, and nothing else is known; prove it with --check"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Imported:
         preprocess: how the weights want their images, where the project's files do not differ in it.
         part: what the weights are called in the file, for example "state_dict"; nothing where they are alone in it.
         others: what else the file holds tensors under, for example other weights of the network, or an optimizer.
+        by_order: whether the names were not known, and layers were matched in the order of running.
+        untold: columns that stay as the row has them, as neither tensors nor names tell them; nothing once proved.
+        proof: the outputs beside a reference, if one was given.
+        accuracy: share of images whose class is right, if there were some to evaluate on.
     """
 
     source: str
@@ -50,6 +59,24 @@ class Imported:
     preprocess: Preprocess | None = None
     part: str = ""
     others: tuple[str, ...] = ()
+    by_order: bool = False
+    untold: tuple[str, ...] = ()
+    proof: Proof | None = None
+    accuracy: float | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known of the weights for as long as they are used."""
+        remarks = []
+        if self.proof:
+            remarks.append(f"outputs agree with a reference: {self.proof}")
+        if self.accuracy is not None:
+            remarks.append(f"top-1 {self.accuracy:.2%} when imported")
+        if self.by_order and not self.proof and self.accuracy is None:
+            remarks.append(UNPROVED)
+        if self.untold:
+            remarks.append(f"no tensor tells {some(self.untold, 9)}")
+        return tuple(remarks)
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,8 @@ def load_weights(
     *,
     config: str | os.PathLike[str] | None = None,
     part: str = "",
+    rename: Sequence[tuple[str, str]] = (),
+    form: str = "",
 ) -> Imported:
     """Fill a network, in place, with weights of another project (or plain ones of ours).
 
@@ -81,6 +110,8 @@ def load_weights(
         source: a file (safetensors, a PyTorch checkpoint, darknet's ``.weights``), or named tensors.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
         part: which weights of several in the file, by the name under which they lie there, as "state_dict_ema".
+        rename: regular expressions and replacements, applied in turn to the file's names before they are compared.
+        form: the project whose form the file has, where its names and shapes are those of several.
 
     Raises:
         InputError: if the file cannot be read, its form is not known, it does not fit the network or does not say which
@@ -88,10 +119,12 @@ def load_weights(
     """
     check_type("model", model, Backbone, "a classifier; weights of whole detectors are not imported")
     check_type("source", source, (str, os.PathLike, Mapping), "the path of a file, or named tensors")
-    checkpoint = read_checkpoint(source, config)
+    checkpoint = read_checkpoint(source, config).renamed(rename)
     shapes, own = shapes_of(checkpoint), [name for name, _ in layers_of(model)]
     attempts = [_tried(model.spec, match, model) for match in matches(model.spec, shapes, own)]
-    attempt, others = _chosen(attempts, checkpoint, part, model.spec.family)
+    attempts = _of_form(attempts, form, model.spec)
+    attempt, others = _chosen(attempts, checkpoint, part, model.spec)
+    _check_form(_readings(attempts, attempt), checkpoint)
     return _load(model, attempt, others, checkpoint)
 
 
@@ -101,6 +134,10 @@ def import_weights(
     *,
     config: str | os.PathLike[str] | None = None,
     part: str = "",
+    rename: Sequence[tuple[str, str]] = (),
+    form: str = "",
+    check: str | os.PathLike[str] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> tuple[Backbone, Imported]:
     """Return a network with foreign weights, in evaluation mode. What the file decides is taken from it.
 
@@ -108,34 +145,193 @@ def import_weights(
     classifier has a bias: those columns follow the file. It may also be what ``torch.save`` made of the ``state_dict``
     of a network of ours.
 
+    Where nobody knows the names, layers are matched in the order of running, if shapes and the numbers in names allow
+    one way only; that proves no more than that shapes agree, and the report says so. With ``check``, of several ways
+    that fit the one is taken whose outputs agree.
+
     Args:
         network: the name of the network, or a row.
         source: the file.
         config: darknet's ``.cfg``, if it does not lie beside the weights under the same name.
         part: which weights of several in the file, by the name under which they lie there, as "state_dict_ema".
+        rename: regular expressions and replacements, applied in turn to the file's names before they are compared.
+        form: the project whose form the file has, where its names and shapes are those of several.
+        check: an .npz file with ``input`` ``(N, C, H, W)`` and what the original network makes of it, ``output``
+            ``(N, classes)``, or its last map ``(N, channels, H, W)``.
+        tolerance: the largest difference of an output that is allowed, as a share of the largest output.
 
     Raises:
-        InputError: as ``load_weights``; or if the name is unknown.
+        InputError: as ``load_weights``; or if the name is unknown, or outputs differ from the reference.
     """
     check_type("network", network, (str, Spec), "the name of a network, or its row")
     check_type("source", source, (str, os.PathLike), "the path of a file")
     row = named_spec(network) if isinstance(network, str) else network
-    checkpoint = read_checkpoint(source, config)
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance={tolerance!r} is not allowed: a share of the largest output, above 0 and below 1")
+    reference = None if check is None else read_reference(check)
+    checkpoint = read_checkpoint(source, config).renamed(rename)
     shapes = shapes_of(checkpoint)
-    attempts = []
     like_ours = any(".stages." in f".{name}" for name in shapes)
-    for candidate in _candidates(row, like_ours=like_ours):
-        own = own_layers(candidate) if like_ours else ()
-        attempts += [_tried(candidate, match) for match in matches(candidate, shapes, own)]
-    attempt, others = _chosen(attempts, checkpoint, part, row.family)
+    attempts = [
+        _tried(candidate, match)
+        for candidate in _candidates(row, like_ours=like_ours)
+        for match in matches(candidate, shapes, own_layers(candidate) if like_ours else ())
+    ]
+    if not attempts:
+        attempts = _by_order(row, checkpoint, shapes, proved=reference is not None)
+    attempts = _of_form(attempts, form, row)
+    attempt, others = _chosen(attempts, checkpoint, part, row)
+    readings = _readings(attempts, attempt)
+    if reference:
+        attempt, proof = _proved(readings, checkpoint, reference, tolerance)
+    else:
+        _check_form(readings, checkpoint)
     model = attempt.row.build().eval()
     report = _load(model, attempt, others, checkpoint)
     changed = [field.name for field in fields(row) if getattr(row, field.name) != getattr(attempt.row, field.name)]
-    shown = [f"{name}={getattr(attempt.row, name)}, as in the file" for name in changed if name not in _EXPECTED]
-    if report.source == OURS and len(_strides(attempts, attempt)) > 1:
-        shown.append(f"stem_stride={attempt.row.stem_stride}, as published: the tensors do not tell it")
+    why = "as the reference shows" if reference and len(readings) > 1 else "as in the file"
+    shown = [f"{name}={getattr(attempt.row, name)}, {why}" for name in changed if name not in _EXPECTED]
+    unproved: tuple[str, ...] = ()
+    if reference:
+        report = replace(report, proof=proof)
+    else:
+        unproved = tuple(_untold(attempt, report))
+        if report.source == OURS and len(_strides(attempts, attempt)) > 1:
+            shown.append(f"stem_stride={attempt.row.stem_stride}, as published: the tensors do not tell it")
     preprocess = report.preprocess or _published_preprocess(network, report.source, attempt.row)
-    return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess)
+    return model, replace(report, notes=(*shown, *report.notes), preprocess=preprocess, untold=unproved)
+
+
+def _by_order(row: Spec, checkpoint: Checkpoint, shapes: Mapping[str, Tensor], *, proved: bool) -> list[_Attempt]:
+    """Return the ways in which a file whose names nobody knows fits by order.
+
+    Raises:
+        InputError: if there is none, there are several and no reference will tell them apart, or the names are known
+            as those of another network.
+    """
+    known = f"is in no form of {row.family} that is known ({_forms(row)})"
+    if hint := suggestion(row, checkpoint, _fits):
+        raise InputError(f"{checkpoint.name} {known}{hint}")
+    attempts: list[_Attempt] = []
+    tried: set[tuple[tuple[int, ...], ...]] = set()
+    problem = ""
+    for candidate in _candidates(row, like_ours=True):
+        model = candidate.build_empty()
+        form = tuple(tuple(tensor.shape) for tensor in model.state_dict().values())
+        if form in tried:
+            continue  # what no tensor tells stays as the row has it
+        tried.add(form)
+        found = ordered(model, checkpoint, shapes, most=_MOST_READINGS if proved else 2)
+        if found.ambiguous and not proved:
+            raise InputError(
+                f"{checkpoint.name} {known}, and by order it fits in more than one way: {found.ambiguous}; put the "
+                "names right with --rename, or let outputs decide with --check"
+            )
+        problem = problem or found.problem
+        matched = found.matches
+        if proved:  # any arrangement of channels that a project of the family has may be this one's, too
+            permuted = {project.permute: project for project in SOURCES[row.family] if project.permute}.values()
+            matched = matched + [
+                replace(match, source=replace(project, name=BY_ORDER), used=set())
+                for project in permuted
+                for match in matched
+            ]
+        attempts += [_tried(candidate, match) for match in matched]
+    if not attempts:
+        raise InputError(
+            f"{checkpoint.name} {known}, and by order it does not fit either: {problem or 'too few layers'}"
+        )
+    return attempts
+
+
+def _forms(row: Spec) -> str:
+    return some([project.name for project in SOURCES[row.family]], 9)
+
+
+def _of_form(attempts: list[_Attempt], form: str, row: Spec) -> list[_Attempt]:
+    """Return the attempts of the form that is asked for.
+
+    Raises:
+        InputError: if the family has none of this name, or the file's names are not those of it.
+    """
+    if not form:
+        return attempts
+    known = [project.name for project in SOURCES[row.family]]
+    if form not in known:
+        raise InputError(
+            f"form={form!r} is not allowed for {row.family}{nearest(form, known)}: one of {', '.join(known)}"
+        )
+    asked = [one for one in attempts if one.match.source.name == form]
+    if not asked:
+        raise InputError(f"form={form!r} is not allowed: the file's names are not those of that form of this network")
+    return asked
+
+
+def _check_form(readings: Sequence[_Attempt], checkpoint: Checkpoint) -> None:
+    """Refuse weights that names and shapes let two forms take which compute otherwise.
+
+    Raises:
+        InputError: if they do.
+    """
+    names = list(dict.fromkeys(one.match.source.name for one in readings))
+    if len(names) > 1:
+        raise InputError(
+            f"names and shapes of {checkpoint.name} are those of forms that compute otherwise, {' and '.join(names)}: "
+            "say which with form=NAME (--form), or let outputs decide with check=FILE.npz (--check)"
+        )
+
+
+def _readings(attempts: Sequence[_Attempt], chosen: _Attempt) -> list[_Attempt]:
+    """Return all that the weights that were chosen can be read as, as they were chosen first."""
+    fitting = [one for one in attempts if not one.problems and one.match.label == chosen.match.label]
+    most = max((one.match.found for one in fitting), default=0)
+    return [chosen, *(one for one in fitting if one is not chosen and one.match.found == most)]
+
+
+def _proved(
+    readings: Sequence[_Attempt], checkpoint: Checkpoint, reference: Reference, tolerance: float
+) -> tuple[_Attempt, Proof]:
+    """Return the first way to read the weights in which outputs agree with the reference.
+
+    Raises:
+        InputError: if there is none.
+    """
+
+    def outcome(attempt: _Attempt) -> Proof:
+        model = attempt.row.build().eval()
+        report = _load(model, attempt, (), checkpoint)
+        if reference.output.ndim == 2 and report.missing:
+            raise InputError(
+                f"{checkpoint.name} has no classifier to compare with output in {reference.name}: give the last map, "
+                "(N, channels, H, W)"
+            )
+        return prove(model, reference, tolerance)
+
+    first: Proof | None = None
+    for attempt in readings:
+        proof = outcome(attempt)
+        first = first or proof
+        if proof.holds:
+            return attempt, proof
+    others = ((column, replace(readings[0], row=other)) for column, other in alike(readings[0].row)[:_MOST_VARIANTS])
+    hints = [typed(one.row, column) for column, one in others if _agrees(one, outcome)]
+    hint = f"; with {hints[0]} they agree (--set)" if hints else ""
+    raise InputError(f"the outputs are not those of the reference: {first}{hint}")
+
+
+def _agrees(attempt: _Attempt, outcome: Callable[[_Attempt], Proof]) -> bool:
+    try:
+        return outcome(attempt).holds
+    except InputError:  # another row may not take these inputs
+        return False
+
+
+def _untold(attempt: _Attempt, report: Imported) -> Iterator[str]:
+    """Yield what the row says and no tensor does; nothing for files as they are published."""
+    published = attempt.row.num_classes == 1000 or report.missing
+    if report.by_order or not published:
+        for column in untold(attempt.row, report.source):
+            yield typed(attempt.row, column)
 
 
 def _candidates(row: Spec, *, like_ours: bool) -> list[Spec]:
@@ -165,12 +361,16 @@ def _tried(row: Spec, match: Match, model: Backbone | None = None) -> _Attempt:
     try:
         row = row if model else _decided(row, match)
         model = model or row.build_empty()
-        return _Attempt(row, match, misfits(model, translated(model, match)[0]))
+        problems = misfits(model, translated(model, match)[0])
+        inside = match.inside()
+        if inside and not problems:
+            problems = [f"no layer of the network takes {some([printable(name) for name in inside], 3)} inside it"]
+        return _Attempt(row, match, problems)
     except Exception as error:  # noqa: BLE001 - shapes of strangers make tensor operations fail in any way
         return _Attempt(row, match, [first_line(error)])
 
 
-def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family: str) -> tuple[_Attempt, list[str]]:
+def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, row: Spec) -> tuple[_Attempt, list[str]]:
     """Return the attempt to load, of several weights the average or what is asked for, and what the others are called.
 
     Raises:
@@ -184,15 +384,20 @@ def _chosen(attempts: list[_Attempt], checkpoint: Checkpoint, part: str, family:
         if not attempts:
             raise InputError(f"part={part!r} is not allowed: {what} holds weights of it under {_listed(labels)}")
     if not attempts:
-        raise InputError(f"{what} is in no form of {family} that is known{_suggestion(checkpoint)}")
+        hint = suggestion(row, checkpoint, _fits)
+        raise InputError(f"{what} is in no form of {row.family} that is known ({_forms(row)}){hint}")
     attempts = [one if not one.problems else _completed(one, attempts, checkpoint) for one in attempts]
     best: dict[str, _Attempt] = {}
     for one in sorted(attempts, key=lambda one: -one.match.found):
         if not one.problems:
             best.setdefault(one.match.label, one)
     if not best:
-        problems = max(attempts, key=lambda one: one.match.found).problems
-        raise InputError(f"{what} does not fit the network: {some(problems, 3)}{_suggestion(checkpoint)}")
+        closest = max(attempts, key=lambda one: (one.match.found, -len(one.problems)))
+        hint = suggestion(row, checkpoint, _fits)
+        raise InputError(
+            f"{what} does not fit the network: {some(closest.problems, 3)}; {nearest_form(closest.match)}; forms of "
+            f"{row.family} that are known: {_forms(row)}{hint}"
+        )
     averages = [label for label in best if checkpoint.is_average(label)]
     odd = [one for one in attempts if checkpoint.is_average(one.match.label) and one.match.label not in best]
     if odd and not averages and not part:
@@ -276,6 +481,7 @@ def _load(model: Backbone, attempt: _Attempt, others: Sequence[str], checkpoint:
         preprocess=match.source.preprocess,
         part=match.label,
         others=tuple(beside),
+        by_order=match.source.name == BY_ORDER,
     )
 
 
@@ -313,14 +519,6 @@ def _choice(match: Match, checkpoint: Checkpoint) -> list[str]:
     return said
 
 
-def _suggestion(checkpoint: Checkpoint) -> str:
-    """Return which of our networks the tensors fit, so that the form can be named."""
-    shapes = shapes_of(checkpoint)
-    own = any(re.search(r"(^|\.)head\.(\w+\.)?classifier\.weight$", name) for name in shapes)
-    fitting = [name for name in list_models() if _fits(named_spec(name), shapes, own=own)]
-    return f"; they fit {some(fitting)}" if fitting else ""
-
-
-def _fits(row: Spec, shapes: Mapping[str, Tensor], *, own: bool) -> bool:
+def _fits(row: Spec, shapes: Mapping[str, Tensor], own: bool) -> bool:
     found = matches(row, shapes, own_layers(row) if own else ())
     return any(not _tried(row, match, row.build_empty()).problems for match in found)

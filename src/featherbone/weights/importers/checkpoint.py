@@ -7,8 +7,8 @@ import os
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from featherbone.data.names import printable
-from featherbone.errors import InputError, first_line
+from featherbone.errors import InputError, first_line, some
 from featherbone.files import exists
 from featherbone.weights.importers.darknet import read_darknet
 from featherbone.weights.signature import UNKNOWN, is_darknet, is_safetensors, is_torch, read_start, what_it_is
@@ -39,6 +39,7 @@ _HARMLESS: list[Any] = [
 # what wraps a module while it trains; its name comes between those of the network's parts
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|average|averaged|moving_average|polyak|shadow)\d*([._]|$)", re.IGNORECASE)
+IDLE = ("total_ops", "total_params")  # buffers that counters of operations leave in every module
 _COUNT = "n_averaged"  # which torch.optim.swa_utils keeps beside an average
 
 
@@ -52,6 +53,7 @@ class Checkpoint:
         given: for these names, the dictionary in which the tensor lies, and its name there.
         averaged: beginnings of names under which averaged weights lie, whatever they are called.
         raw: those under which none lie.
+        in_order: whether the tensors lie in the order in which their modules were registered, and were not sorted.
     """
 
     name: str
@@ -59,6 +61,47 @@ class Checkpoint:
     given: Mapping[str, tuple[str, str]]
     averaged: frozenset[str] = frozenset()
     raw: frozenset[str] = frozenset()
+    in_order: bool = True
+
+    def renamed(self, rules: Sequence[tuple[str, str]]) -> Checkpoint:
+        """Return the same with other names; a name is what a tensor is called in the dictionary in which it lies.
+
+        Args:
+            rules: regular expressions and what takes the place of what they match, applied one after the other.
+
+        Raises:
+            InputError: if a rule is none, matches nothing, or leaves two tensors with one name.
+        """
+        if not rules:
+            return self
+        names = {}
+        for name in self.tensors:
+            where = _bare(self.given[name][0])
+            names[name] = name.removeprefix(f"{where}.") if where else name
+        for rule in rules:
+            pattern, replacement = rule
+            try:
+                changed = {old: re.sub(pattern, replacement, new) for old, new in names.items()}
+            except (re.error, IndexError) as error:
+                raise InputError(f"rename {pattern}={replacement} is no regular expression: {error}") from error
+            if changed == names:
+                held = some([printable(name) for name in names.values()], 3)
+                raise InputError(f"rename {pattern}={replacement} changes no name in {self.name}: it holds {held}")
+            names = changed
+        first: dict[str, str] = {}
+        given: dict[str, tuple[str, str]] = {}
+        for old, new in names.items():
+            where = self.given[old][0]
+            if not new.strip("."):
+                raise InputError(f"rename leaves no name for {printable(old)} of {self.name}")
+            full = f"{_bare(where)}.{new}".removeprefix(".")
+            if full in first:
+                raise InputError(
+                    f"rename makes {printable(full)} of two tensors of {self.name}: {printable(first[full])} and "
+                    f"{printable(old)}"
+                )
+            first[full], given[full] = old, (where, new)
+        return replace(self, tensors={full: self.tensors[old] for full, old in first.items()}, given=given)
 
     def is_average(self, label: str) -> bool:
         """Return whether the weights whose names begin so are an average over the training."""
@@ -86,7 +129,11 @@ def read_checkpoint(
     file = Path(source)
     if not exists(file):
         raise InputError(f"no such weight file: {file}")
-    return _checkpoint(_content(file, config), str(file), file.stat().st_size)
+    checkpoint = _checkpoint(_content(file, config), str(file), file.stat().st_size)
+    names = list(checkpoint.tensors)
+    # safetensors holds tensors by name, and whoever makes another file of one keeps that order
+    in_order = names != sorted(names) and not is_safetensors(read_start(file))
+    return replace(checkpoint, in_order=in_order)
 
 
 def _content(file: Path, config: str | os.PathLike[str] | None) -> Any:

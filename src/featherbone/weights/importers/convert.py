@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from featherbone.data.names import printable
+from featherbone.errors import InputError
 from featherbone.spec import Backbone
 from featherbone.weights.importers.match import Match, layers_of
 from featherbone.weights.importers.sources import LayerMapping, State
 from featherbone.weights.importers.values import COUNTS
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def translated(model: Backbone, match: Match) -> tuple[State, list[str]]:
@@ -18,7 +22,8 @@ def translated(model: Backbone, match: Match) -> tuple[State, list[str]]:
     notes: list[str] = []
     for index, ((name, part), layer) in enumerate(zip(leaves, match.layers, strict=False)):
         if isinstance(part, nn.BatchNorm2d):
-            bias = _bias_before(leaves[index - 1][1], match.layers[index - 1], match)
+            before, joined = leaves[index - 1][1], _beside(leaves[index - 1][0], name)
+            bias = _bias_before(before, match.layers[index - 1], match) if joined else None
             if match.has(layer):
                 state |= _norm(name, layer, match, part.eps, bias)
             elif bias is not None:
@@ -36,7 +41,7 @@ def translated(model: Backbone, match: Match) -> tuple[State, list[str]]:
     _adapt(state, model, notes)
     if match.source.permute and not misfits(model, state):
         state = match.source.permute(model.spec, state)
-        notes.append("channels were put in the order of the paper's shuffle")
+        notes.append(match.source.reordered)
     return state, notes
 
 
@@ -51,6 +56,11 @@ def misfits(model: Backbone, state: State) -> list[str]:
     return shapes + [f"nothing for {name}" for name in wanted if name not in state and not name.startswith("head.")]
 
 
+def _beside(convolution: str, norm: str) -> bool:
+    """Return whether the norm reads what the convolution makes and nothing else: they stand in one sequence."""
+    return convolution.rpartition(".")[0] == norm.rpartition(".")[0]
+
+
 def _bias_before(part: nn.Module, layer: LayerMapping, match: Match) -> Tensor | None:
     """Return the bias that the file's convolution before a norm has, and ours has not."""
     found = match.get(layer, "bias") if isinstance(part, nn.Conv2d) and part.bias is None else None
@@ -59,10 +69,16 @@ def _bias_before(part: nn.Module, layer: LayerMapping, match: Match) -> Tensor |
 
 def _norm(name: str, layer: LayerMapping, match: Match, eps: float, bias: Tensor | None) -> State:
     state = {}
-    for tensor in ("weight", "bias", "running_mean", "running_var"):
+    for tensor in _NORM:
         found = match.get(layer, tensor)
         if found:
             state[f"{name}.{tensor}"] = layer.outputs(found)
+    if 0 < len(state) < 4:
+        lacking = [tensor for tensor in _NORM if f"{name}.{tensor}" not in state]
+        raise InputError(
+            f"{printable(layer.names[0])} has no {' and no '.join(lacking)}, which our batch norm {name} needs: a "
+            "group norm or an EvoNorm has none, and some files leave them out"
+        )
     if len(state) == 4:
         counts = match.get(layer, COUNTS)
         state[f"{name}.{COUNTS}"] = counts[0] if counts else torch.tensor(0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from featherbone.spec import Spec
-from featherbone.weights.importers.checkpoint import Checkpoint
+from featherbone.weights.importers.checkpoint import IDLE, Checkpoint
 from featherbone.weights.importers.sources import SOURCES, LayerMapping, Project
 from featherbone.weights.importers.values import COUNTS
 
@@ -65,6 +65,20 @@ class Match:
         self.used.update(own)
         return [self.tensors[name] for name in own]
 
+    def inside(self) -> list[str]:
+        """Return tensors that nothing has taken, though they lie in the same modules as layers that were.
+
+        A detector's head beside a network is no part of it; a gate between two of its layers is.
+        """
+        own = {self.names[name]: name.removeprefix(self.prefix) for name in self.names if name.startswith(self.prefix)}
+        last = self.layers[-1].names[0].split(".")[0]
+        tops = {own[name].split(".")[0] for name in self.used & own.keys()} - {last}
+        return [
+            name
+            for name, inner in own.items()
+            if name not in self.used and inner.split(".")[0] in tops and inner.rpartition(".")[2] not in {*IDLE, COUNTS}
+        ]
+
     def of(self, tensors: Mapping[str, Tensor]) -> Match:
         """Return the same with other tensors of the same names."""
         return replace(self, tensors=tensors, used=set())
@@ -94,8 +108,7 @@ def matches(row: Spec, tensors: Mapping[str, Tensor], own: Iterable[str]) -> lis
         own: the names of our own layers; none to leave our own form out.
     """
     found: list[Match] = []
-    forms = [(Project(OURS, lambda _: ()), list(map(_layer, own))), *_forms(row)]
-    for source, layers in forms:
+    for source, layers in [(Project(OURS, lambda _: ()), list(map(_layer, own))), *forms(row)]:
         if layers:
             names = {source.rename(name): name for name in tensors}
             prefixes = _prefixes(layers[0].names[0], names)[:_MOST_NETWORKS]
@@ -105,9 +118,9 @@ def matches(row: Spec, tensors: Mapping[str, Tensor], own: Iterable[str]) -> lis
 
 
 @cache
-def _forms(row: Spec) -> list[tuple[Project, list[LayerMapping]]]:
+def forms(row: Spec) -> list[tuple[Project, list[LayerMapping]]]:
     """Return every project's layers of a network; a file that fits nowhere is tried against all networks."""
-    return [(source, list(map(_layer, source.layers(row)))) for source in SOURCES[row.family]]
+    return [(source, list(map(_layer, source.layers_of(row)))) for source in SOURCES[row.family]]
 
 
 def _layer(layer: LayerMapping | str) -> LayerMapping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 
 import torch
@@ -131,9 +132,17 @@ def _rdnet(spec: Spec) -> Iterator[Layer]:
 # blue first, 0 to 255
 _YOLOX_PIXELS = Preprocess(size=416, mean=(0.0,) * 3, std=(1 / 255,) * 3, bgr=True)
 _DARKNET_PIXELS = Preprocess(size=256, mean=(0.0,) * 3, std=(1.0,) * 3)
-_DARKNET = Project("darknet", _darknet, preprocess=_DARKNET_PIXELS)
-CSPRESNET = (Project("timm", _timm), _DARKNET)
-CSPDARKNET = (Project("timm", _timm), _DARKNET, Project("pytorchcv", _pytorchcv_darknet))
+_DARKNET = partial(Project, "darknet", _darknet, preprocess=_DARKNET_PIXELS)
+CSPRESNET = (
+    Project("timm", _timm, always={"negative_slope": 0.01, "pool_kernel": 3, "split_activation": False}),
+    _DARKNET(always={"negative_slope": 0.1, "pool_kernel": 2}),
+)
+_LEAK = {"negative_slope": 0.1, "split_activation": True}
+CSPDARKNET = (
+    Project("timm", _timm, always={**_LEAK, "negative_slope": 0.01}),
+    _DARKNET(always=_LEAK),
+    Project("pytorchcv", _pytorchcv_darknet, always={**_LEAK, "partial_ratio": 0.0}),
+)
 YOLOX = (Project("Megvii-BaseDetection/YOLOX", _yolox, norm_eps=1e-3, preprocess=_YOLOX_PIXELS),)
 # the authors' file nests the stem once more
 RDNET = (Project("timm or naver-ai/rdnet", _rdnet, rename=lambda name: name.replace("stem.stem.", "stem.")),)

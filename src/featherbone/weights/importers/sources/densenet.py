@@ -10,7 +10,7 @@ from itertools import count
 from featherbone.models.densenet import DenseNetSpec
 from featherbone.models.peleenet import PeleeNetSpec
 from featherbone.spec import Spec
-from featherbone.weights.importers.sources.source import Layer, LayerMapping, Project, pairs
+from featherbone.weights.importers.sources.source import Layer, LayerMapping, Project, State, pairs
 
 
 def _densenet(
@@ -79,6 +79,46 @@ def _pytorchcv(spec: Spec) -> Iterator[Layer]:
     )
 
 
+_kuangliu = partial(
+    _densenet,
+    stem=("conv1", "no norm"),
+    block="dense{b}",
+    layer="{l}",
+    parts=("bn1", "conv1", "bn2", "conv2"),
+    transition=("trans{b}.bn", "trans{b}.conv"),
+    last=("bn", "linear"),
+    first_layer=0,
+)
+
+
+def _new_channels_first(spec: Spec, state: State) -> State:
+    """Reorder what reads a block's maps, from those of the newest layer first to those of the newest layer last."""
+    assert isinstance(spec, DenseNetSpec)
+    state, k, c = dict(state), spec.growth_rate, spec.stem_channels
+    layers = iter([name for name, part in spec.build_empty().named_modules() if [*part.parameters(recurse=False)]])
+    next(layers)  # the first convolution
+
+    def reorder(made: int) -> None:
+        """Reorder a norm, and the convolution or classifier after it, that read ``made`` layers and what came in."""
+        new = [(made - 1 - i) * k + channel for i in range(made) for channel in range(k)]
+        order = [made * k + channel for channel in range(c)] + new
+        norm, reader = next(layers), f"{next(layers)}.weight"
+        for tensor in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{norm}.{tensor}"] = state[f"{norm}.{tensor}"][order]
+        if reader in state:
+            state[reader] = state[reader][:, order]
+
+    for depth in spec.layers:
+        for made in range(depth):
+            reorder(made)
+            if spec.bottleneck:
+                next(layers)
+                next(layers)
+        reorder(depth)  # the transition, or the last norm and the classifier
+        c = int((c + depth * k) * spec.compression)
+    return state
+
+
 def _old_torchvision(name: str) -> str:
     # files of 2017 say norm.1 and conv.2, which newer module names may not
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
@@ -114,11 +154,26 @@ def _pytorchcv_peleenet(spec: Spec) -> Iterator[Layer]:
     yield "output.fc"
 
 
+_SMALL = {"stem_norm": False, "partial_ratio": 0.0}
 _EITHER = ("stem_norm",)  # with a small stem, many ports norm after the first convolution and the paper does not
 DENSENET = (
     Project("torchvision or timm", _torchvision, rename=_old_torchvision, either=_EITHER),
     Project("gpleiss/efficient_densenet_pytorch", _gpleiss, either=_EITHER),
     Project("numbered layers", _listed, either=_EITHER),
     Project("pytorchcv", _pytorchcv, either=_EITHER),
+    Project(
+        "kuangliu/pytorch-cifar",
+        _kuangliu,
+        permute=_new_channels_first,
+        reordered="a layer's new channels were put behind those that it read",
+        either=_EITHER,
+        always=_SMALL,
+    ),
+    # what others made of it, as the paper writes it; names and shapes are the same, so it is asked which is meant
+    Project("kuangliu/pytorch-cifar with new channels last", _kuangliu, either=_EITHER, always=_SMALL),
 )
-PELEENET = (Project("Robert-JunWang/PeleeNet", _peleenet), Project("pytorchcv", _pytorchcv_peleenet))
+_RELU = {"swish": False, "partial_ratio": 0.0}
+PELEENET = (
+    Project("Robert-JunWang/PeleeNet", _peleenet, always=_RELU),
+    Project("pytorchcv", _pytorchcv_peleenet, always=_RELU),
+)

@@ -14,8 +14,6 @@ from featherbone.weights.importers.sources.source import Layer, LayerMapping, Pr
 def _torchvision(spec: Spec) -> Iterator[Layer]:
     """Yield the layers under the names that the authors' code, torchvision and timm have in common."""
     assert isinstance(spec, ResNetSpec)
-    if spec.shortcut == "padded":
-        return
     yield from ("conv1", "bn1")
     c = spec.stem_channels
     for s, (depth, c_out) in enumerate(zip(spec.depths, spec.out_channels, strict=True), 1):
@@ -31,8 +29,6 @@ def _torchvision(spec: Spec) -> Iterator[Layer]:
 def _darknet(spec: Spec) -> Iterator[Layer]:
     """Yield the convolutions as the configuration file numbers them."""
     assert isinstance(spec, ResNetSpec)
-    if spec.shortcut == "projection":
-        return
     number = count()
     for _ in range(1 + 3 * sum(spec.depths)):
         name = f"convolution{next(number)}"
@@ -41,6 +37,15 @@ def _darknet(spec: Spec) -> Iterator[Layer]:
 
 
 RESNET = (
-    Project("torchvision or timm", _torchvision),
-    Project("darknet", _darknet, preprocess=Preprocess(size=256, mean=(0.0,) * 3, std=(1.0,) * 3)),
+    Project(
+        "torchvision or timm",
+        _torchvision,
+        always={"shortcut": "projection", "pool_kernel": 3, "negative_slope": 0.0, "partial_ratio": 0.0},
+    ),
+    Project(
+        "darknet",
+        _darknet,
+        preprocess=Preprocess(size=256, mean=(0.0,) * 3, std=(1.0,) * 3),
+        always={"shortcut": "padded", "pool_kernel": 2, "negative_slope": 0.1, "partial_ratio": 0.0},
+    ),
 )

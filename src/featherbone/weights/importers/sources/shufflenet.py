@@ -7,8 +7,9 @@ permutation: their weights are put in the paper's order, by following the channe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -59,12 +60,6 @@ _megvii_v2 = partial(
 )
 
 
-def _nanodet(spec: Spec) -> Iterable[Layer]:
-    """NanoDet has torchvision's names and leaky activations."""
-    assert isinstance(spec, ShuffleNetV2Spec)
-    return _torchvision(spec) if spec.negative_slope else ()
-
-
 _megvii_v2_stages = partial(_megvii_v2, stage="stage{s}.{u}")
 
 
@@ -94,8 +89,6 @@ def _megvii_v1(spec: Spec) -> Iterator[Layer]:
 
 def _pytorchcv_v1(spec: Spec) -> Iterator[Layer]:
     assert isinstance(spec, ShuffleNetV1Spec)
-    if spec.shortcut_first:
-        return  # its channels stand in another order, which groups do not let permute
     yield from pairs("features.init_block.")
     for s, repeats in enumerate(spec.repeats, 1):
         for unit in range(1, repeats + 1):
@@ -168,15 +161,28 @@ SHUFFLENET_V1 = (
         "megvii-model/ShuffleNet-Series",
         _megvii_v1,
         permute=_permute_v1,
+        reordered="channels were put in the order of the paper's shuffle",
         preprocess=_BLUE_FIRST,
         either=("inverse_shuffle",),  # where channels cannot be put in the paper's order
+        always={"shortcut_first": True, "partial_ratio": 0.0},
     ),
-    Project("pytorchcv", _pytorchcv_v1),
+    # its channels stand in another order than the paper's, which groups do not let permute
+    Project(
+        "pytorchcv", _pytorchcv_v1, always={"shortcut_first": False, "inverse_shuffle": False, "partial_ratio": 0.0}
+    ),
 )
+_ALWAYS: Mapping[str, Any] = {
+    "residual": False,
+    "se": False,
+    "extra_depthwise": False,
+    "negative_slope": 0.0,
+    "partial_ratio": 0.0,
+}
 SHUFFLENET_V2 = (
-    Project("RangiLyu/nanodet", _nanodet, preprocess=_NANODET),
-    Project("torchvision", _torchvision),
-    Project("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST),
-    Project("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT),
-    Project("pytorchcv (shufflenetv2b)", _pytorchcv_v2b),
+    # NanoDet has torchvision's names and leaky activations
+    Project("RangiLyu/nanodet", _torchvision, preprocess=_NANODET, always={**_ALWAYS, "negative_slope": 0.1}),
+    Project("torchvision", _torchvision, always=_ALWAYS),
+    Project("megvii-model/ShuffleNet-Series", _megvii_v2, preprocess=_BLUE_FIRST, always=_ALWAYS),
+    Project("dog-qiuqiu/FastestDet", _megvii_v2_stages, preprocess=_BLUE_FIRST_UNIT, always=_ALWAYS),
+    Project("pytorchcv (shufflenetv2b)", _pytorchcv_v2b, always=_ALWAYS),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -55,19 +55,34 @@ class Project:
         name: the project.
         layers: for a row, the foreign layers in the order in which ours are registered, which is that of running.
         rename: rewrites a foreign name first, for older files.
-        permute: reorders channels in the state of our network, where the project shuffles otherwise.
+        permute: reorders channels in the state of our network, where the project arranges them otherwise.
+        reordered: what that did, in words.
         norm_eps: what the project's batch norms add to the variance, if not PyTorch's 1e-5.
         preprocess: how the project's published weights are fed, where its files do not differ in it.
         either: columns, true or false, in which the project's files of one network differ.
+        always: columns that no tensor tells, with the values that they have in all of the project's networks; of a
+            column with a value for each stage, that of all stages.
     """
 
     name: str
     layers: Callable[[Spec], Iterable[Layer]]
     rename: Callable[[str], str] = str
     permute: Callable[[Spec, State], State] | None = None
+    reordered: str = ""
     norm_eps: float = 1e-5
     preprocess: Preprocess | None = None
     either: tuple[str, ...] = ()
+    always: Mapping[str, Any] = field(default_factory=dict)
+
+    def layers_of(self, row: Spec) -> Iterator[Layer]:
+        """Yield the project's layers of a network; none of one that the project does not have."""
+        for column in fields(row):
+            value = getattr(row, column.name)
+            if column.name in self.always and {*(value if isinstance(value, tuple) else [value])} != {
+                self.always[column.name]
+            }:
+                return
+        yield from self.layers(row)
 
     def rows(self, row: Spec) -> Iterator[Spec]:
         """Yield the row, and those that the project's files also come in."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from featherbone.data import Preprocess
 from featherbone.models.vovnet import VoVNetSpec, VoVNetV2Spec
@@ -91,12 +92,19 @@ _DETECTRON2 = Preprocess(
     std=(1 / 255, 1 / 255, 1 / 255),
     bgr=True,
 )
+_ALWAYS: Mapping[str, Any] = {"residual": True, "bottleneck": 0, "partial_ratio": 0.0}
 VOVNET = (
-    Project("stigma0617/VoVNet.pytorch", partial(_layers, _SLASHES), preprocess=Preprocess.usual(224, 3, crop=0.875)),
-    Project("pytorchcv", partial(_layers, _PYTORCHCV)),
-    Project("timm", partial(_layers, _TIMM)),
+    Project(
+        "stigma0617/VoVNet.pytorch",
+        partial(_layers, _SLASHES),
+        preprocess=Preprocess.usual(224, 3, crop=0.875),
+        always=_ALWAYS,
+    ),
+    Project("pytorchcv", partial(_layers, _PYTORCHCV), always=_ALWAYS),
+    # of the first version it has networks without shortcuts only
+    Project("timm", partial(_layers, _TIMM), always={**_ALWAYS, "residual": False}),
 )
 VOVNET_V2 = (
-    Project("youngwanLEE/vovnet-detectron2", partial(_layers, _SLASHES), preprocess=_DETECTRON2),
-    Project("timm", partial(_layers, _TIMM)),
+    Project("youngwanLEE/vovnet-detectron2", partial(_layers, _SLASHES), preprocess=_DETECTRON2, always=_ALWAYS),
+    Project("timm", partial(_layers, _TIMM), always=_ALWAYS),
 )
