@@ -33,6 +33,8 @@ NETWORKS: Mapping[str, Mapping[str, object]] = {
     "vovnet27_slim": {},
     "vovnet_v2_19_slim_dw": {},
     "cspdarknet_nano.yolox": {},
+    "cs3darknet_s.timm": {"depths": (1, 2, 1, 1)},
+    "cspnext_tiny.timm": {},
     "peleenet": {"layers": (2, 2, 2, 2)},
     "csppeleenet_last": {"layers": (2, 2, 2, 2)},
     "cspresnet50": {"depths": (1, 2, 1, 1)},
