@@ -71,10 +71,11 @@ class SmallDenseNet(nn.Module):
 class _Unit(nn.Module):
     """ShuffleNet V1's unit (arXiv 1707.01083, Fig. 2 b and c)."""
 
-    def __init__(self, c_in: int, c_out: int, groups: int, *, stride: int, first: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, groups: int, *, stride: int, first: bool, pool: int = 3) -> None:
         super().__init__()
-        width, self.groups, self.stride = c_out // 4, groups, stride
-        added = c_out if stride == 1 else c_out - c_in
+        width, self.groups, self.stride, self.pool = c_out // 4, groups, stride, pool
+        self.adds = c_in == c_out
+        added = c_out if self.adds else c_out - c_in
         self.reduce = nn.Conv2d(c_in, width, 1, groups=1 if first else groups, bias=False)
         self.reduce_norm = nn.BatchNorm2d(width)
         self.spatial = nn.Conv2d(width, width, 3, stride, 1, groups=width, bias=False)
@@ -86,7 +87,11 @@ class _Unit(nn.Module):
         y = F.relu(self.reduce_norm(self.reduce(x)))
         y = torch.cat([y[:, i :: y.shape[1] // self.groups] for i in range(y.shape[1] // self.groups)], 1)
         y = self.expand_norm(self.expand(self.spatial_norm(self.spatial(y))))
-        return F.relu(x + y if self.stride == 1 else torch.cat([F.avg_pool2d(x, 3, 2, 1), y], 1))
+        if self.adds:
+            return F.relu(x + y)
+        if self.stride == 2:
+            x = F.avg_pool2d(x, 3, 2, 1) if self.pool == 3 else F.avg_pool2d(x, 2)
+        return F.relu(torch.cat([x, y], 1))
 
 
 class SmallShuffleNet(nn.Module):
@@ -95,9 +100,11 @@ class SmallShuffleNet(nn.Module):
     Args:
         stem: stride of the first convolution.
         turned: whether the units of a stage are registered last to first.
+        stride: of the first unit.
+        pool: side of the shortcuts' pool; 2 has no border.
     """
 
-    def __init__(self, *, stem: int = 1, turned: bool = False) -> None:
+    def __init__(self, *, stem: int = 1, turned: bool = False, stride: int = 2, pool: int = 3) -> None:
         super().__init__()
         self.start = nn.Conv2d(3, 24, 3, stem, 1, bias=False)
         self.start_norm = nn.BatchNorm2d(24)
@@ -107,7 +114,12 @@ class SmallShuffleNet(nn.Module):
         for c_out, repeats in zip((240, 480, 960), (2, 3, 2), strict=True):
             units = {
                 f"c{c_out}n{i}": _Unit(
-                    c_out if i else c, c_out, 3, stride=1 if i else 2, first=not i and not self.units
+                    c_out if i else c,
+                    c_out,
+                    3,
+                    stride=1 if i else 2 if self.units else stride,
+                    first=not i and not self.units,
+                    pool=pool,
                 )
                 for i in range(repeats)
             }
