@@ -127,7 +127,8 @@ def main() -> None:
                     assert done.returncode == 0, said
                     found = re.search(r"top-1[^0-9]*([0-9.]+) ?%", said)
                     if proof[0] == "--check-accuracy":
-                        assert found and abs(float(found[1]) / 100 - originals[key]) < 1e-4, said
+                        assert found, said
+                        assert abs(float(found[1]) / 100 - originals[key]) < 1e-4, said
 
 
 if __name__ == "__main__":

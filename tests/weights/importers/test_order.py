@@ -280,6 +280,19 @@ def test_rules_for_names_are_checked(densenet: nn.Module, tmp_path: Path) -> Non
             load(state, DENSENET, tmp_path, rename=[rule])
 
 
+def test_a_file_without_a_classifier_fits_by_order(densenet: nn.Module, tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in unknown(densenet).items() if not name.startswith("answer")}
+    model, report = load(state, DENSENET, tmp_path)
+    assert report.missing == ("head.classifier.weight", "head.classifier.bias")
+    assert differs(replace_classes(model, densenet), densenet, 32) < 1e-6
+
+
+def test_many_tensors_that_are_no_network_take_no_time(tmp_path: Path) -> None:
+    state = {f"a{i}.b{i}.c.weight": torch.zeros(1) for i in range(20_000)}
+    with pytest.raises(fb.InputError, match="it has 20,000 layers, the network"):
+        load(state, DENSENET, tmp_path)
+
+
 def test_a_network_beside_others_is_found(densenet: nn.Module, tmp_path: Path) -> None:
     """A detector's head is no part of it, and of two the average is taken as everywhere."""
     state = {f"trunk.{k}": v for k, v in unknown(densenet).items()} | {"boxes.weight": torch.zeros(4, 2)}

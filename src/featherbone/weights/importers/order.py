@@ -243,16 +243,15 @@ def _places(
         common = 0
         while all(len(parts) > common + 1 and parts[common] == tails[0][common] for parts in tails):
             common += 1
-        known: set[str] = set()
-        for depth in (common, common + 1, common + 2):
-            for parts in tails:
-                prefix = "".join(f"{part}." for part in parts[:depth]) if len(parts) > depth else ""
-                if prefix in known or (depth and not prefix):
-                    continue
-                known.add(prefix)
-                layers = _layers([name for name in names if name.startswith(prefix)], tensors)
-                if len(layers) >= least or depth == common:
-                    yield group, prefix, layers
+        yield group, "".join(f"{part}." for part in tails[0][:common]), _layers(names, tensors)
+        for depth in (common + 1, common + 2):
+            under: dict[str, list[str]] = defaultdict(list)
+            for name, parts in zip(names, tails, strict=True):
+                if len(parts) > depth:
+                    under["".join(f"{part}." for part in parts[:depth])].append(name)
+            for prefix, inner in under.items():
+                if len(inner) >= least:
+                    yield group, prefix, _layers(inner, tensors)
 
 
 def _layers(names: Sequence[str], tensors: Mapping[str, Tensor]) -> list[_Layer]:
