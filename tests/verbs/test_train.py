@@ -125,7 +125,7 @@ def test_what_cannot_be_trained_or_resumed(finished: fb.Run, colours: Path, tmp_
     refuses("epochs=0", out=tmp_path / "a", changes={"epochs": 0})
     refuses("lr=-1", out=tmp_path / "a", changes={"lr": -1})
     refuses("size=4 is too small", out=tmp_path / "a", changes={"size": 4})
-    refuses("model 'resnet50' is unknown", out=tmp_path / "a", model="resnet50")
+    refuses("model 'mobilenet_v2' is unknown", out=tmp_path / "a", model="mobilenet_v2")
     assert not (tmp_path / "a").exists()
     with pytest.raises(fb.InputError, match="holds no run to resume"):
         fb.resume(tmp_path)

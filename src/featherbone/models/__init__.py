@@ -41,8 +41,8 @@ _FORMS: Mapping[str, str] = {
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that match a shell pattern, in the order of the papers' tables.
 
-    >>> list_models("vovnet[0-9]*")
-    ['vovnet27_slim', 'vovnet39', 'vovnet57']
+    >>> list_models("vovnet[0-9][0-9]")
+    ['vovnet39', 'vovnet57']
     """
     check_type("pattern", pattern, str, "a shell pattern such as 'vovnet*'")
     return fnmatch.filter(_MODELS, pattern)
@@ -69,7 +69,7 @@ def spec(name: str) -> Spec:
     """Return the row of a named network; it prints as the paper's row.
 
     >>> spec("densenet121")  # doctest: +ELLIPSIS
-    DenseNetSpec(growth_rate=32, layers=(6, 12, 24, 16), stem_channels=64, stem_norm=True, ..., dropout=0.0)
+    DenseNetSpec(growth_rate=32, layers=(6, 12, 24, 16), stem_channels=64, stem_norm=True, ..., dropout_everywhere=True)
 
     Raises:
         InputError: if there is no such network.
