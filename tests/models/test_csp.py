@@ -36,7 +36,10 @@ def test_every_network_with_the_wiring_has_a_plain_partner() -> None:
     assert len(left) == 25
 
 
-@pytest.mark.parametrize(("name", "plain"), PAIRS)
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] * bool(re.search("169|201", pair[0]))) for pair in PAIRS],
+)
 def test_the_wiring_costs_less_than_the_plain_network(name: str, plain: str) -> None:
     size = fb.spec(name).usual_size
     ours, theirs = counted(name, size), counted(plain, size)

@@ -17,7 +17,7 @@ from featherbone.errors import InputError
 COUNTS = (0, 1, 2, 3, 4, 5, 7, 8, 12, 16, 33, -1)
 SHARES = (0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999, 1.0, 2.5, -0.5, math.nan, math.inf)
 WRONG: tuple[Any, ...] = ("a", None, (), (1,), ("a", "b"), 1.5, True, [4, None], {})
-ROWS = 40
+ROWS, MANY = 30, 400
 # one row of every family
 SMALLEST = list({fb.spec(name).family: name for name in reversed(FAMILIES)}.values())
 
@@ -90,11 +90,11 @@ def check(name: str, changed: dict[str, Any], row: fb.Spec | InputError) -> bool
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_row_is_refused_with_a_column_or_runs_as_declared(name: str) -> None:
     run = [check(name, changed, row) for changed, row in rows(name, 0, ROWS)]
-    assert 3 < sum(run) < ROWS - 3  # some of each kind were tried
+    assert 2 < sum(run) < ROWS - 2  # some of each kind were tried
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
-def test_two_thousand_rows_of_every_family(name: str) -> None:
-    for changed, row in rows(name, 1, 2000):
+def test_many_rows_of_every_family(name: str) -> None:
+    for changed, row in rows(name, 1, MANY):
         check(name, changed, row)
