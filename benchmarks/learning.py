@@ -53,7 +53,10 @@ def families() -> dict[str, fb.Spec]:
         "vovnet": fb.spec("vovnet27_slim"),
         "vovnet_v2": fb.spec("vovnet_v2_19_slim_dw"),
         "cspresnet": replace(fb.spec("cspresnet50"), depths=(1, 1, 1, 1)),  # type: ignore[call-arg]
+        "resnet": replace(fb.spec("resnet50"), depths=(1, 1, 1, 1)),  # type: ignore[call-arg]
         "cspdarknet_yolox": fb.spec("cspdarknet_nano.yolox"),
+        "cs3darknet": fb.spec("cs3darknet_s.timm"),
+        "cspnext": fb.spec("cspnext_tiny.timm"),
         "shufflenet_v1": fb.spec("shufflenet_v1_g3_x0_5"),
         "shufflenet_v2": fb.spec("shufflenet_v2_x0_5"),
         "rdnet": replace(  # type: ignore[call-arg]
