@@ -28,7 +28,7 @@ DENSENET = ["densenet121", "layers=6,12,24", "growth_rate=12", "stem_channels=24
 SHUFFLENET = [
     "shufflenet_v1_g3_x1_0",
     "repeats=2,3,2",
-    "stem_stride=1",
+    "stem_stride=2",
     "first_stride=1",
     "shortcut_pool=2",
 ]
@@ -101,7 +101,7 @@ def main() -> None:
         data = write_published(arguments.data, place / "cifar-10-batches-bin")
         images, labels = read(data, [f"data_batch_{i}.bin" for i in range(1, 6)])
         test = read(data, ["test_batch.bin"])
-        networks = {"densenet": SmallDenseNet(), "shufflenet": SmallShuffleNet(stride=1, pool=2)}
+        networks = {"densenet": SmallDenseNet(), "shufflenet": SmallShuffleNet(stem=2, stride=1, pool=2)}
         originals = {}
         for key, network in networks.items():
             train(network, images, labels, arguments.minutes)
@@ -110,7 +110,7 @@ def main() -> None:
             torch.save(state, place / f"{key}.pth")
             with torch.no_grad():
                 np.savez(place / f"{key}.npz", input=test[0][:8].numpy(), output=network(test[0][:8]).numpy())
-            print(f"{key}: {originals[key]:.2%} before")
+            print(f"{key}: {originals[key]:.2%} before", flush=True)
         for key, (row, *columns), options, same in TRIES:
             least = f"{100 * originals[key] - 0.005:.3f}"
             for proof in (["--check-accuracy", data, "--least", least], ["--check", place / f"{key}.npz"]):
@@ -139,7 +139,10 @@ def main() -> None:
                     check=False,
                 )
                 said = " ".join((done.stdout + done.stderr).replace(f"{place}/", "").split())
-                print(f"\n{key} as {' '.join([row, *columns, *options])} {proof[0]}: exit {done.returncode}\n  {said}")
+                print(
+                    f"\n{key} as {' '.join([row, *columns, *options])} {proof[0]}: exit {done.returncode}\n  {said}",
+                    flush=True,
+                )
                 if same:
                     assert done.returncode == 0, said
                     found = re.search(r"top-1[^0-9]*([0-9.]+) ?%", said)
