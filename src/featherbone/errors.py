@@ -91,6 +91,30 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], allowed
         raise InputError(f"{name}={given:.80} is not allowed: {allowed}")
 
 
+def is_whole(value: object, least: int) -> bool:
+    """Tell whether a value is a whole number of ``least`` or more; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def require(name: str, value: object, holds: bool, allowed: str) -> None:
+    """Refuse a value that an argument or a column does not take.
+
+    Raises:
+        InputError: if ``holds`` is false.
+    """
+    if not holds:
+        raise InputError(f"{name}={value!r} is not allowed: {allowed}")
+
+
+def require_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number of ``least`` or more.
+
+    Raises:
+        InputError: if it is none.
+    """
+    require(name, value, is_whole(value, least), f"a whole number, {least} or more")
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the closest allowed word, or an empty string.
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from featherbone.errors import InputError, check_type, check_types, nearest
+from featherbone.errors import InputError, check_type, check_types, is_whole, nearest, require, require_count
 from featherbone.layers import (
     Crossed,
     Fusion,
@@ -163,17 +163,16 @@ class Spec(ABC):
         return bypass_channels(channels, self.partial_ratio, multiple)
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
-        if not holds:
-            raise InputError(f"{name}={getattr(self, name)!r} is not allowed: {allowed}")
+        require(name, getattr(self, name), holds, allowed)
 
     def _require_widths(self, name: str, count: int | None = None, least: int = 1) -> None:
         values = getattr(self, name)
         long_enough = isinstance(values, tuple) and (len(values) == count if count else len(values) > 0)
         wanted = f"{count} whole numbers" if count else "whole numbers"
-        self._require(name, long_enough and all(_is_int(v, least) for v in values), f"{wanted}, each {least} or more")
+        self._require(name, long_enough and all(is_whole(v, least) for v in values), f"{wanted}, each {least} or more")
 
     def _require_count(self, name: str, least: int = 1) -> None:
-        self._require(name, _is_int(getattr(self, name), least), f"a whole number, {least} or more")
+        require_count(name, getattr(self, name), least)
 
     def _require_share(self, name: str) -> None:
         self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
@@ -344,7 +343,3 @@ def spec_from_dict(row: Mapping[str, Any], families: Mapping[str, type[Spec]]) -
         return families[family](**columns)
     except TypeError as error:
         raise InputError(f"incomplete row for {family}: {error}") from error
-
-
-def _is_int(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from helpers.reference import randomize
@@ -77,8 +78,6 @@ def test_an_exported_program_answers_alike(name: str) -> None:
 @pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
 @pytest.mark.parametrize("name", BLOCKS)
 def test_an_onnx_file_answers_alike(name: str) -> None:
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
     model, images, wanted = network(name)
     written = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
     assert written is not None

@@ -80,3 +80,13 @@ def test_a_pool_stands_before_the_transition_after() -> None:
         assert isinstance(pool, torch.nn.AvgPool2d)
         first = next(part for part in transition.modules() if isinstance(part, torch.nn.Conv2d))
         assert (first.in_channels, first.kernel_size) == (before, (1, 1))
+
+
+@pytest.mark.parametrize("fusion", ["both", "last"])
+def test_a_share_that_leaves_the_body_nothing_to_make_is_refused(fusion: Any) -> None:
+    """VoVNet's modules make what the share that walks round leaves of a stage's channels."""
+    row = replace(fb.spec("cspvovnet39"), partial_ratio=0.75, fusion=fusion, concat_channels=(96, 512, 768, 1024))  # type: ignore[call-arg]
+    with pytest.raises(
+        fb.InputError, match=r"partial_ratio=0\.75 is not allowed: 1 to 95 of this stage's 128 channels"
+    ):
+        row.build_empty()

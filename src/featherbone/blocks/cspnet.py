@@ -8,8 +8,9 @@ from functools import partial
 
 from torch import nn
 
-from featherbone.blocks.arguments import require, require_count, require_share
+from featherbone.blocks.arguments import require_share
 from featherbone.blocks.densenet import dense_block, transition
+from featherbone.errors import require, require_count
 from featherbone.layers import Fusion, bypass_channels, cross_stage
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from featherbone.blocks.arguments import require_count, require_share
+from featherbone.blocks.arguments import require_share
+from featherbone.errors import require_count
 from featherbone.layers import Dense, preconv
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from featherbone.blocks.arguments import require, require_count
+from featherbone.errors import require, require_count
 from featherbone.layers import Parallel, Residual, Shuffle, conv, depthwise, relu
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import nn
 
-from featherbone.blocks.arguments import require, require_count
+from featherbone.errors import require, require_count
 from featherbone.layers import OneShot, Residual, conv, ese
 
 

@@ -112,8 +112,8 @@ def import_(
         *([("top-1", f"{report.accuracy:.2%} of {check_accuracy}")] if report.accuracy is not None else []),
     ]
     show_table(("", ""), facts, left=2)
-    if report.by_order and not report.proof and report.accuracy is None:
-        say("matched by order: shapes agree, and nothing else is known; prove it with --check", style="bold yellow")
+    if report.unproved:
+        say(report.unproved, style="bold yellow")
     if report.untold:
         say(f"no tensor tells {some(report.untold, 9)}: --set says otherwise, --check proves it", style="yellow")
     if report.missing:

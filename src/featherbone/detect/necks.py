@@ -25,7 +25,7 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featherbone.errors import InputError, check_type, check_types, nearest
+from featherbone.errors import InputError, check_type, check_types, is_whole, nearest
 from featherbone.layers import Attention, First, Maxout, concat, conv, he_normal, pools
 
 NeckKind = Literal["fpn", "pan", "prn", "cem", "gfm", "efm"]
@@ -220,18 +220,18 @@ def build_neck(spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) 
     """
     check_type("spec", spec, NeckSpec, "the row of a neck, such as neck_spec gives of its name")
     wanted = spec.maps
-    if len(channels) != wanted or not all(_is_count(c) for c in channels):
+    if len(channels) != wanted or not all(is_whole(c, 1) for c in channels):
         raise InputError(f"channels={tuple(channels)} is not allowed: {spec.kind} needs those of {wanted} maps")
-    doubling = all(_is_count(s) for s in strides) and all(2 * a == b for a, b in pairwise(strides))
+    doubling = all(is_whole(s, 1) for s in strides) and all(2 * a == b for a, b in pairwise(strides))
     if len(strides) != wanted or not doubling:
         raise InputError(
             f"strides={tuple(strides)} is not allowed: {spec.kind} needs {wanted}, each twice the one before"
         )
-    if spec.kind == "prn":
+    if _WIRINGS[spec.kind].partial:
         narrow = [c for c, width in zip(channels[:-1], spec.widths, strict=False) if c < width]
         if narrow:
             raise InputError(
-                f"widths={spec.widths} is not allowed: prn takes first channels, and a map has {narrow[0]}"
+                f"widths={spec.widths} is not allowed: {spec.kind} takes first channels, and a map has {narrow[0]}"
             )
     return Neck(spec, channels, strides)
 
@@ -260,10 +260,6 @@ def _resized(x: Tensor, steps: int) -> Tensor:
     if steps > 0:
         return F.interpolate(x, scale_factor=float(2**steps), mode="nearest")
     return F.max_pool2d(x, 2**-steps) if steps else x
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 NECKS: Mapping[str, NeckSpec] = {

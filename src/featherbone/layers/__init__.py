@@ -19,6 +19,7 @@ from featherbone.layers.bricks import conv as conv
 from featherbone.layers.bricks import depthwise as depthwise
 from featherbone.layers.bricks import ese as ese
 from featherbone.layers.bricks import leaky_relu as leaky_relu
+from featherbone.layers.bricks import max_pool as max_pool
 from featherbone.layers.bricks import pool_pyramid as pool_pyramid
 from featherbone.layers.bricks import pools as pools
 from featherbone.layers.bricks import preconv as preconv

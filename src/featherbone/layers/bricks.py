@@ -209,6 +209,12 @@ class Attention(nn.Module):
         return self.body(x) * self.gate(x)
 
 
+def max_pool(side: int) -> nn.MaxPool2d:
+    """The largest of 3x3 points with a border of one, or of 2x2, at every second: ``(B, C, (H + 1) // 2, ...)``."""
+    # darknet's pool of 2 keeps what an odd side leaves over
+    return nn.MaxPool2d(2, 2, ceil_mode=True) if side == 2 else nn.MaxPool2d(3, 2, padding=1)
+
+
 def pools() -> Parallel:
     """Spatial pyramid pooling: the map beside its maxima over 5, 9 and 13 pixels, ``(B, 4 * C, H, W)``."""
     return Parallel(nn.Identity(), *(nn.MaxPool2d(side, 1, side // 2) for side in (5, 9, 13)))

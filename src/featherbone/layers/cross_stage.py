@@ -74,7 +74,8 @@ def cross_stage(
     Raises:
         InputError: if this share of the channels leaves none on one of the two ways.
     """
-    kept = min(c_in, c_out if fusion == "last" else c_in) - 1
+    fills = fusion == "last" or (closed is not None and fusion == "both")  # the body makes what the bypass leaves
+    kept = min(c_in, c_out if fills else c_in) - 1
     if not 0 < bypass <= kept:
         raise InputError(
             f"partial_ratio={partial_ratio!r} is not allowed: 1 to {kept} of this stage's {c_in} channels, not {bypass}"
@@ -87,7 +88,7 @@ def cross_stage(
         inner, c_body = body(c_in - bypass)
         worked.append(inner)
         if fusion != "first":
-            before = c_out - bypass if fusion == "last" else max(int(c_body * compression), 1)
+            before = c_out - bypass if fills else max(int(c_body * compression), 1)
             worked.append(transition(c_body, before))
             c_body = before
     if ways:

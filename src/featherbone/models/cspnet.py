@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from featherbone.layers import Activation, Head, Residual, conv, darknet_uniform, leaky_relu
+from featherbone.layers import Activation, Head, Residual, conv, darknet_uniform, leaky_relu, max_pool
 from featherbone.spec import Backbone, Spec
 
 
@@ -164,11 +164,7 @@ class CSPResNetSpec(_ResidualSpec):
         )
 
     def _pool(self) -> nn.Module:
-        if self.stem_stride < 4:
-            return nn.Identity()
-        if self.pool_kernel == 2:
-            return nn.MaxPool2d(2, 2, ceil_mode=True)  # darknet's pool keeps what an odd side leaves over
-        return nn.MaxPool2d(3, 2, padding=1)
+        return max_pool(self.pool_kernel) if self.stem_stride == 4 else nn.Identity()
 
     def _block(self, c_in: int, inner: int, c_out: int) -> nn.Module:
         act = self._act

@@ -33,6 +33,7 @@ from featherbone.layers import (
     darknet_uniform,
     he_normal_outputs,
     leaky_relu,
+    max_pool,
 )
 from featherbone.spec import Backbone, Spec
 
@@ -111,11 +112,7 @@ class ResNetSpec(Spec):
         return leaky_relu(self.negative_slope)
 
     def _pool(self) -> nn.Module:
-        if self.stem_stride < 4:
-            return nn.Identity()
-        if self.pool_kernel == 2:
-            return nn.MaxPool2d(2, 2, ceil_mode=True)  # darknet's pool keeps what an odd side leaves over
-        return nn.MaxPool2d(3, 2, padding=1)
+        return max_pool(self.pool_kernel) if self.stem_stride == 4 else nn.Identity()
 
     def _transition(self, c_in: int, c_out: int) -> nn.Module:
         return conv(c_in, c_out, act=self._act)

@@ -19,13 +19,16 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
     ("arrays", "said"),
     [
         ({"input": IMAGES}, "lacks the array output; it holds input"),
-        ({"x": IMAGES}, "lacks the array input and output; it holds x"),
+        ({"x": IMAGES}, "lacks the arrays input and output; it holds x"),
         ({"input": IMAGES[0], "output": IMAGES}, r"input in .* is not allowed: .*\(N, C, H, W\), not float32"),
         ({"input": IMAGES, "output": np.array([[1], [2]])}, r"output in .* not int64 \(2, 1\)"),
         ({"input": IMAGES, "output": np.full((2, 3), np.nan)}, "output in .* holds NaN"),
         ({"input": IMAGES, "output": np.zeros((2, 3))}, "output in .* is 0 everywhere: it proves nothing"),
         ({"input": IMAGES, "output": np.arange(9.0).reshape(3, 3)}, "has 2 inputs and 3 outputs"),
-        ({"input": IMAGES, "output": np.array([{}], dtype=object)}, "is no .npz file of plain arrays"),
+        (
+            {"input": IMAGES, "output": np.array([{}], dtype=object)},
+            "cannot be read: it is no .npz file of plain arrays",
+        ),
     ],
 )
 def test_a_reference_is_two_arrays_that_prove_something(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:

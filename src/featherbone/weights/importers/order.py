@@ -8,7 +8,6 @@ a match; that shapes agree proves no more than that.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +20,13 @@ from featherbone.layers import Parallel
 from featherbone.spec import Backbone
 from featherbone.weights.importers.checkpoint import IDLE, Checkpoint
 from featherbone.weights.importers.match import Match, layers_of
+from featherbone.weights.importers.search import MOST_STEPS, Search, numbered, put, tree
+from featherbone.weights.importers.slots import Layer, Shapes, Slot, fits
 from featherbone.weights.importers.sources import LayerMapping, Project
 from featherbone.weights.importers.values import COUNTS
 
 BY_ORDER = "by order"
-_STATISTICS = ("running_mean", "running_var")
-_MOST_STEPS = 100_000
 _CONVOLUTION = 2  # layers: it and its norm
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass
@@ -47,43 +44,6 @@ class Ordered:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """One of our layers: its name, its kind, and the shapes of its tensors."""
-
-    name: str
-    part: nn.Module
-    first: bool
-    last: bool
-
-    @property
-    def shapes(self) -> Shapes:
-        return {name: tuple(tensor.shape) for name, tensor in self.part.state_dict().items() if name != COUNTS}
-
-    def __str__(self) -> str:
-        kind = "norm" if isinstance(self.part, nn.BatchNorm2d) else "layer"
-        return f"our {kind} {self.name} {_listed(self.shapes)}"
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer of the file."""
-
-    name: str
-    shapes: Shapes
-
-    def __str__(self) -> str:
-        return f"{printable(self.name)} {_listed(self.shapes)}"
-
-
-@dataclass
-class _Node:
-    """A module of the file, as its names tell."""
-
-    layer: _Layer | None = None
-    children: dict[str, _Node] = field(default_factory=dict)
-
-
 def ordered(model: Backbone, checkpoint: Checkpoint, tensors: Mapping[str, Tensor], *, most: int = 2) -> Ordered:
     """Return the matches of a network by order.
 
@@ -94,7 +54,7 @@ def ordered(model: Backbone, checkpoint: Checkpoint, tensors: Mapping[str, Tenso
         most: how many readings of the numbers in names are looked for.
     """
     leaves = layers_of(model)
-    slots = [_Slot(name, part, i == 0, i == len(leaves) - 1) for i, (name, part) in enumerate(leaves)]
+    slots = [Slot(name, part, i == 0, i == len(leaves) - 1) for i, (name, part) in enumerate(leaves)]
     whole = Ordered()
     headless = len(slots) - isinstance(slots[-1].part, nn.Linear)
     done: set[str] = set()
@@ -119,14 +79,12 @@ def ordered(model: Backbone, checkpoint: Checkpoint, tensors: Mapping[str, Tenso
 
 @dataclass
 class _Readings:
-    names: list[list[_Layer]] = field(default_factory=list)
+    names: list[list[Layer]] = field(default_factory=list)
     ambiguous: str = ""
     problem: str = ""
 
 
-def _readings(
-    model: Backbone, slots: Sequence[_Slot], layers: Sequence[_Layer], in_order: bool, most: int
-) -> _Readings:
+def _readings(model: Backbone, slots: Sequence[Slot], layers: Sequence[Layer], in_order: bool, most: int) -> _Readings:
     """Return which of the file's layers is which of ours, in every way that fits."""
     sides = _sides(model, slots)
     orders = [list(range(len(slots)))]
@@ -147,13 +105,13 @@ def _readings(
     return found
 
 
-def _as_written(slots: Sequence[_Slot], layers: Sequence[_Layer], orders: Sequence[Sequence[int]]) -> _Readings:
+def _as_written(slots: Sequence[Slot], layers: Sequence[Layer], orders: Sequence[Sequence[int]]) -> _Readings:
     """Return the readings in which the file's layers stand in the order of running."""
     found = _Readings()
     for order in orders:
-        wrong = next((k for k, i in enumerate(order) if not _fits(slots[i], layers[k])), None)
+        wrong = next((k for k, i in enumerate(order) if not fits(slots[i], layers[k])), None)
         if wrong is None:
-            found.names.append(_put(order, layers))
+            found.names.append(put(order, layers))
         elif not found.problem:
             found.problem = f"layer {wrong + 1} of the file, {layers[wrong]}, is not {slots[order[wrong]]}"
     if found.names and (pair := _against_numbers(layers)):
@@ -162,38 +120,36 @@ def _as_written(slots: Sequence[_Slot], layers: Sequence[_Layer], orders: Sequen
 
 
 def _as_numbered(
-    slots: Sequence[_Slot], layers: Sequence[_Layer], orders: Sequence[Sequence[int]], most: int
+    slots: Sequence[Slot], layers: Sequence[Layer], orders: Sequence[Sequence[int]], most: int
 ) -> _Readings:
     """Return the readings, ``most`` at most, in which what is numbered stands in the order of its numbers."""
     found = _Readings()
-    search, tree = _Search(slots), _tree(layers)
+    search, modules = Search(slots), tree(layers)
     try:
         for order in orders:
-            for names in search.solutions(tree, order):
+            for names in search.solutions(modules, order):
                 found.names += [names] if names not in found.names else []
                 if len(found.names) >= most:
                     return found
     except RecursionError:  # a file of thousands of modules in one
-        search.steps = _MOST_STEPS + 1
-    if search.steps > _MOST_STEPS:
+        search.steps = MOST_STEPS + 1
+    if search.steps > MOST_STEPS:
         found.ambiguous = "its names allow too many orders to try"
     return found
 
 
-def _exchanged(
-    slots: Sequence[_Slot], names: Sequence[_Layer], sides: Sequence[list[list[int]]]
-) -> list[_Layer] | None:
+def _exchanged(slots: Sequence[Slot], names: Sequence[Layer], sides: Sequence[list[list[int]]]) -> list[Layer] | None:
     """Return a reading that fits, too, if there is one: wherever shapes allow, branches side by side are exchanged."""
     found = list(names)
     for blocks in sides:
         for turned in (_flipped(found, blocks), _flipped(found, blocks[::-1]), _first_exchanged(found, blocks)):
-            if turned != found and all(_fits(*pair) for pair in zip(slots, turned, strict=True)):
+            if turned != found and all(fits(*pair) for pair in zip(slots, turned, strict=True)):
                 found = turned
                 break
     return found if found != list(names) else None
 
 
-def _first_exchanged(names: Sequence[_Layer], blocks: Sequence[Sequence[int]]) -> list[_Layer]:
+def _first_exchanged(names: Sequence[Layer], blocks: Sequence[Sequence[int]]) -> list[Layer]:
     """Return the same with a branch of one convolution in the place of the first convolution of the other branch.
 
     CSPNet's stages begin with two convolutions side by side, and the body comes after both.
@@ -206,34 +162,14 @@ def _first_exchanged(names: Sequence[_Layer], blocks: Sequence[Sequence[int]]) -
     return exchanged
 
 
-def _fits(slot: _Slot, layer: _Layer) -> bool:
-    """Return whether a layer of the file can be ours; the first may read, and the last return, other channels."""
-    ours, theirs = slot.shapes, dict(layer.shapes)
-    if isinstance(slot.part, nn.BatchNorm2d):
-        return theirs == ours
-    if slot.last and isinstance(slot.part, nn.Linear):
-        weight = theirs.pop("weight", ())
-        bias = theirs.pop("bias", weight[:1])
-        return (
-            not theirs
-            and weight[1:] in ((slot.part.in_features,), (slot.part.in_features, 1, 1))
-            and (bias == weight[:1])
-        )
-    if "bias" not in ours and isinstance(slot.part, nn.Conv2d):
-        theirs.pop("bias", None)  # a norm after it takes it up, or it is refused later
-    if slot.first and len(theirs.get("weight", ())) == 4 and isinstance(slot.part, nn.Conv2d):
-        theirs["weight"] = (theirs["weight"][0], ours["weight"][1], *theirs["weight"][2:])
-    return theirs == ours
-
-
-def _mapping(slot: _Slot, layer: _Layer, prefix: str) -> LayerMapping:
+def _mapping(slot: Slot, layer: Layer, prefix: str) -> LayerMapping:
     flat = isinstance(slot.part, nn.Linear) and len(layer.shapes["weight"]) == 4
     return LayerMapping((layer.name.removeprefix(prefix),), change=(lambda weight: weight.flatten(1)) if flat else None)
 
 
 def _places(
     checkpoint: Checkpoint, tensors: Mapping[str, Tensor], least: int
-) -> Iterator[tuple[str, str, list[_Layer]]]:
+) -> Iterator[tuple[str, str, list[Layer]]]:
     """Yield a dictionary of the file, the beginning of names under which enough layers lie, and these as written."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in tensors:
@@ -254,16 +190,16 @@ def _places(
                     yield group, prefix, _layers(inner, tensors)
 
 
-def _layers(names: Sequence[str], tensors: Mapping[str, Tensor]) -> list[_Layer]:
+def _layers(names: Sequence[str], tensors: Mapping[str, Tensor]) -> list[Layer]:
     found: dict[str, Shapes] = {}
     for name in names:
         where, _, tensor = name.rpartition(".")
         if tensor not in IDLE and tensor != COUNTS:
             found.setdefault(where, {})[tensor] = tuple(tensors[name].shape)
-    return [_Layer(name, shapes) for name, shapes in found.items()]
+    return [Layer(name, shapes) for name, shapes in found.items()]
 
 
-def _sides(model: Backbone, slots: Sequence[_Slot]) -> list[list[list[int]]]:
+def _sides(model: Backbone, slots: Sequence[Slot]) -> list[list[list[int]]]:
     """Return the layers of every two branches that run side by side, inner ones first."""
     found = []
     for name, part in model.named_modules():
@@ -287,12 +223,7 @@ def _turned(order: list[int], sides: Sequence[Sequence[Sequence[int]]]) -> list[
     return order
 
 
-def _put(order: Sequence[int], layers: Sequence[_Layer]) -> list[_Layer]:
-    """Return the file's layers in the order of ours."""
-    return [layer for _, layer in sorted(zip(order, layers, strict=True), key=lambda pair: pair[0])]
-
-
-def _flipped(names: Sequence[_Layer], blocks: Sequence[Sequence[int]]) -> list[_Layer]:
+def _flipped(names: Sequence[Layer], blocks: Sequence[Sequence[int]]) -> list[Layer]:
     """Return the same as if the file had branches that run side by side in the other order."""
     slots = [i for block in blocks for i in block]
     turned = [i for block in reversed(blocks) for i in block]
@@ -302,102 +233,16 @@ def _flipped(names: Sequence[_Layer], blocks: Sequence[Sequence[int]]) -> list[_
     return flipped
 
 
-def _numbered(part: str) -> tuple[str, int]:
-    """Return a name without the number at its end, and this.
-
-    >>> _numbered("layer12"), _numbered("bn")
-    (('layer', 12), ('bn', -1))
-    """
-    found = re.fullmatch(r"(.*?)(\d{1,9})", part)
-    return (found[1], int(found[2])) if found else (part, -1)
-
-
-def _against_numbers(layers: Sequence[_Layer]) -> tuple[str, str] | None:
+def _against_numbers(layers: Sequence[Layer]) -> tuple[str, str] | None:
     """Return two modules of the file that stand in another order than their numbers, if there are."""
     last: dict[tuple[str, str], tuple[int, str]] = {}
     for layer in layers:
         parts = layer.name.split(".")
         for depth, part in enumerate(parts):
-            stem, number = _numbered(part)
+            stem, number = numbered(part)
             name = ".".join(parts[: depth + 1])
             before = last.get((where := ".".join(parts[:depth]), stem), (-1, ""))
             if number < before[0]:
                 return printable(before[1]), printable(name)
             last[where, stem] = number, name
     return None
-
-
-def _tree(layers: Sequence[_Layer]) -> _Node:
-    root = _Node()
-    for layer in layers:
-        node = root
-        for part in layer.name.split("."):
-            node = node.children.setdefault(part, _Node())
-        node.layer = layer
-    return root
-
-
-class _Search:
-    """Ways to run through the modules of a file, numbers upwards, whose layers have the shapes of ours.
-
-    Modules with the same parts are of one class, so their parts run in the same order.
-    """
-
-    def __init__(self, slots: Sequence[_Slot]) -> None:
-        self.slots = slots
-        self.steps = 0
-        self.runs: dict[frozenset[str], tuple[str, ...]] = {}
-
-    def solutions(self, root: _Node, order: Sequence[int]) -> Iterator[list[_Layer]]:
-        for found in self._node(root, order, 0):
-            if len(found) == len(order):
-                yield _put(order, found)
-
-    def _node(self, node: _Node, order: Sequence[int], start: int) -> Iterator[list[_Layer]]:
-        self.steps += 1
-        own = [node.layer] if node.layer else []
-        if self.steps > _MOST_STEPS or start + len(own) > len(order):
-            return
-        if node.layer and not _fits(self.slots[order[start]], node.layer):
-            return
-        for rest in self._children(_rows(node), (), order, start + len(own)):
-            yield own + rest
-
-    def _children(
-        self, waiting: dict[str, list[_Node]], run: tuple[str, ...], order: Sequence[int], start: int
-    ) -> Iterator[list[_Layer]]:
-        """Yield the layers of what waits, by stems; ``run`` has the stems of what has run."""
-        kind = frozenset(waiting)
-        known = self.runs.get(kind)
-        if len(run) == sum(map(len, waiting.values())):
-            if known is None:
-                self.runs[kind] = run
-            yield []
-            if known is None:
-                del self.runs[kind]
-            return
-        for stem, nodes in waiting.items():
-            place = run.count(stem)
-            if place == len(nodes) or (known and len(kind) > 1 and known[len(run) : len(run) + 1] != (stem,)):
-                continue
-            for first in self._node(nodes[place], order, start):
-                for rest in self._children(waiting, (*run, stem), order, start + len(first)):
-                    yield first + rest
-
-
-def _rows(node: _Node) -> dict[str, list[_Node]]:
-    """Return the parts of a module by what their names begin with, in the order of the numbers behind it."""
-    rows: dict[str, list[tuple[int, _Node]]] = defaultdict(list)
-    for part, child in node.children.items():
-        stem, number = _numbered(part)
-        rows[stem].append((number, child))
-    return {stem: [child for _, child in sorted(row, key=lambda one: one[0])] for stem, row in rows.items()}
-
-
-def _listed(shapes: Shapes) -> str:
-    """Return the shapes of a layer, the weight's first."""
-    if not shapes:
-        return "()"
-    kind = next(iter(shapes.values())) if "weight" not in shapes else shapes["weight"]
-    lacking = [name for name in _STATISTICS if len(kind) == 1 and name not in shapes]
-    return f"{kind}" + (f" without {' and '.join(lacking)}" if lacking else "")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featherbone.errors import InputError, check_type, counted, first_line, some
+from featherbone.errors import InputError, check_type, counted, first_line, parsing, some
 from featherbone.files import exists
 from featherbone.spec import Backbone
 
@@ -73,14 +73,12 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
     file = Path(path)
     if not exists(file):
         raise InputError(f"no such reference: {file}")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except Exception as error:  # damage makes it fail in any way
-        raise InputError(f"{file} is no .npz file of plain arrays: {first_line(error)}") from error
+    with parsing(file, "it is no .npz file of plain arrays"), np.load(file, allow_pickle=False) as archive:
+        found = {name: archive[name] for name in archive.files}
     lacking = [name for name in ("input", "output") if name not in found]
     if lacking:
-        raise InputError(f"{file} lacks the array {' and '.join(lacking)}; it holds {some(list(found)) or 'nothing'}")
+        arrays = f"{'array' if len(lacking) == 1 else 'arrays'} {' and '.join(lacking)}"
+        raise InputError(f"{file} lacks the {arrays}; it holds {some(list(found)) or 'nothing'}")
     tensors = []
     for name, dimensions in (("input", (4,)), ("output", (2, 4))):
         array = found[name]

@@ -44,6 +44,11 @@ class Imported:
     accuracy: float | None = None
 
     @property
+    def unproved(self) -> str:
+        """What is to be said of a match by order that nothing has proved; nothing of any other."""
+        return UNPROVED if self.by_order and not self.proof and self.accuracy is None else ""
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be known of the weights for as long as they are used."""
         remarks = []
@@ -51,8 +56,8 @@ class Imported:
             remarks.append(f"outputs agree with a reference: {self.proof}")
         if self.accuracy is not None:
             remarks.append(f"top-1 {self.accuracy:.2%} when imported")
-        if self.by_order and not self.proof and self.accuracy is None:
-            remarks.append(UNPROVED)
+        if self.unproved:
+            remarks.append(self.unproved)
         if self.untold:
             remarks.append(f"no tensor tells {some(self.untold, 9)}")
         return tuple(remarks)
