@@ -43,7 +43,8 @@ class _Wiring:
         extra: maps below the finest scale that it reads too.
         above: maps above the coarsest scale that it reads too.
         added: whether what it reads is added, instead of concatenated and put through a 1x1 convolution.
-        partial: whether scales but the coarsest take the first channels of their maps as they are (partial residual).
+        partial: whether scales but the coarsest take the first channels of their maps as they are (partial residual),
+            as many as there are.
         context: whether it reads the mean of the coarsest map over all positions, too.
     """
 
@@ -227,12 +228,6 @@ def build_neck(spec: NeckSpec, channels: Sequence[int], strides: Sequence[int]) 
         raise InputError(
             f"strides={tuple(strides)} is not allowed: {spec.kind} needs {wanted}, each twice the one before"
         )
-    if _WIRINGS[spec.kind].partial:
-        narrow = [c for c, width in zip(channels[:-1], spec.widths, strict=False) if c < width]
-        if narrow:
-            raise InputError(
-                f"widths={spec.widths} is not allowed: {spec.kind} takes first channels, and a map has {narrow[0]}"
-            )
     return Neck(spec, channels, strides)
 
 

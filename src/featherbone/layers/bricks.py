@@ -101,14 +101,19 @@ class Shuffle(nn.Module):
 
 
 class First(nn.Module):
-    """The first channels of a map: ``(B, C, H, W)`` to ``(B, channels, H, W)``."""
+    """The first channels of a map, empty ones where it has fewer: ``(B, C, H, W)`` to ``(B, channels, H, W)``.
+
+    >>> First(3)(torch.ones(1, 2, 1, 1)).flatten().tolist()
+    [1.0, 1.0, 0.0]
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, : self.channels]
+        missing = self.channels - x.shape[1]
+        return nn.functional.pad(x, (0, 0, 0, 0, 0, missing)) if missing > 0 else x[:, : self.channels]
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"
